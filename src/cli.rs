@@ -58,12 +58,12 @@ pub enum ExitStatus {
 /// A command that was called so that nothing can be done.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct WrongUsage(pub String);
+pub(crate) struct WrongUsage(pub String);
 
 /// What an argument names can't be used: a file, a folder, an address.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
-pub struct Unusable {
+pub(crate) struct Unusable {
     /// What and why.
     pub words: String,
     /// What somebody can do about it.

@@ -22,13 +22,13 @@ mod source;
 pub(crate) mod suggest;
 mod units;
 
-pub use crate::config::check::{Checked, check_file};
-pub use crate::config::problem::{Drawing, Problem, Report, Severity};
+pub(crate) use crate::config::check::{Checked, check_file};
+pub(crate) use crate::config::problem::Drawing;
+pub use crate::config::problem::{Report, Severity};
 pub use crate::config::schedule::Schedule;
 pub use crate::config::secret::{PortalIdSource, SecretSource};
 pub use crate::config::settings::{
-    Auth, ClientId, Config, LogFormat, LogSettings, OAuth, PollSettings, PortalSettings, Retention,
-    TlsFiles, Webhooks,
+    Auth, ClientId, Config, LogFormat, LogSettings, OAuth, PollSettings, TlsFiles, Webhooks,
 };
 pub(crate) use crate::config::units::parse_duration;
 

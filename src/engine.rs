@@ -72,7 +72,7 @@ pub enum StepError {
 
 impl StepError {
     /// Whether the mapping, the token or the database must be changed first (status 78).
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         match self {
             Self::OtherPortal { .. } => true,
             Self::Store(error) => error.is_configuration(),
@@ -224,7 +224,7 @@ impl Engine {
     }
 
     /// Puts other settings in force; a step that runs ends by those that it has looked at.
-    pub fn exchange_settings(&self, settings: Settings) {
+    pub(crate) fn exchange_settings(&self, settings: Settings) {
         self.settings.send_replace(Arc::new(settings));
     }
 
@@ -271,7 +271,7 @@ impl Engine {
     }
 
     /// The mapping with the portal's types; `None` until the schema was read.
-    pub fn resolved_mapping(&self) -> Option<Arc<Mapping>> {
+    pub(crate) fn resolved_mapping(&self) -> Option<Arc<Mapping>> {
         self.resolved.read().clone()
     }
 
@@ -320,7 +320,7 @@ impl Engine {
 
     /// This machine's time as far as HubSpot's bears it out: what is forgotten by its age must not be forgotten because
     /// the clock was put ahead. `None` until HubSpot has said its time.
-    pub fn time_borne_out(&self) -> Option<Timestamp> {
+    pub(crate) fn time_borne_out(&self) -> Option<Timestamp> {
         let now = self.now();
         let known = self.client.knows_hubspots_time();
         known.then(|| now.min(self.client.hubspot_now()))

@@ -22,19 +22,20 @@ use parking_lot::{Mutex, RwLock};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-pub use crate::decide::quota::{EndpointClass, Priority};
+pub(crate) use crate::decide::quota::Priority;
 pub use crate::hubspot::call::answer::Answer;
 pub use crate::hubspot::call::error::{HubspotError, Retry, TokenName};
 pub use crate::hubspot::call::limiter::Limiter;
-pub use crate::hubspot::call::observe::RequestCount;
+pub(crate) use crate::hubspot::call::observe::RequestCount;
 pub use crate::hubspot::call::transport::Transport;
-pub use crate::hubspot::endpoints::account::Account;
-pub use crate::hubspot::endpoints::batch::{BatchRead, ReadQuery};
+pub(crate) use crate::hubspot::endpoints::batch::BatchRead;
+pub use crate::hubspot::endpoints::batch::ReadQuery;
 pub use crate::hubspot::endpoints::list::{ListQuery, Page};
-pub use crate::hubspot::endpoints::reread::Reread;
+pub(crate) use crate::hubspot::endpoints::reread::Reread;
 pub use crate::hubspot::endpoints::search::{SearchPage, SearchQuery};
-pub use crate::hubspot::endpoints::write::{BatchWrite, InputError};
-pub use crate::model::answer::{HistoryEntry, Record, WriteInput};
+pub(crate) use crate::hubspot::endpoints::write::{BatchWrite, InputError};
+pub use crate::model::answer::Record;
+pub(crate) use crate::model::answer::WriteInput;
 
 use crate::clock::Clock;
 use crate::decide::clock::HubspotTime;
@@ -48,10 +49,10 @@ use crate::model::settings::ApiVersion;
 use crate::model::time::Timestamp;
 
 /// Why nothing is sent before an OAuth app's token was looked for.
-pub const NO_TOKEN_YET: &str = "no token yet";
+pub(crate) const NO_TOKEN_YET: &str = "no token yet";
 
 /// Why nothing is sent between the end of a token and its renewal.
-pub const RENEWING: &str = "the access token has died and is being renewed";
+pub(crate) const RENEWING: &str = "the access token has died and is being renewed";
 
 /// How long a request waits for a token to be renewed, like [`limiter::LONGEST_PAUSE`]; then it is not sent.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(15);
@@ -140,7 +141,7 @@ impl Client {
     }
 
     /// A client of an OAuth app, without a token yet: [`authorize`](Self::authorize) brings it.
-    pub fn logged_out(
+    pub(crate) fn logged_out(
         transport: Arc<dyn Transport>,
         limiter: Arc<Limiter>,
         clock: Arc<dyn Clock>,
@@ -193,7 +194,7 @@ impl Client {
     }
 
     /// Sends nothing from now on, and says why.
-    pub fn withdraw(&self, why: &str) {
+    pub(crate) fn withdraw(&self, why: &str) {
         self.set_authorization(Err(Arc::from(why)), i64::MAX);
     }
 
@@ -248,22 +249,22 @@ impl Client {
     }
 
     /// Why nothing is sent, where there is no token.
-    pub fn logged_out_because(&self) -> Option<String> {
+    pub(crate) fn logged_out_because(&self) -> Option<String> {
         self.authorization().err().map(|why| why.to_string())
     }
 
     /// Whether HubSpot refused the present token.
-    pub fn was_rejected(&self) -> bool {
+    pub(crate) fn was_rejected(&self) -> bool {
         self.inner.rejected.load(Ordering::Relaxed)
     }
 
     /// Whether the token is an OAuth app's, which is renewed.
-    pub fn is_oauth(&self) -> bool {
+    pub(crate) fn is_oauth(&self) -> bool {
         self.inner.is_oauth
     }
 
     /// Whether HubSpot accepted the present token.
-    pub fn token_works(&self) -> bool {
+    pub(crate) fn token_works(&self) -> bool {
         self.inner.works.load(Ordering::Relaxed)
     }
 
@@ -286,7 +287,7 @@ impl Client {
 
     /// Tells where the static token stands, for the words about one that is refused.
     #[must_use]
-    pub fn with_token_place(self, place: &str) -> Self {
+    pub(crate) fn with_token_place(self, place: &str) -> Self {
         self.inner.token_place.get_or_init(|| place.to_owned());
         self
     }
@@ -305,7 +306,7 @@ impl Client {
     }
 
     /// Asks for an object under what HubSpot calls it from now on.
-    pub fn call_object(&self, object: &ObjectType, address: &ObjectType) {
+    pub(crate) fn call_object(&self, object: &ObjectType, address: &ObjectType) {
         let mut addresses = self.inner.addresses.write();
         addresses.insert(object.clone(), address.clone());
     }
@@ -333,12 +334,12 @@ impl Client {
     }
 
     /// The time by HubSpot's clock: the upper end of every search window (`hubspot/api-facts.md#6`).
-    pub fn hubspot_now(&self) -> Timestamp {
+    pub(crate) fn hubspot_now(&self) -> Timestamp {
         self.inner.clock.now().plus_millis(self.clock_offset_ms())
     }
 
     /// Whether HubSpot has answered, so that its time is known.
-    pub fn knows_hubspots_time(&self) -> bool {
+    pub(crate) fn knows_hubspots_time(&self) -> bool {
         self.time().is_known()
     }
 
@@ -347,7 +348,7 @@ impl Client {
     }
 
     /// What was sent since the last call of this, by endpoint.
-    pub fn take_request_counts(&self) -> BTreeMap<&'static str, RequestCount> {
+    pub(crate) fn take_request_counts(&self) -> BTreeMap<&'static str, RequestCount> {
         self.observations().take_counts()
     }
 

@@ -161,7 +161,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::FileReplaced`] or [`StoreError::LogCut`], and then every later write fails too.
-    pub fn check_file(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_file(&self) -> Result<(), StoreError> {
         self.inner.lease.check_file()
     }
 
@@ -170,25 +170,26 @@ impl Store {
     ///
     /// # Errors
     /// The file can't be opened or written.
-    pub async fn empty_log(&self) -> Result<bool, StoreError> {
+    pub(crate) async fn empty_log(&self) -> Result<bool, StoreError> {
         self.check_file()?;
         self.inner.readers.empty_log().await
     }
 
     /// Waits for no other program's lock any more once the steady clock shows this time: from then on a write that meets
     /// one fails at once, and so does the last checkpoint.
-    pub fn wait_until(&self, end: Duration) {
+    pub(crate) fn wait_until(&self, end: Duration) {
         self.inner.writer.wait_until(end);
     }
 
     /// Whether the file is older than what its last daemon left (a backup was put back) or came without its lock file:
     /// what it calls pending may be done already.
-    pub fn was_restored(&self) -> bool {
+    pub(crate) fn was_restored(&self) -> bool {
         self.inner.restored
     }
 
     /// The epoch under which this handle writes.
-    pub fn epoch(&self) -> i64 {
+    #[cfg(test)]
+    pub(crate) fn epoch(&self) -> i64 {
         self.inner.lease.epoch()
     }
 
@@ -421,18 +422,18 @@ impl StoreError {
     }
 
     /// Whether a constraint of the schema, ours or the user's, refused a row.
-    pub fn is_constraint(&self) -> bool {
+    pub(crate) fn is_constraint(&self) -> bool {
         matches!(self, Self::Referenced { .. }) || self.has_code(ErrorCode::ConstraintViolation)
     }
 
     /// Whether it is one row's problem, and must hold up no other: a constraint refused it, or it is larger than SQLite
     /// reads or writes.
-    pub fn is_of_one_row(&self) -> bool {
+    pub(crate) fn is_of_one_row(&self) -> bool {
         self.is_constraint() || self.has_code(ErrorCode::TooBig)
     }
 
     /// Whether rows of another table refer to what was to go.
-    pub fn is_of_reference(&self) -> bool {
+    pub(crate) fn is_of_reference(&self) -> bool {
         const FOREIGN_KEY: Option<i32> = Some(rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY);
         matches!(self, Self::Referenced { .. })
             || matches!(self, Self::Sqlite(error) if error.sqlite_extended_error_code() == FOREIGN_KEY)
@@ -443,7 +444,7 @@ impl StoreError {
     }
 
     /// Whether the configuration, not the work, is at fault: exit status 78.
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         matches!(
             self,
             Self::NewerDatabase { .. }

@@ -70,7 +70,7 @@ pub const FIELDS: &[&str] = &[
 
 /// Why there is no log.
 #[derive(Debug, Error)]
-pub enum TelemetryError {
+pub(crate) enum TelemetryError {
     /// `RUST_LOG` or `[log] level` can't be read.
     #[error("{place} holds a filter that can't be read: {why}")]
     Filter {
@@ -85,7 +85,7 @@ pub enum TelemetryError {
 }
 
 /// Sets the log up for the whole process. `RUST_LOG` goes before `[log] level`.
-pub fn init<W>(settings: &LogSettings, writer: W) -> Result<(), TelemetryError>
+pub(crate) fn init<W>(settings: &LogSettings, writer: W) -> Result<(), TelemetryError>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
@@ -116,7 +116,7 @@ fn filter(wanted: Option<&str>, level: &str) -> Result<EnvFilter, TelemetryError
 
 /// The form in force: `auto` is the journal's where standard error is the journal's, as systemd says in `JOURNAL_STREAM`,
 /// and else for people: a terminal, a file, a container's log.
-pub fn in_force(format: LogFormat) -> LogFormat {
+pub(crate) fn in_force(format: LogFormat) -> LogFormat {
     use std::os::unix::fs::MetadataExt as _;
     let stream = std::env::var("JOURNAL_STREAM").ok();
     // The file behind the descriptor, wherever it leads to.

@@ -476,12 +476,14 @@ fn log_lines_have_the_field_names_of_the_list_and_the_list_no_others() {
     assert!(unused.is_empty(), "{unused:?}");
 }
 
-/// Names that the product makes public, each with its file.
-fn public_names(name: &str, text: &str) -> Vec<(String, String)> {
-    let kinds = ["fn", "struct", "enum", "const", "static", "trait", "type"];
+/// What can be public.
+const ITEMS: [&str; 7] = ["fn", "struct", "enum", "const", "static", "trait", "type"];
+
+/// Names of some kinds that the product makes public, beyond its crate or within it, each with its file.
+fn public_names(name: &str, text: &str, kinds: &[&str], ways: &[&str]) -> Vec<(String, String)> {
     let code = code(text);
     let lines = code.lines().map(str::trim_start);
-    let public = lines.filter(|line| line.starts_with("pub ") || line.starts_with("pub("));
+    let public = lines.filter(|line| ways.iter().any(|way| line.starts_with(way)));
     public
         .filter_map(|line| {
             let mut words = line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
@@ -516,7 +518,8 @@ fn named_by_nobody(public: &[(String, String)], all: &[(String, String)]) -> Vec
 #[test]
 fn nothing_is_public_that_nobody_names() {
     let sample = "pub(crate) async fn unheard() {}\npub fn heard() { heard() }\n";
-    let public = public_names("x", sample);
+    let ways = ["pub ", "pub("];
+    let public = public_names("x", sample, &ITEMS, &ways);
     let all = [("x".to_owned(), sample.to_owned())];
     assert_eq!(
         named_by_nobody(&public, &all),
@@ -524,7 +527,7 @@ fn nothing_is_public_that_nobody_names() {
     );
     let sources = SOURCES.iter().flat_map(|folder| files(folder, "rs"));
     let public: Vec<_> = sources
-        .flat_map(|(name, text)| public_names(&name, &text))
+        .flat_map(|(name, text)| public_names(&name, &text, &ITEMS, &ways))
         .collect();
     let folders = ["src", "crates", "tests", "benches"];
     let all: Vec<_> = folders
@@ -533,6 +536,67 @@ fn nothing_is_public_that_nobody_names() {
         .collect();
     let found = named_by_nobody(&public, &all);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The lines of the examples in a file's documentation, which are compiled as a crate of their own.
+fn examples(text: &str) -> String {
+    let mut is_inside = false;
+    let mut kept = String::new();
+    for line in text
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("///"))
+    {
+        if line.trim_start().starts_with("```") {
+            is_inside = !is_inside;
+        } else if is_inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Functions and constants that a crate shows to all, of which no text outside it says the name.
+fn public_for_nobody(own: &[(String, String)], outside: &str) -> Vec<String> {
+    let words: BTreeSet<&str> = outside
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')))
+        .collect();
+    let own = own.iter();
+    own.flat_map(|(name, text)| public_names(name, text, &["fn", "const", "static"], &["pub "]))
+        .filter(|(name, _)| !words.contains(name.as_str()))
+        .map(|(name, file)| format!("{file}: no other crate names `{name}`: pub(crate)"))
+        .collect()
+}
+
+/// A type may have to be public because a public function takes it: that the compiler looks after. The simulator is for
+/// people's own tests as well as for ours.
+#[test]
+fn what_no_other_crate_names_is_public_in_its_crate_alone() {
+    let sample = "/// ```\n/// shown();\n/// ```\npub fn shown() {}\npub fn hidden() {}\npub(crate) fn own() {}\n";
+    let own = [("x".to_owned(), sample.to_owned())];
+    assert_eq!(
+        public_for_nobody(&own, &examples(sample)),
+        ["x: no other crate names `hidden`: pub(crate)"]
+    );
+    let text_of = |folders: &[&str]| -> String {
+        let all = folders.iter().flat_map(|folder| files(folder, "rs"));
+        all.map(|(_, text)| text).collect()
+    };
+    for (own, outside) in [
+        ("src", &["tests", "benches"][..]),
+        ("crates/hubsyncd-core/src", &["src", "tests", "benches"]),
+    ] {
+        let (main, own): (Vec<_>, Vec<_>) = files(own, "rs")
+            .into_iter()
+            .partition(|(name, _)| name == "src/main.rs");
+        let mut named = text_of(outside);
+        named.extend(main.into_iter().map(|(_, text)| text));
+        named.extend(own.iter().map(|(_, text)| examples(text)));
+        let found = public_for_nobody(&own, &named);
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
 }
 
 /// Types whose names stand in more than one file, with the files.

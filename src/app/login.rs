@@ -138,7 +138,7 @@ impl LoginError {
     }
 
     /// Whether the file, a secret or the database must be changed first (status 78).
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         match self {
             Self::Static | Self::Config(_) | Self::Transport(_) => true,
             Self::Seal(error) => *error != SealError::NoRandom,
@@ -159,7 +159,7 @@ impl LoginError {
 }
 
 /// The app of a mapping file, and the key of its tokens.
-pub struct LoginApp<'c> {
+pub(crate) struct LoginApp<'c> {
     config: &'c Config,
     oauth: &'c OAuth,
     app: App,
@@ -172,7 +172,7 @@ impl<'c> LoginApp<'c> {
     ///
     /// # Errors
     /// The file has a static token, or a secret is missing.
-    pub fn new(config: &'c Config) -> Result<Self, LoginError> {
+    pub(crate) fn new(config: &'c Config) -> Result<Self, LoginError> {
         let Auth::OAuth(oauth) = &config.auth else {
             return Err(LoginError::Static);
         };
@@ -218,7 +218,7 @@ impl<'c> LoginApp<'c> {
     ///
     /// # Errors
     /// Nobody consents, HubSpot refuses, a scope is missing, or the database can't keep it.
-    pub async fn login(
+    pub(crate) async fn login(
         &self,
         clock: &Arc<dyn Clock>,
         show: &mut dyn FnMut(&str),
@@ -391,7 +391,7 @@ impl<'c> LoginApp<'c> {
     ///
     /// # Errors
     /// The database can't be read.
-    pub fn installation(&self) -> Result<Own, LoginError> {
+    pub(crate) fn installation(&self) -> Result<Own, LoginError> {
         let found = tokens::look(&self.config.database, |connection| {
             tokens::own(connection, self.portal)
         })?;
@@ -402,7 +402,7 @@ impl<'c> LoginApp<'c> {
     ///
     /// # Errors
     /// They were sealed with another key.
-    pub fn open(&self, installation: &Installation) -> Result<Tokens, LoginError> {
+    pub(crate) fn open(&self, installation: &Installation) -> Result<Tokens, LoginError> {
         Ok(installation.open(&self.sealer)?)
     }
 
@@ -475,7 +475,7 @@ pub async fn logout(
 
 /// What a login left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
+pub(crate) struct Login {
     /// The portal.
     pub portal: PortalId,
     /// When the first access token dies.
@@ -499,7 +499,7 @@ pub struct LoginEnded {
 ///
 /// # Errors
 /// A secret is missing, or the key is none.
-pub fn app_of(oauth: &OAuth) -> Result<(App, Sealer), LoginError> {
+pub(crate) fn app_of(oauth: &OAuth) -> Result<(App, Sealer), LoginError> {
     let client_id = match &oauth.client_id {
         ClientId::Written(id) => id.clone(),
         ClientId::Kept(source) => source.resolve()?.expose_secret().to_owned(),
@@ -517,7 +517,7 @@ pub fn app_of(oauth: &OAuth) -> Result<(App, Sealer), LoginError> {
 ///
 /// # Errors
 /// As [`app_of`].
-pub fn keeper_of(oauth: &OAuth) -> Result<Keeper, LoginError> {
+pub(crate) fn keeper_of(oauth: &OAuth) -> Result<Keeper, LoginError> {
     let (app, sealer) = app_of(oauth)?;
     Ok(Keeper::new(app, sealer))
 }

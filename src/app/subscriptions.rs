@@ -103,7 +103,7 @@ impl WebhooksError {
     }
 
     /// Whether the file or a secret must be changed first (status 78).
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         matches!(self, Self::NoSection | Self::Config(_) | Self::Transport(_))
     }
 }
@@ -236,7 +236,7 @@ impl SubscriptionPlan {
     ///
     /// # Errors
     /// [`WebhooksError::TooManyTogether`].
-    pub fn check_bound(&self) -> Result<(), WebhooksError> {
+    pub(crate) fn check_bound(&self) -> Result<(), WebhooksError> {
         match &self.way {
             SubscriptionWay::Api { plan, found, .. } => check_bound(found.len(), plan.create.len()),
             SubscriptionWay::ByHand { .. }
@@ -314,7 +314,7 @@ fn check_bound(there: usize, new: usize) -> Result<(), WebhooksError> {
 
 /// A project's file as it would be.
 #[derive(Debug)]
-pub struct ProjectFile {
+pub(crate) struct ProjectFile {
     /// Where it stands.
     pub path: PathBuf,
     /// Its text.
@@ -327,7 +327,7 @@ pub struct ProjectFile {
 ///
 /// # Errors
 /// The folder is no project, or its file is something else.
-pub fn project_file(config: &Config, folder: &Path) -> Result<ProjectFile, WebhooksError> {
+pub(crate) fn project_file(config: &Config, folder: &Path) -> Result<ProjectFile, WebhooksError> {
     let webhooks = section(config)?;
     let wanted = subscriptions::wanted(&config.mapping);
     if wanted.len() > MOST {
@@ -368,7 +368,7 @@ impl ProjectFile {
     ///
     /// # Errors
     /// The system refuses.
-    pub fn write(&self) -> Result<(), WebhooksError> {
+    pub(crate) fn write(&self) -> Result<(), WebhooksError> {
         let written = self
             .path
             .parent()

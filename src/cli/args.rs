@@ -45,7 +45,7 @@ impl Cli {
     ///
     /// # Errors
     /// They are wrong, or ask for help.
-    pub fn try_read<I, T>(arguments: I) -> Result<Self, clap::Error>
+    pub(crate) fn try_read<I, T>(arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,

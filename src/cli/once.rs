@@ -116,7 +116,7 @@ fn failed(error: &dyn std::error::Error, hint: Option<&str>, status: ExitStatus)
 }
 
 /// Prints a report: one JSON value, or a line an object and one for all.
-pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(crate) fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if json {
         if let Some(failure) = &report.failure {
             tracing::error!(hint = failure.hint, "ended early: {}", failure.words);
@@ -181,7 +181,7 @@ fn tell(out: &mut dyn Write, kind: &str, failure: &OnceFailure) -> anyhow::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::once::ObjectReport;
+    use crate::store::counts::ObjectReport;
 
     fn printed(failure: Option<OnceFailure>, warnings: Vec<OnceFailure>, requests: u64) -> String {
         let contacts = ObjectReport {

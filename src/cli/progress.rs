@@ -114,7 +114,7 @@ impl From<LogFormat> for Lines {
 }
 
 /// The progress of all work that runs. Counts come in through [`WorkProgress::update`], as often as the caller likes.
-pub struct WorkProgress {
+pub(crate) struct WorkProgress {
     clock: Arc<dyn Clock>,
     screen: Screen,
     lines: Lines,
@@ -131,7 +131,7 @@ struct PieceOfWork {
 
 impl WorkProgress {
     /// Nothing runs yet.
-    pub fn new(screen: Screen, lines: Lines, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(screen: Screen, lines: Lines, clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
             screen,
@@ -144,7 +144,11 @@ impl WorkProgress {
     ///
     /// # Errors
     /// `err` can't be written to.
-    pub fn update(&mut self, snapshots: &[WorkSnapshot], err: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn update(
+        &mut self,
+        snapshots: &[WorkSnapshot],
+        err: &mut dyn Write,
+    ) -> io::Result<()> {
         let now = self.clock.monotonic();
         for snapshot in snapshots {
             let (is_terminal, lines) = (self.screen.is_terminal, self.lines);

@@ -52,7 +52,7 @@ fn report(error: &RunError) -> ExitStatus {
 
 /// The first SIGTERM or SIGINT stops in order, the second at once. SIGHUP stops in order too: the terminal is gone. Where
 /// somebody had it ignored (`nohup`) it stays so.
-pub fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
+pub(crate) fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -31,7 +31,7 @@ mod webhooks;
 
 /// What `check` found out about a file.
 #[derive(Debug)]
-pub struct Checked {
+pub(crate) struct Checked {
     /// The settings, unless there is an error.
     pub config: Option<Config>,
     /// The mistakes.
@@ -41,12 +41,13 @@ pub struct Checked {
 }
 
 /// Checks a file. It is read once and nothing else is touched.
-pub fn check_file(path: &Path) -> Checked {
+pub(crate) fn check_file(path: &Path) -> Checked {
     finish(path, FileSource::read(path))
 }
 
 /// Checks bytes as if they were a file's.
-pub fn check_bytes(path: &Path, bytes: Vec<u8>) -> Checked {
+#[cfg(test)]
+pub(crate) fn check_bytes(path: &Path, bytes: Vec<u8>) -> Checked {
     finish(path, FileSource::from_bytes(path, bytes))
 }
 

@@ -68,7 +68,7 @@ impl fmt::Display for Problem {
 
 /// How a report is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drawing {
+pub(crate) enum Drawing {
     /// Letters only.
     Plain,
     /// With colours, for a terminal.
@@ -140,7 +140,7 @@ impl Report {
     }
 
     /// The report for people: each problem with the offending text underlined, then a line that counts them.
-    pub fn render(&self, drawing: Drawing) -> String {
+    pub(crate) fn render(&self, drawing: Drawing) -> String {
         let renderer = match drawing {
             Drawing::Plain => Renderer::plain(),
             Drawing::Coloured => Renderer::styled(),
@@ -156,7 +156,7 @@ impl Report {
     }
 
     /// The report as `check --json` prints it.
-    pub fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         serde_json::json!({ "ok": self.is_ok(), "problems": self.problems })
     }
 

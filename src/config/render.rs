@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SettingOrigin {
+pub(crate) enum SettingOrigin {
     /// A line of the file, from 1.
     File {
         /// The line.
@@ -23,7 +23,7 @@ pub enum SettingOrigin {
 
 /// A setting in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The key's dotted path.
     pub path: String,
     /// The value as TOML; empty where there is none in force. A secret's is the place where it lies, never the secret.
@@ -36,7 +36,7 @@ pub struct Setting {
 const WIDEST: usize = 60;
 
 /// One line a setting: TOML, and its origin as a comment.
-pub fn render_settings(path: &Path, settings: &[Setting]) -> String {
+pub(crate) fn render_settings(path: &Path, settings: &[Setting]) -> String {
     let line = |setting: &Setting| match setting.value.as_str() {
         "" => format!("# {}: none", setting.path),
         value => format!("{} = {value}", setting.path),

@@ -89,7 +89,7 @@ impl Schedule {
     }
 
     /// The time between two runs; for an expression, between the first two that it ever makes.
-    pub fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         match self {
             Self::Every(duration) => *duration,
             Self::Cron(_) => {

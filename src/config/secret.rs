@@ -40,7 +40,7 @@ impl SecretSource {
     }
 
     /// The place as the mapping file writes it; never the secret.
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         match self {
             Self::Env(name) => format!("{{ env = {name:?} }}"),
             Self::File(file) => format!("{{ file = {:?} }}", file.to_string_lossy()),
@@ -49,7 +49,7 @@ impl SecretSource {
     }
 
     /// The place in as few words as a sentence needs.
-    pub fn in_short(&self) -> String {
+    pub(crate) fn in_short(&self) -> String {
         match self {
             Self::Env(name) => format!("`{name}`"),
             Self::File(_) | Self::Credential(_) => self.to_string(),

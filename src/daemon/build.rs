@@ -20,7 +20,7 @@ use crate::store::shape::repair;
 use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
 
 /// How long the daemon waits for another program's transaction.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the daemon can't start.
 #[derive(Debug, Error)]
@@ -51,7 +51,7 @@ impl StartError {
     }
 
     /// Whether a restart can't help, because the file, a secret or the database must be changed first (status 78).
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         match self {
             Self::Config(_) | Self::Token(_) | Self::Transport(_) => true,
             Self::Store(error) => error.is_configuration(),
@@ -65,7 +65,7 @@ pub async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Engine>
 }
 
 /// The same, with a time of its own to wait for another program's transaction.
-pub async fn build_within(
+pub(crate) async fn build_within(
     config: &Config,
     clock: Arc<dyn Clock>,
     busy_timeout: Duration,

@@ -150,7 +150,7 @@ impl Condition {
     }
 
     /// The heartbeat was written, by the steady clock.
-    pub fn beaten(&self, at: Duration) {
+    pub(crate) fn beaten(&self, at: Duration) {
         self.change(|state| {
             state.beat_at = Some(at);
             state.unwritten = None;
@@ -158,7 +158,7 @@ impl Condition {
     }
 
     /// The heartbeat could not be written, and why; or not yet.
-    pub fn unbeaten(&self, why: Option<String>) {
+    pub(crate) fn unbeaten(&self, why: Option<String>) {
         self.change(|state| {
             let why = why.or_else(|| state.unwritten.take());
             state.unwritten = why.or_else(|| Some("the database is busy".to_owned()));
@@ -166,7 +166,7 @@ impl Condition {
     }
 
     /// There is no token, and why; or there is one. A refusal of the former one holds until a token works.
-    pub fn set_logged_out(&self, why: Option<String>) {
+    pub(crate) fn set_logged_out(&self, why: Option<String>) {
         self.change(|state| {
             state.logged_out = match why {
                 Some(why) if why == RENEWING => {
@@ -189,7 +189,7 @@ impl Condition {
     }
 
     /// A task's step went well: what it failed of before is over.
-    pub fn went_well(&self, source: &Source) {
+    pub(crate) fn went_well(&self, source: &Source) {
         self.change(|state| {
             state.errors.remove(source);
         });

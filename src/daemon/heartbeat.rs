@@ -13,13 +13,13 @@ use crate::store::shape::repair;
 use crate::store::{Lane, Store, erase, quota};
 
 /// Time between two heartbeats; `sync_health` calls a daemon stopped after 30 s without one.
-pub const BEAT: Duration = Duration::from_secs(5);
+pub(crate) const BEAT: Duration = Duration::from_secs(5);
 
 /// Time between two looks at the triggers: a dropped one is put back within a minute.
-pub const TRIGGERS: Duration = Duration::from_secs(20);
+pub(crate) const TRIGGERS: Duration = Duration::from_secs(20);
 
 /// Time between two rounds of forgetting.
-pub const FORGET: Duration = Duration::from_mins(5);
+pub(crate) const FORGET: Duration = Duration::from_mins(5);
 
 /// A clock that is off by more makes times in the mirror's bookkeeping hard to read, and signatures of webhooks invalid
 /// soon (`hubspot/api-facts.md#10`).
@@ -37,7 +37,7 @@ fn clock_problem(offset_ms: i64) -> Option<String> {
 }
 
 /// Says that the daemon lives, and what it counted.
-pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
+pub(crate) async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
     let usage = engine.client().limiter().snapshot();
     let mut daemon = condition.daemon(usage.requests_last_minute, usage.throttled_last_minute);
     let counts = engine.client().take_request_counts();
@@ -100,7 +100,7 @@ pub async fn state(engine: &Engine) -> Option<String> {
 }
 
 /// Closes the gate that a program has opened, and has what it wrote past it compared.
-pub async fn close_gate(engine: &Engine) -> Result<(), StepError> {
+pub(crate) async fn close_gate(engine: &Engine) -> Result<(), StepError> {
     let store = engine.store();
     let Some(mapping) = engine.resolved_mapping() else {
         return Ok(());
@@ -116,7 +116,7 @@ pub async fn close_gate(engine: &Engine) -> Result<(), StepError> {
 }
 
 /// Puts dropped or altered triggers and views back.
-pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
+pub(crate) async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
     let Some(mapping) = engine.resolved_mapping() else {
         return Ok(());
     };
@@ -135,7 +135,7 @@ pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
 
 /// Forgets what is older than the mapping file keeps, a batch at a time. Nothing while nobody knows whether this machine's
 /// clock is right.
-pub async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
+pub(crate) async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
     let Some(now) = engine.time_borne_out() else {
         return Ok(());
     };
@@ -151,7 +151,7 @@ pub async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
 
 /// Empties the log of the database once something was erased, so that no copy stays in it. A reader that holds the log
 /// puts it off.
-pub async fn empty_log(engine: &Engine) -> Result<(), StepError> {
+pub(crate) async fn empty_log(engine: &Engine) -> Result<(), StepError> {
     let store = engine.store();
     if !store.read(erase::log_is_to_be_emptied).await? || !store.empty_log().await? {
         return Ok(());
@@ -164,7 +164,7 @@ pub async fn empty_log(engine: &Engine) -> Result<(), StepError> {
 }
 
 /// Says that the run ended with an error, where the database can still be written: what failed may be the database.
-pub async fn end_failed(store: &Store, words: String) {
+pub(crate) async fn end_failed(store: &Store, words: String) {
     let said = store
         .write(Lane::Interactive, move |tx| {
             meta::end_failed(tx, &words, tx.now())
@@ -176,7 +176,7 @@ pub async fn end_failed(store: &Store, words: String) {
 }
 
 /// Moves the daemon to a phase of its life.
-pub async fn set_phase(engine: &Engine, phase: Phase) -> Result<(), StepError> {
+pub(crate) async fn set_phase(engine: &Engine, phase: Phase) -> Result<(), StepError> {
     engine
         .store()
         .write(Lane::Interactive, move |tx| {

@@ -37,7 +37,8 @@ use crate::store::meta::Phase;
 use crate::store::{Lane, awaited, cursors, meta, outbox, reads};
 
 use self::report::Before;
-pub use self::report::{ObjectReport, OnceFailure, OnceReport, report_of_all};
+pub(crate) use self::report::report_of_all;
+pub use self::report::{OnceFailure, OnceReport};
 
 /// Tokens that HubSpot may refuse to one step before `once` gives up: a renewed one that is refused too may have met
 /// the same change of HubSpot's, a third says that renewing doesn't help.

@@ -35,7 +35,7 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// It could not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -68,7 +68,7 @@ pub enum RunError {
 
 impl RunError {
     /// Whether a restart can't help (status 78).
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         match self {
             Self::Start(error) => error.is_configuration(),
             Self::Step(error) => error.is_configuration(),
@@ -80,7 +80,7 @@ impl RunError {
     }
 
     /// What somebody can do about it.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Start(error) => error.hint(),
             Self::Step(error) => error.hint().map(str::to_owned),
@@ -96,7 +96,7 @@ impl RunError {
 }
 
 /// Runs an engine until `stop`. `Ok` also after a drain that missed its deadline.
-pub async fn run_engine(
+pub(crate) async fn run_engine(
     config: &Config,
     engine: Arc<Engine>,
     stop: CancellationToken,

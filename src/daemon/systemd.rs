@@ -13,7 +13,7 @@ pub struct Systemd {
 
 impl Systemd {
     /// Looks for the service manager in `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         let present = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
         let limit = sd_notify::watchdog_enabled().filter(|limit| present && !limit.is_zero());
         Self {
@@ -35,17 +35,17 @@ impl Systemd {
     }
 
     /// The daemon is draining.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.tell(&[NotifyState::Stopping]);
     }
 
     /// How often [`Systemd::alive`] is expected: half of what the unit allows.
-    pub fn watchdog_interval(&self) -> Option<Duration> {
+    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog_interval
     }
 
     /// Says that the daemon lives; without it for `WatchdogSec=` systemd starts it anew.
-    pub fn alive(&self) {
+    pub(crate) fn alive(&self) {
         if self.watchdog_interval.is_some() {
             self.tell(&[NotifyState::Watchdog]);
         }

@@ -15,7 +15,7 @@ use crate::decide::retry::{LOCK_LASTS, RetryClass};
 use crate::decide::round::{Pace, SHORTEST_WAIT, Task, Wait};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Retry;
-pub use crate::hubspot::call::standing::with_causes;
+pub(crate) use crate::hubspot::call::standing::with_causes;
 use crate::model::name::ObjectType;
 
 /// A pause that HubSpot asked for, or the rest of a spent day, is looked at again this often: the limiter refuses without
@@ -66,7 +66,7 @@ impl fmt::Display for Name {
 }
 
 /// What a loop calls, again and again.
-pub type StepCall =
+pub(crate) type StepCall =
     Box<dyn FnMut(Arc<Engine>) -> BoxFuture<'static, Result<Progress, StepError>> + Send>;
 
 /// What a loop needs.
@@ -146,10 +146,10 @@ impl Loop {
 }
 
 /// How a loop ended.
-pub type Ended = Result<(Name, Result<(), StepError>), JoinError>;
+pub(crate) type Ended = Result<(Name, Result<(), StepError>), JoinError>;
 
 /// The loops that run, each of which can be stopped alone.
-pub struct Tasks {
+pub(crate) struct Tasks {
     all: Loop,
     running: JoinSet<(Name, Result<(), StepError>)>,
     stops: BTreeMap<Name, CancellationToken>,
@@ -159,7 +159,7 @@ pub struct Tasks {
 
 impl Tasks {
     /// None yet.
-    pub fn new(all: Loop) -> Self {
+    pub(crate) fn new(all: Loop) -> Self {
         Self {
             all,
             running: JoinSet::new(),
@@ -169,7 +169,7 @@ impl Tasks {
     }
 
     /// Begins a loop.
-    pub fn start(&mut self, job: Job) {
+    pub(crate) fn start(&mut self, job: Job) {
         let name = job.name.clone();
         let own = Loop {
             stop: self.all.stop.child_token(),
@@ -182,7 +182,11 @@ impl Tasks {
     }
 
     /// Ends one loop between two of its steps, and waits for that; the others go on.
-    pub async fn stop(&mut self, name: &Name) {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a reload exchanges one task at a time")
+    )]
+    pub(crate) async fn stop(&mut self, name: &Name) {
         let Some(stop) = self.stops.remove(name) else {
             return;
         };
@@ -196,7 +200,7 @@ impl Tasks {
     }
 
     /// Waits for the next loop that ends; `None` where none runs.
-    pub async fn ended(&mut self) -> Option<Ended> {
+    pub(crate) async fn ended(&mut self) -> Option<Ended> {
         match self.early.pop_front() {
             Some(ended) => Some(ended),
             None => self.running.join_next().await,
@@ -205,7 +209,7 @@ impl Tasks {
 }
 
 /// How long a failed step waits: as long as HubSpot says, else by the retry curve.
-pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> Duration {
+pub(crate) fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> Duration {
     let by_curve = engine.backoff(failures);
     match error {
         StepError::Hubspot(error) => match error.retry() {
@@ -228,7 +232,7 @@ pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> 
 }
 
 /// Whether a step ended because the process is stopping.
-pub fn is_stopping(error: &StepError) -> bool {
+pub(crate) fn is_stopping(error: &StepError) -> bool {
     matches!(error, StepError::Hubspot(error) if error.is_stopping())
 }
 

@@ -18,7 +18,7 @@ const LATE_EVENTS: Duration = Duration::from_hours(30 * 24);
 
 /// Forgets what only matters for a while: values of lost requests, counts of the guard, tombstones, erasures; and what
 /// could not be read of records that are here no more.
-pub async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
+pub(crate) async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
     let window = engine.settings().guard.window;
     let objects = engine.objects();
     engine

@@ -33,7 +33,7 @@ impl<'a> Pass<'a> {
 
     /// The same for a change of another origin.
     #[must_use]
-    pub fn saying(self, origin: Origin) -> Self {
+    pub(crate) fn saying(self, origin: Origin) -> Self {
         Self { origin, ..self }
     }
 

@@ -30,7 +30,7 @@ pub struct Returned {
 }
 
 /// Whether a query is the awaited one; what it is not is answered with 400 and waited on.
-pub type IsAwaited = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+pub(crate) type IsAwaited = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 #[derive(Clone)]
 struct CallbackDoor {

@@ -36,7 +36,7 @@ impl Health {
     }
 
     /// Not ready, and why.
-    pub fn not_ready(state: &str, reason: String) -> Self {
+    pub(crate) fn not_ready(state: &str, reason: String) -> Self {
         Self {
             ready: false,
             state: state.to_owned(),

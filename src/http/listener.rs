@@ -58,12 +58,12 @@ pub async fn serve(
 
 /// A connection whose request is being worked on; handlers find it among a request's extensions.
 #[derive(Debug, Clone, Default)]
-pub struct Occupied(Arc<AtomicUsize>);
+pub(crate) struct Occupied(Arc<AtomicUsize>);
 
 impl Occupied {
     /// Keeps the connection from being cut to make room for another, until the result is dropped.
     #[must_use]
-    pub fn hold(&self) -> HeldPlace {
+    pub(crate) fn hold(&self) -> HeldPlace {
         self.0.fetch_add(1, Ordering::SeqCst);
         HeldPlace(Arc::clone(&self.0))
     }
@@ -75,7 +75,7 @@ impl Occupied {
 
 /// See [`Occupied::hold`].
 #[derive(Debug)]
-pub struct HeldPlace(Arc<AtomicUsize>);
+pub(crate) struct HeldPlace(Arc<AtomicUsize>);
 
 impl Drop for HeldPlace {
     fn drop(&mut self) {

@@ -83,7 +83,7 @@ impl Tls {
     ///
     /// # Errors
     /// The new files can't be used; the old certificate stays in use.
-    pub fn reload(&self) -> Result<bool, TlsError> {
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         let files = read(&self.cert, &self.key)?;
         let mut loaded = self.loaded.lock();
         if loaded.files == files {

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use crate::http::listener::Occupied;
 
 /// How long a body may take. HubSpot gives up after 5 seconds (`hubspot/api-facts.md#10`).
-pub const BODY: Duration = Duration::from_secs(10);
+pub(crate) const BODY: Duration = Duration::from_secs(10);
 
 /// The most bytes of a body that is too large that are read, to be able to say so.
 const MOST_DISCARDED: usize = 16 << 20;

@@ -62,7 +62,7 @@ pub struct Delivery<'a> {
 
 /// Why a delivery is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum DeliveryRefusal {
+pub(crate) enum DeliveryRefusal {
     /// No signature of the wanted version.
     #[error("no signature of the wanted version")]
     Missing,
@@ -81,7 +81,7 @@ pub enum DeliveryRefusal {
 ///
 /// # Errors
 /// Why it is not believed.
-pub fn verify(
+pub(crate) fn verify(
     secrets: &[SecretString],
     version: SignatureVersion,
     delivery: &Delivery<'_>,

@@ -75,7 +75,7 @@ pub fn announced(
 }
 
 /// Forgets what was said of a record: it is shown, or its row is gone. Tells whether there was something.
-pub fn forget(
+pub(crate) fn forget(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,

@@ -35,7 +35,7 @@ pub struct Around {
 
 impl Around {
     /// Every look-up is to be made.
-    pub const ANYTHING: Self = Self {
+    pub(crate) const ANYTHING: Self = Self {
         entries: true,
         conflicts: true,
         sent: true,
@@ -48,7 +48,7 @@ impl Around {
     };
 
     /// Whether a record may belong to a row that does not have its id.
-    pub fn may_adopt(self) -> bool {
+    pub(crate) fn may_adopt(self) -> bool {
         self.entries || self.unlinked
     }
 }

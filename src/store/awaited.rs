@@ -31,7 +31,7 @@ const LEFT_TO_OTHERS: &str = "
     UNION SELECT hs_id FROM _sync_erasures WHERE object = :object AND erased_at IS NULL";
 
 /// When the next read of an object falls due that may bring something.
-pub fn next_read(
+pub(crate) fn next_read(
     connection: &Connection,
     object: &ObjectType,
     now: Timestamp,
@@ -52,7 +52,7 @@ pub fn next_read(
 
 /// When the next entry of an object falls due whose attempt may do something. `keyless`: the object's own key, where that
 /// is left out of requests at the moment.
-pub fn next_attempt(
+pub(crate) fn next_attempt(
     connection: &Connection,
     object: &ObjectType,
     keyless: Option<&PropertyName>,
@@ -104,7 +104,7 @@ pub fn next_attempt(
 }
 
 /// Records that are to be erased and that HubSpot still shows.
-pub fn erasures(connection: &Connection, object: &ObjectType) -> Result<u64, StoreError> {
+pub(crate) fn erasures(connection: &Connection, object: &ObjectType) -> Result<u64, StoreError> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*) FROM _sync_erasures WHERE object = :object AND erased_at IS NULL",

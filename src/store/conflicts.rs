@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::record::{ConflictNote, OpenConflict};
 use crate::model::association::PairMapping;
-pub use crate::model::conflict::End;
+pub(crate) use crate::model::conflict::End;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;
 use crate::model::id::{ConflictId, HubspotId, LocalId};
@@ -19,7 +19,7 @@ use crate::store::shape::ddl::{literal, quoted};
 
 /// The record that a conflict is about.
 #[derive(Debug, Clone, Copy)]
-pub struct About<'a> {
+pub(crate) struct About<'a> {
     /// The object.
     pub object: &'a ObjectType,
     /// The row.
@@ -30,7 +30,7 @@ pub struct About<'a> {
 
 /// A conflict as a row, values as stored text.
 #[derive(Debug, Clone, Copy)]
-pub struct NewConflict<'a> {
+pub(crate) struct NewConflict<'a> {
     /// The property, or `*`.
     pub property: &'a str,
     /// The base, `None` where it is unknown or empty.
@@ -66,7 +66,7 @@ impl<'a> From<&'a ConflictNote> for NewConflict<'a> {
 }
 
 /// Writes a conflict that was decided at once.
-pub fn record_closed(
+pub(crate) fn record_closed(
     tx: &Transaction<'_>,
     about: About<'_>,
     conflict: NewConflict<'_>,
@@ -77,7 +77,7 @@ pub fn record_closed(
 }
 
 /// Whether the very same conflict of a row was written closed before.
-pub fn is_recorded(
+pub(crate) fn is_recorded(
     connection: &Connection,
     about: About<'_>,
     conflict: NewConflict<'_>,
@@ -110,7 +110,7 @@ pub fn is_recorded(
 }
 
 /// Whether a value of HubSpot's stands in a conflict of a field, or of the whole record, that was written since `since`.
-pub fn names_remote_since(
+pub(crate) fn names_remote_since(
     connection: &Connection,
     about: About<'_>,
     property: &str,
@@ -137,7 +137,7 @@ pub fn names_remote_since(
 }
 
 /// Writes a conflict that waits for a person. One that is open for the field already stays.
-pub fn record_open(
+pub(crate) fn record_open(
     tx: &Transaction<'_>,
     about: About<'_>,
     conflict: NewConflict<'_>,
@@ -180,7 +180,7 @@ fn insert(
 }
 
 /// Gives an open conflict to another row, which is the record now.
-pub fn move_open(
+pub(crate) fn move_open(
     tx: &Transaction<'_>,
     about: About<'_>,
     property: &PropertyName,
@@ -204,7 +204,7 @@ pub fn move_open(
 }
 
 /// Tells a row's open conflicts which record it is by now: a decision reads that one, and another's erasure spares them.
-pub fn follow(
+pub(crate) fn follow(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
@@ -225,7 +225,7 @@ pub fn follow(
 
 /// When the latest open conflict of a row's fields was found: the local value that it holds is no younger than that, as far
 /// as anybody knows.
-pub fn last_opened_at(
+pub(crate) fn last_opened_at(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
@@ -244,7 +244,7 @@ pub fn last_opened_at(
 }
 
 /// The open conflicts of a row's fields, with the local value as the triggers keep it.
-pub fn open_of(
+pub(crate) fn open_of(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
@@ -320,10 +320,10 @@ pub struct Waiting {
 }
 
 /// The property of conflicts, and of lines of `sync_history`, that are about associations.
-pub const ASSOCIATION: &str = "association";
+pub(crate) const ASSOCIATION: &str = "association";
 
 /// The open conflict of a row's associations: its number, and its lists of what both sides had, of ours and of HubSpot's.
-pub fn open_association(
+pub(crate) fn open_association(
     connection: &Connection,
     pair: &ObjectType,
     local_id: LocalId,
@@ -346,7 +346,7 @@ pub fn open_association(
 }
 
 /// What an open conflict of associations is about from now on: its three lists.
-pub fn move_association(
+pub(crate) fn move_association(
     tx: &Transaction<'_>,
     id: ConflictId,
     [base, local, remote]: [&str; 3],
@@ -372,7 +372,7 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
 }
 
 /// The open conflicts of a pair's associations that have a resolution, or name a row that is gone, at most `limit`.
-pub fn of_associations(
+pub(crate) fn of_associations(
     connection: &Connection,
     pair: &PairMapping,
     (from, to): (&TableName, &TableName),
@@ -439,12 +439,12 @@ const MISSPELLED: &str = "SELECT c.id, hubsyncd_canonical(c.local_value, f.type)
          WHERE c.resolved_at IS NULL AND c.local_value IS NOT hubsyncd_canonical(c.local_value, f.type)";
 
 /// Whether a trigger has written a local value that is not canonical.
-pub fn is_misspelled(connection: &Connection) -> Result<bool, StoreError> {
+pub(crate) fn is_misspelled(connection: &Connection) -> Result<bool, StoreError> {
     Ok(connection.prepare_cached(MISSPELLED)?.exists([])?)
 }
 
 /// Spells those.
-pub fn spell(tx: &Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn spell(tx: &Transaction<'_>) -> Result<(), StoreError> {
     tx.prepare_cached(&format!(
         "UPDATE sync_conflicts SET local_value = m.spelled FROM ({MISSPELLED}) AS m WHERE sync_conflicts.id = m.id"
     ))?
@@ -475,7 +475,7 @@ pub fn close(
 }
 
 /// Closes what is still open for a row that is gone from both sides.
-pub fn close_all_of(
+pub(crate) fn close_all_of(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
@@ -500,7 +500,7 @@ pub fn close_all_of(
 
 /// Closes the open conflicts of a row's fields, because the row was deleted here. Without a winner the conflict of the
 /// whole record decides.
-pub fn close_fields_of(
+pub(crate) fn close_fields_of(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
@@ -541,7 +541,7 @@ pub(super) fn close_doubles(tx: &Transaction<'_>) -> Result<(), StoreError> {
 }
 
 /// Gives a decision that can't be carried out back to the person, with the reason.
-pub fn refuse_resolution(
+pub(crate) fn refuse_resolution(
     tx: &Transaction<'_>,
     id: ConflictId,
     reason: &str,
@@ -552,7 +552,11 @@ pub fn refuse_resolution(
 }
 
 /// Keeps HubSpot's new value in an open conflict.
-pub fn set_remote(tx: &Transaction<'_>, id: ConflictId, remote: &Value) -> Result<(), StoreError> {
+pub(crate) fn set_remote(
+    tx: &Transaction<'_>,
+    id: ConflictId,
+    remote: &Value,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_conflicts SET remote_value = :remote WHERE id = :id AND resolved_at IS NULL",
     )?
@@ -561,7 +565,7 @@ pub fn set_remote(tx: &Transaction<'_>, id: ConflictId, remote: &Value) -> Resul
 }
 
 /// The open conflict about a record as a whole.
-pub fn open_whole(
+pub(crate) fn open_whole(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
@@ -578,7 +582,7 @@ pub fn open_whole(
 }
 
 /// When a person decided a field's conflict last.
-pub fn last_decided_at(
+pub(crate) fn last_decided_at(
     connection: &Connection,
     about: About<'_>,
     property: &PropertyName,

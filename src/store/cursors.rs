@@ -136,7 +136,7 @@ pub fn move_backfill(
 }
 
 /// Notes how many records HubSpot has.
-pub fn set_backfill_total(
+pub(crate) fn set_backfill_total(
     tx: &Transaction<'_>,
     object: &ObjectType,
     total: u64,
@@ -199,7 +199,7 @@ pub fn end_window(
 }
 
 /// Sets a poll back that stands in HubSpot's future, its walks again too.
-pub fn set_back(
+pub(crate) fn set_back(
     tx: &Transaction<'_>,
     object: &ObjectType,
     to: Timestamp,
@@ -216,7 +216,7 @@ pub fn set_back(
 }
 
 /// Notes that HubSpot changed something here.
-pub fn set_last_change(
+pub(crate) fn set_last_change(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,
@@ -227,7 +227,7 @@ pub fn set_last_change(
 }
 
 /// Keeps the words of an object's last error.
-pub fn set_error(
+pub(crate) fn set_error(
     tx: &Transaction<'_>,
     object: &ObjectType,
     words: Option<&str>,
@@ -238,7 +238,7 @@ pub fn set_error(
 }
 
 /// Keeps the sentences on what HubSpot forbids of an object, with their code, and whether its records can be read.
-pub fn set_forbidden(
+pub(crate) fn set_forbidden(
     tx: &Transaction<'_>,
     object: &ObjectType,
     forbidden: Option<(&str, &str)>,
@@ -260,7 +260,7 @@ pub fn set_forbidden(
 }
 
 /// Begins a full comparison.
-pub fn begin_reconcile(
+pub(crate) fn begin_reconcile(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,
@@ -290,7 +290,7 @@ pub(super) fn compare(
 }
 
 /// Moves a full comparison to its next page.
-pub fn move_reconcile(
+pub(crate) fn move_reconcile(
     tx: &Transaction<'_>,
     object: &ObjectType,
     after: &str,
@@ -302,7 +302,7 @@ pub fn move_reconcile(
 }
 
 /// Goes on with a full comparison at the list of archived records.
-pub fn turn_to_archive(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
+pub(crate) fn turn_to_archive(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
          SET reconcile_archived = 1, reconcile_after = NULL, reconcile_last_id = NULL
@@ -313,7 +313,7 @@ pub fn turn_to_archive(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), 
 }
 
 /// Ends a full comparison.
-pub fn end_reconcile(
+pub(crate) fn end_reconcile(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,
@@ -329,7 +329,7 @@ pub fn end_reconcile(
 }
 
 /// Moves the filling of new columns; `None` ends it.
-pub fn move_filling(
+pub(crate) fn move_filling(
     tx: &Transaction<'_>,
     object: &ObjectType,
     after: Option<&str>,
@@ -383,7 +383,7 @@ pub fn again(
 }
 
 /// Saves a chain of walks again.
-pub fn save_again(
+pub(crate) fn save_again(
     tx: &Transaction<'_>,
     object: &ObjectType,
     delay: Duration,
@@ -407,7 +407,7 @@ pub fn save_again(
 
 /// How far an object's first full read is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackfillProgress {
+pub(crate) struct BackfillProgress {
     /// The object.
     pub object: String,
     /// Records read so far.
@@ -419,7 +419,7 @@ pub struct BackfillProgress {
 }
 
 /// The first full reads that have begun.
-pub fn backfills(connection: &Connection) -> Result<Vec<BackfillProgress>, StoreError> {
+pub(crate) fn backfills(connection: &Connection) -> Result<Vec<BackfillProgress>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT object, backfill_rows, backfill_total, backfill = 'done'
          FROM _sync_cursors

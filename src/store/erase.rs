@@ -20,7 +20,7 @@ const LOG_TO_EMPTY: &str = "log_to_empty";
 /// Erases a record from mirror, history, conflicts, inbox and outbox, with all that was merged into it, under whatever
 /// rows that lived. The ids stay in `_sync_tombstones`, so that a late page does not bring it back, and
 /// in `_sync_erasures`, so that a late event does not bring its value.
-pub fn erase(
+pub(crate) fn erase(
     tx: &Transaction<'_>,
     table: &MirrorTable,
     pairs: &[PairMapping],
@@ -298,12 +298,12 @@ fn listed(numbers: impl Iterator<Item = i64>) -> String {
 }
 
 /// Whether the log still holds what was erased.
-pub fn log_is_to_be_emptied(connection: &rusqlite::Connection) -> Result<bool, StoreError> {
+pub(crate) fn log_is_to_be_emptied(connection: &rusqlite::Connection) -> Result<bool, StoreError> {
     Ok(meta::get(connection, LOG_TO_EMPTY)?.is_some_and(|value| value == "1"))
 }
 
 /// The log was emptied.
-pub fn log_was_emptied(tx: &Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn log_was_emptied(tx: &Transaction<'_>) -> Result<(), StoreError> {
     meta::set(tx, LOG_TO_EMPTY, "0")
 }
 

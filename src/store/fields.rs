@@ -75,7 +75,7 @@ fn from_row(row: &Row<'_>) -> Result<FieldRow, StoreError> {
 
 /// A field with a problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Troubled {
+pub(crate) struct Troubled {
     /// The object's name in the mapping.
     pub object: String,
     /// HubSpot's name of the property.
@@ -89,7 +89,7 @@ pub struct Troubled {
 }
 
 /// The mapped fields that have a problem, by object and property.
-pub fn troubled(connection: &Connection) -> Result<Vec<Troubled>, StoreError> {
+pub(crate) fn troubled(connection: &Connection) -> Result<Vec<Troubled>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT object, property, problem, hint,
                 (SELECT count(*) FROM sync_unreadable AS u WHERE u.object = f.object AND u.property = f.property)
@@ -110,7 +110,7 @@ pub fn troubled(connection: &Connection) -> Result<Vec<Troubled>, StoreError> {
 }
 
 /// Since when a property's field is in its state.
-pub fn since(
+pub(crate) fn since(
     connection: &Connection,
     object: &ObjectType,
     property: &PropertyName,
@@ -131,7 +131,7 @@ pub fn since(
 }
 
 /// The properties of an object that are in a state, by name.
-pub fn in_state(
+pub(crate) fn in_state(
     connection: &Connection,
     object: &ObjectType,
     state: FieldState,
@@ -158,7 +158,7 @@ pub fn in_state(
 /// The fields of an object that a mapping in force does not have: those that left the mapping file, and those with a problem.
 /// Their columns stay. By the mapping, not by the state alone: a step that began before a field was well again does not know
 /// of it.
-pub fn out_of_force(
+pub(crate) fn out_of_force(
     connection: &Connection,
     in_force: &ObjectMapping,
 ) -> Result<Vec<FieldRow>, StoreError> {
@@ -172,7 +172,7 @@ pub fn out_of_force(
 }
 
 /// The pushed fields among them that the mapping file has: what their columns hold waits.
-pub fn left_out(
+pub(crate) fn left_out(
     connection: &Connection,
     in_force: &ObjectMapping,
 ) -> Result<Vec<FieldRow>, StoreError> {
@@ -184,7 +184,7 @@ pub fn left_out(
 }
 
 /// The values of an object's new columns have all been read.
-pub fn end_filling(
+pub(crate) fn end_filling(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,
@@ -203,7 +203,7 @@ pub fn end_filling(
 
 /// Makes exactly these fields the degraded ones. A field whose problem is gone is filled again where the object's
 /// backfill has begun, since its values may have moved.
-pub fn set_problems(
+pub(crate) fn set_problems(
     tx: &Transaction<'_>,
     problems: &[FieldProblem],
     now: Timestamp,
@@ -229,7 +229,10 @@ pub fn set_problems(
 
 /// Says of fields that are synced what the mapping promises of them and can't keep; of the others, that it keeps it. A value
 /// that can't be read is told before that.
-pub fn set_remarks(tx: &Transaction<'_>, remarks: &[FieldProblem]) -> Result<(), StoreError> {
+pub(crate) fn set_remarks(
+    tx: &Transaction<'_>,
+    remarks: &[FieldProblem],
+) -> Result<(), StoreError> {
     for field in all(tx)? {
         let is_synced = matches!(field.state, FieldState::Active | FieldState::Filling);
         if !is_synced || unreadable::has_any(tx, &field.object, &field.property)? {

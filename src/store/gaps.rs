@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::decide::outgoing::gap::Gap;
-pub use crate::decide::outgoing::gap::{Noted, NotedArchive};
+pub(crate) use crate::decide::outgoing::gap::{Noted, NotedArchive};
 use crate::model::entry::Base;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
@@ -105,7 +105,7 @@ const WHOLE: &str = "*";
 
 /// Keeps what a record showed that is about to be archived, in the place of what an earlier attempt has kept. It is not
 /// looked at before [`look_at_archive`] says so.
-pub fn note_archive(
+pub(crate) fn note_archive(
     tx: &Transaction<'_>,
     object: &ObjectType,
     (hs_id, local_id): (HubspotId, LocalId),
@@ -130,7 +130,7 @@ pub fn note_archive(
 }
 
 /// What is kept of a record's archive.
-pub fn archive_of(
+pub(crate) fn archive_of(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -161,7 +161,7 @@ pub fn archive_of(
 }
 
 /// An archived record is to be looked at, at a time.
-pub fn look_at_archive(
+pub(crate) fn look_at_archive(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -180,7 +180,7 @@ pub fn look_at_archive(
 }
 
 /// Forgets what was kept of a record's archive: it was not sent, or surely did not happen.
-pub fn forget_archive(
+pub(crate) fn forget_archive(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -228,7 +228,7 @@ pub fn due(
 }
 
 /// When the next look is due.
-pub fn next_due(
+pub(crate) fn next_due(
     connection: &Connection,
     object: &ObjectType,
 ) -> Result<Option<Timestamp>, StoreError> {
@@ -264,7 +264,7 @@ pub fn of_record(
 }
 
 /// A record was merged into another one, which has the history of its fields from now on.
-pub fn rename_record(
+pub(crate) fn rename_record(
     tx: &Transaction<'_>,
     object: &ObjectType,
     merged: HubspotId,
@@ -285,7 +285,7 @@ pub fn rename_record(
 }
 
 /// The row that a record's writes came from went over to another one.
-pub fn move_row(
+pub(crate) fn move_row(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -305,7 +305,7 @@ pub fn move_row(
 }
 
 /// Whether anything is kept of an object's writes.
-pub fn is_any(connection: &Connection, object: &ObjectType) -> Result<bool, StoreError> {
+pub(crate) fn is_any(connection: &Connection, object: &ObjectType) -> Result<bool, StoreError> {
     let found: Option<i64> = connection
         .prepare_cached("SELECT 1 FROM _sync_gaps WHERE object = :object LIMIT 1")?
         .query_row(named_params! { ":object": object.as_str() }, |row| {
@@ -325,14 +325,14 @@ pub fn look_at(tx: &Transaction<'_>, id: i64, at: Timestamp) -> Result<(), Store
 }
 
 /// A look is put off.
-pub fn put_off(tx: &Transaction<'_>, id: i64, at: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn put_off(tx: &Transaction<'_>, id: i64, at: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE _sync_gaps SET look_at = :at WHERE id = :id")?
         .execute(named_params! { ":id": id, ":at": at.to_string() })?;
     Ok(())
 }
 
 /// Webhooks of the property arrive: an event tells, if there is anything to tell.
-pub fn leave_to_events(tx: &Transaction<'_>, id: i64) -> Result<(), StoreError> {
+pub(crate) fn leave_to_events(tx: &Transaction<'_>, id: i64) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE _sync_gaps SET look_at = NULL WHERE id = :id")?
         .execute(named_params! { ":id": id })?;
     Ok(())
@@ -347,7 +347,7 @@ pub fn end(tx: &Transaction<'_>, id: i64) -> Result<(), StoreError> {
 
 /// Forgets what was noted before `before`, or by a clock that was ahead, and whose history is not asked for any more;
 /// and what was noted before `long_before` whatever waits.
-pub fn forget(
+pub(crate) fn forget(
     tx: &Transaction<'_>,
     before: Timestamp,
     long_before: Timestamp,

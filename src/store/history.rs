@@ -64,7 +64,7 @@ pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Resul
 
 /// A record as a whole: one side made it or took it away in the other, or it became a part of another one.
 #[derive(Debug, Clone, Copy)]
-pub struct WholeRecord<'a> {
+pub(crate) struct WholeRecord<'a> {
     /// The object's mapping.
     pub mapping: &'a ObjectMapping,
     /// The row.
@@ -77,13 +77,18 @@ pub struct WholeRecord<'a> {
 
 impl WholeRecord<'_> {
     /// It was made, with the row that it is.
-    pub fn made(self, tx: &Transaction<'_>, row: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) fn made(
+        self,
+        tx: &Transaction<'_>,
+        row: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let kept = self.kept(tx, row, now, |value| (None, value))?;
         self.record(tx, (None, Some(&self.by_column(&kept))), now)
     }
 
     /// It went, with the row that it was, where that is known.
-    pub fn gone(
+    pub(crate) fn gone(
         self,
         tx: &Transaction<'_>,
         row: Option<&str>,
@@ -98,7 +103,7 @@ impl WholeRecord<'_> {
     }
 
     /// It became a part of another row's.
-    pub fn absorbed(
+    pub(crate) fn absorbed(
         self,
         tx: &Transaction<'_>,
         row: &str,
@@ -196,7 +201,7 @@ fn remember_push(
 }
 
 /// Forgets pushes that nothing is told by any more.
-pub fn forget_pushes(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn forget_pushes(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached("DELETE FROM _sync_pushes WHERE at < :before")?
         .execute(named_params! { ":before": (now - REMEMBERED).to_string() })?;
     Ok(())
@@ -239,7 +244,7 @@ pub fn pushed(
 }
 
 /// Whether HubSpot acknowledged a value of a field within a span of time.
-pub fn was_pushed(
+pub(crate) fn was_pushed(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
@@ -273,7 +278,7 @@ pub fn was_pushed(
 }
 
 /// Whether a push since `since` took a value of this form from a record.
-pub fn was_given_up(
+pub(crate) fn was_given_up(
     connection: &Connection,
     object: &ObjectType,
     field: &FieldMapping,
@@ -310,7 +315,7 @@ pub fn was_given_up(
 }
 
 /// The pushes of a field since `since`, the oldest first.
-pub fn pushes_since(
+pub(crate) fn pushes_since(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,

@@ -110,7 +110,7 @@ pub fn count(
 }
 
 /// Takes back what [`count`] noted of records that did not go after all.
-pub fn uncount(
+pub(crate) fn uncount(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
     records: u64,
@@ -131,7 +131,7 @@ pub fn uncount(
 }
 
 /// Forgets counts older than `before`.
-pub fn forget_counts(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn forget_counts(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(
         "DELETE FROM _sync_guard_log WHERE at < :before",
         named_params! { ":before": before.to_string() },
@@ -254,7 +254,7 @@ pub fn settle(tx: &Transaction<'_>, id: HoldId, now: Timestamp) -> Result<(), St
 }
 
 /// Due entries of an operation that no approval covers, and how many wait for one already.
-pub fn due_and_held(
+pub(crate) fn due_and_held(
     connection: &Connection,
     key: HoldKey<'_>,
     now: Timestamp,
@@ -278,7 +278,7 @@ pub fn due_and_held(
 
 /// Counts anew what the open hold on entries holds: some were discarded, or their rows are back. One that holds nothing
 /// any more is settled.
-pub fn recount_entries(
+pub(crate) fn recount_entries(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
     now: Timestamp,
@@ -288,7 +288,7 @@ pub fn recount_entries(
 }
 
 /// Tells the open hold how much it holds by now. One that holds nothing any more is settled.
-pub fn recount(
+pub(crate) fn recount(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
     held: u64,

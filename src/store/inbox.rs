@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::model::entry::states;
 use crate::model::event::Event;
-pub use crate::model::event::WaitingEvent;
+pub(crate) use crate::model::event::WaitingEvent;
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
@@ -169,14 +169,18 @@ pub fn is_waiting(connection: &Connection) -> Result<bool, StoreError> {
 }
 
 /// Notes which read answers an event.
-pub fn answered_by(tx: &Transaction<'_>, id: i64, read_number: i64) -> Result<(), StoreError> {
+pub(crate) fn answered_by(
+    tx: &Transaction<'_>,
+    id: i64,
+    read_number: i64,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_inbox SET read_number = :number WHERE id = :id")?
         .execute(named_params! { ":id": id, ":number": read_number })?;
     Ok(())
 }
 
 /// Forgets what the events of a record say: it is to be erased. They stay known, and need a read.
-pub fn forget_values(
+pub(crate) fn forget_values(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -206,7 +210,7 @@ pub fn end(
 
 /// Ends the events of a record that a read up to this number answers; with `up_to` only those that happened by then, by
 /// HubSpot's clock. Those without a time end always.
-pub fn read_was_applied(
+pub(crate) fn read_was_applied(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -252,7 +256,7 @@ pub fn unanswered(
 }
 
 /// Whether an event of a record came since a time.
-pub fn came_since(
+pub(crate) fn came_since(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -272,7 +276,7 @@ pub fn came_since(
 }
 
 /// Whether an event of a property's change came that happened after `after`, by HubSpot's clock.
-pub fn said_after(
+pub(crate) fn said_after(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -294,7 +298,7 @@ pub fn said_after(
 }
 
 /// When the last event came.
-pub fn last_received_at(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+pub(crate) fn last_received_at(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
         .prepare_cached("SELECT received_at FROM sync_inbox ORDER BY id DESC LIMIT 1")?
         .query_row([], |row| row.get(0))

@@ -34,7 +34,7 @@ pub fn note(
 }
 
 /// A record's id and all those that went into it, also by way of others.
-pub fn ids_of(
+pub(crate) fn ids_of(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -43,7 +43,7 @@ pub fn ids_of(
 }
 
 /// A record's id and those of all that it went into, also by way of others.
-pub fn survivors_of(
+pub(crate) fn survivors_of(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -77,7 +77,11 @@ fn chain(
 }
 
 /// Forgets what went into a record that was erased.
-pub fn forget(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
+pub(crate) fn forget(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "DELETE FROM _sync_merges WHERE object = :object AND (hs_id = :id OR into_id = :id)",
     )?

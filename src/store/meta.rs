@@ -7,22 +7,22 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
 /// The database's own random id.
-pub const DATABASE_ID: &str = "database_id";
+pub(crate) const DATABASE_ID: &str = "database_id";
 /// The portal that the file was filled from.
-pub const PORTAL_ID: &str = "portal_id";
+pub(crate) const PORTAL_ID: &str = "portal_id";
 /// The account's time zone.
-pub const TIME_ZONE: &str = "time_zone";
+pub(crate) const TIME_ZONE: &str = "time_zone";
 /// Mapped objects that have no table yet, because their schema could not be read: lines of object, table, direction, why
 /// and, where it is a missing scope, its code, with tabs between.
-pub const UNREAD: &str = "unread_objects";
+pub(crate) const UNREAD: &str = "unread_objects";
 /// The code of an object that waits for a scope, in `sync_status`.
-pub const MISSING_SCOPE: &str = "missing-scope";
+pub(crate) const MISSING_SCOPE: &str = "missing-scope";
 /// The code of an object that HubSpot forbids for another reason than a scope, in `sync_status`.
 pub const FORBIDDEN: &str = "forbidden";
 /// The code of an object that the portal has not, in `sync_status`.
-pub const OBJECT_UNKNOWN: &str = "object-unknown";
+pub(crate) const OBJECT_UNKNOWN: &str = "object-unknown";
 /// The code of an object that the portal has otherwise than the mapping can have it, in `sync_status`.
-pub const OBJECT_UNFIT: &str = "object-unfit";
+pub(crate) const OBJECT_UNFIT: &str = "object-unfit";
 
 /// SQLite's `schema_version` when triggers and views were last known to be right.
 pub(super) const SCHEMA_SEEN: &str = "schema_seen";
@@ -124,14 +124,22 @@ pub fn begin_daemon(tx: &Transaction<'_>, version: &str, now: Timestamp) -> Resu
 }
 
 /// Moves the daemon to a phase.
-pub fn set_phase(tx: &Transaction<'_>, phase: Phase, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn set_phase(
+    tx: &Transaction<'_>,
+    phase: Phase,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE _sync_daemon SET phase = :phase, heartbeat_at = :now WHERE id = 1")?
         .execute(named_params! { ":phase": phase.as_str(), ":now": now.to_string() })?;
     Ok(())
 }
 
 /// Ends a run that failed: nothing may look like a daemon at work, and why it ended is the last error.
-pub fn end_failed(tx: &Transaction<'_>, words: &str, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn end_failed(
+    tx: &Transaction<'_>,
+    words: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_daemon SET phase = 'stopped', heartbeat_at = :now, last_error = :words WHERE id = 1",
     )?
@@ -140,7 +148,11 @@ pub fn end_failed(tx: &Transaction<'_>, words: &str, now: Timestamp) -> Result<(
 }
 
 /// The heartbeat, at least every 10 seconds, with what the daemon says about itself.
-pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn beat(
+    tx: &Transaction<'_>,
+    daemon: &Daemon,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_daemon
          SET heartbeat_at = :now,
@@ -189,7 +201,11 @@ pub fn webhooks(connection: &Connection) -> Result<Option<String>, StoreError> {
 }
 
 /// Notes what of ours had to be put back, in words: `sync_health` is `degraded` for an hour, and says so.
-pub fn note_repair(tx: &Transaction<'_>, what: &str, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn note_repair(
+    tx: &Transaction<'_>,
+    what: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE _sync_daemon SET trigger_repaired_at = :now WHERE id = 1")?
         .execute(named_params! { ":now": now.to_string() })?;
     set(tx, REPAIRED, what)

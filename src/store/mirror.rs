@@ -100,7 +100,7 @@ impl MirrorTable {
     }
 
     /// The row of a record.
-    pub fn by_hs_id(
+    pub(crate) fn by_hs_id(
         &self,
         connection: &Connection,
         id: HubspotId,
@@ -130,7 +130,7 @@ impl MirrorTable {
     }
 
     /// The oldest row without a record that a value identifies.
-    pub fn unlinked_by(
+    pub(crate) fn unlinked_by(
         &self,
         connection: &Connection,
         identity: &Identity,
@@ -145,7 +145,7 @@ impl MirrorTable {
     }
 
     /// A row with a record that holds such a value too, other than `except`.
-    pub fn linked_by(
+    pub(crate) fn linked_by(
         &self,
         connection: &Connection,
         identity: &Identity,
@@ -165,7 +165,7 @@ impl MirrorTable {
 
     /// A row with a record that holds a value of this form in any of its columns' properties, other than `except`. It looks
     /// through the table: for what is refused, not for what is sent.
-    pub fn holder_of(
+    pub(crate) fn holder_of(
         &self,
         connection: &Connection,
         identity: &Identity,
@@ -188,7 +188,7 @@ impl MirrorTable {
     }
 
     /// Whether another row without a record holds such a value too, and its create is on its way or unanswered.
-    pub fn is_being_created(
+    pub(crate) fn is_being_created(
         &self,
         connection: &Connection,
         identity: &Identity,
@@ -203,7 +203,7 @@ impl MirrorTable {
     }
 
     /// Inserts a record of HubSpot's as a new row.
-    pub fn insert_record(
+    pub(crate) fn insert_record(
         &self,
         tx: &Transaction<'_>,
         record: &RemoteRecord,
@@ -212,7 +212,7 @@ impl MirrorTable {
     }
 
     /// Inserts a record of HubSpot's under the `local_id` that its row had before.
-    pub fn insert_back(
+    pub(crate) fn insert_back(
         &self,
         tx: &Transaction<'_>,
         local_id: LocalId,
@@ -306,7 +306,7 @@ impl MirrorTable {
     ///
     /// # Errors
     /// As [`Self::delete`], where rows of another table refer to that id.
-    pub fn check_given_up(
+    pub(crate) fn check_given_up(
         &self,
         tx: &Transaction<'_>,
         former: HubspotId,
@@ -316,7 +316,7 @@ impl MirrorTable {
     }
 
     /// Takes everything out of a row that can't be removed: its record, its times and all mapped values.
-    pub fn blank(&self, tx: &Transaction<'_>, id: LocalId) -> Result<(), StoreError> {
+    pub(crate) fn blank(&self, tx: &Transaction<'_>, id: LocalId) -> Result<(), StoreError> {
         tx.prepare_cached(&self.sql.blank)?.execute([id.0])?;
         Ok(())
     }
@@ -353,7 +353,7 @@ impl MirrorTable {
     }
 
     /// What the column of a property holds that is not mapped, or not at the moment; `None` where the column or the row is gone.
-    pub fn former_value(
+    pub(crate) fn former_value(
         &self,
         connection: &Connection,
         id: LocalId,
@@ -373,7 +373,7 @@ impl MirrorTable {
     }
 
     /// The properties of fields outside the mapping in which a row holds a value.
-    pub fn holding(
+    pub(crate) fn holding(
         &self,
         connection: &Connection,
         id: LocalId,
@@ -392,7 +392,7 @@ impl MirrorTable {
 
     /// Gives a row back what it held in columns that the mapping does not know. Answers with what no column takes any more:
     /// it is gone, it is mapped or computed by now, or a constraint refuses the value.
-    pub fn put_own_back(
+    pub(crate) fn put_own_back(
         &self,
         tx: &Transaction<'_>,
         id: LocalId,
@@ -456,7 +456,7 @@ impl MirrorTable {
     }
 
     /// Sets the column of a property that is not mapped any more.
-    pub fn set_former(
+    pub(crate) fn set_former(
         &self,
         tx: &Transaction<'_>,
         id: LocalId,
@@ -499,7 +499,7 @@ impl MirrorTable {
     }
 
     /// Ids of records with a row that does not say that they are archived, above `after` and up to `to`, at most `limit`, ascending.
-    pub fn linked_between(
+    pub(crate) fn linked_between(
         &self,
         connection: &Connection,
         after: i64,
@@ -521,12 +521,12 @@ impl MirrorTable {
     }
 
     /// Whether some row has no record.
-    pub fn has_unlinked(&self, connection: &Connection) -> Result<bool, StoreError> {
+    pub(crate) fn has_unlinked(&self, connection: &Connection) -> Result<bool, StoreError> {
         Ok(connection.prepare_cached(&self.sql.unlinked)?.exists([])?)
     }
 
     /// Whether some row says that its record is archived.
-    pub fn has_marked(&self, connection: &Connection) -> Result<bool, StoreError> {
+    pub(crate) fn has_marked(&self, connection: &Connection) -> Result<bool, StoreError> {
         Ok(connection.prepare_cached(&self.sql.marked)?.exists([])?)
     }
 
@@ -553,7 +553,7 @@ impl MirrorTable {
     }
 
     /// Rows with open conflicts of fields that are gone, and of which nothing waits to be sent; at most `limit`.
-    pub fn gone_in_conflict(
+    pub(crate) fn gone_in_conflict(
         &self,
         connection: &Connection,
         limit: usize,
@@ -566,7 +566,7 @@ impl MirrorTable {
     }
 
     /// Records of which unreadable values are noted and that have no row any more; at most `limit`.
-    pub fn gone_unreadable(
+    pub(crate) fn gone_unreadable(
         &self,
         connection: &Connection,
         limit: usize,

@@ -22,32 +22,36 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::file::text;
 
-pub use self::bulk::{
+pub(crate) use self::bulk::{
     discard_held, heal_times, hold_due, is_put_off_by_a_clock, release_backfill, release_held,
     release_property,
 };
-pub use self::change::{
-    UNRECORDED, act, become_archive, become_update, claim, decide, hold_to_the_look, lose,
-    never_due, park, park_without_row, put_off, put_off_unread, refuse_discard, rename_record,
-    retry, unclaim, uncount_attempt, undelete,
+pub(crate) use self::change::{
+    UNRECORDED, become_archive, become_update, hold_to_the_look, lose, never_due, park,
+    park_without_row, put_off, put_off_unread, refuse_discard, rename_record, unclaim,
+    uncount_attempt, undelete,
 };
+pub use self::change::{act, claim, decide, retry};
 pub(crate) use self::fields::WRITABLE;
-pub use self::fields::{
-    clear_sent, drop_field, drop_fields, fields, is_writable, put_field, set_base, set_sent,
-};
-pub use self::givers::givers;
-pub use self::made::{end, ensure_update, exclude, queue_create, set_row};
+pub(crate) use self::fields::{clear_sent, drop_field, drop_fields, is_writable, put_field};
+pub use self::fields::{fields, set_sent};
+pub(crate) use self::givers::givers;
+pub use self::made::end;
+pub(crate) use self::made::{ensure_update, exclude, queue_create, set_row};
 pub(crate) use self::queue::MAY_BE_SENT;
-pub use self::queue::{backlog, discarded, due, in_flight, next_due, objects, waiting_archives};
-pub use self::sent::{
-    check_sent, forget_owed, forget_sent, is_creating, keyless_create_in_doubt, move_sent, owe,
-    owed, owes, remember_sent, sent_earlier,
+pub(crate) use self::queue::{backlog, next_due, waiting_archives};
+pub use self::queue::{discarded, due, in_flight, objects};
+pub(crate) use self::sent::{
+    check_sent, forget_owed, forget_sent, is_creating, keyless_create_in_doubt, move_sent, owes,
+    remember_sent,
 };
-pub use self::shown::{note_shown, shown_version};
-pub use crate::decide::entry::{Answered, Attempt, UNWRITABLE};
+pub use self::sent::{owed, sent_earlier};
+pub(crate) use self::shown::{note_shown, shown_version};
+pub(crate) use crate::decide::entry::UNWRITABLE;
+pub use crate::decide::entry::{Answered, Attempt};
 
 /// What `last_error` says of an entry whose record an answer did not show, or in no form that can be read.
-pub const UNREAD: &str = "HubSpot's answer shows the record in no form that can be read, or not at all, so that nothing is written over it: it is read again; see sync_unreadable";
+pub(crate) const UNREAD: &str = "HubSpot's answer shows the record in no form that can be read, or not at all, so that nothing is written over it: it is read again; see sync_unreadable";
 
 /// Which entries are a row's own, at most one a row; the others are associations of it. In the words of the index
 /// `sync_outbox_record`.
@@ -172,7 +176,7 @@ pub fn of_record(
 }
 
 /// The create that carries a key.
-pub fn of_key(
+pub(crate) fn of_key(
     connection: &Connection,
     object: &ObjectType,
     key: &str,
@@ -190,7 +194,7 @@ pub fn by_id(connection: &Connection, id: OutboxId) -> Result<Option<Entry>, Sto
 }
 
 /// Whether an entry is dead for a reason in these words.
-pub fn is_dead_saying(
+pub(crate) fn is_dead_saying(
     connection: &Connection,
     id: OutboxId,
     words: &str,

@@ -30,7 +30,7 @@ const CONSTRAINT_TRIGGER: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER;
 
 /// Why a command got no answer from the database.
 #[derive(Debug, Error)]
-pub enum PeopleError {
+pub(crate) enum PeopleError {
     /// There is no file.
     #[error("there is no database at `{path}`")]
     Missing {
@@ -110,7 +110,7 @@ pub enum PeopleError {
 
 impl PeopleError {
     /// What somebody can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::ReadOnlyDisk(error) => error.hint(),
             Self::Missing { .. } => Some(
@@ -133,7 +133,7 @@ impl PeopleError {
     }
 
     /// Whether the program must be changed first, not the command repeated (status 78).
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         matches!(
             self,
             Self::Newer { .. } | Self::Unreleased { .. } | Self::Foreign { .. }
@@ -210,7 +210,7 @@ impl Serialize for Row {
 
 /// What `status` shows, as of one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StatusRows {
+pub(crate) struct StatusRows {
     /// The row of `sync_health`.
     pub health: Row,
     /// The rows of `sync_status`.
@@ -227,7 +227,7 @@ pub struct StatusRows {
 
 /// Which conflicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     /// Those that wait for a decision.
     Open,
     /// Those too that were decided.
@@ -236,7 +236,7 @@ pub enum Which {
 
 /// Which conflicts are to be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WantedConflicts {
+pub(crate) enum WantedConflicts {
     /// These; each must wait.
     Ids(Vec<i64>),
     /// All that wait of an object, or of one of its properties; at least one must.
@@ -252,7 +252,7 @@ pub enum WantedConflicts {
 
 /// How many rows of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Most {
+pub(crate) enum Most {
     /// That many.
     Rows(u32),
     /// As many as there are.
@@ -299,19 +299,19 @@ fn closed_on(is_read_only: bool, path: &Path, source: rusqlite::Error) -> People
 
 /// The database, open for a command.
 #[derive(Debug)]
-pub struct PeopleDb {
+pub(crate) struct PeopleDb {
     connection: Connection,
     path: PathBuf,
 }
 
 impl PeopleDb {
     /// Opens it to read.
-    pub fn open(path: &Path) -> Result<Self, PeopleError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, PeopleError> {
         Self::open_with(path, OpenedFor::Look)
     }
 
     /// Opens it to write what people decide.
-    pub fn open_to_decide(path: &Path) -> Result<Self, PeopleError> {
+    pub(crate) fn open_to_decide(path: &Path) -> Result<Self, PeopleError> {
         Self::open_with(path, OpenedFor::Decide)
     }
 
@@ -385,7 +385,7 @@ impl PeopleDb {
     }
 
     /// Everything that `status` shows.
-    pub fn status(&mut self) -> Result<StatusRows, PeopleError> {
+    pub(crate) fn status(&mut self) -> Result<StatusRows, PeopleError> {
         // One transaction, so that all of it is of one moment.
         let tx = self.connection.transaction()?;
         let one = |rows: Vec<Row>| rows.into_iter().next().unwrap_or(Row(Vec::new()));
@@ -400,14 +400,14 @@ impl PeopleDb {
     }
 
     /// `sync_health.state`.
-    pub fn state(&self) -> Result<String, PeopleError> {
+    pub(crate) fn state(&self) -> Result<String, PeopleError> {
         let mut statement = self.connection.prepare("SELECT state FROM sync_health")?;
         let state: Option<Option<String>> = statement.query_row([], |row| row.get(0)).optional()?;
         Ok(state.flatten().unwrap_or_default())
     }
 
     /// Hands out conflicts: those that wait first, by age; then the decided ones, the last one first.
-    pub fn each_conflict<E: From<PeopleError>>(
+    pub(crate) fn each_conflict<E: From<PeopleError>>(
         &self,
         which: Which,
         most: Most,
@@ -418,7 +418,7 @@ impl PeopleDb {
     }
 
     /// How many conflicts wait, and how many were decided.
-    pub fn count_conflicts(&self) -> Result<(i64, i64), PeopleError> {
+    pub(crate) fn count_conflicts(&self) -> Result<(i64, i64), PeopleError> {
         let sql = "SELECT count(*) FILTER (WHERE resolved_at IS NULL), count(resolved_at) FROM sync_conflicts";
         Ok(self
             .connection
@@ -426,7 +426,7 @@ impl PeopleDb {
     }
 
     /// A conflict, with `base_known` behind the documented columns.
-    pub fn conflict(&self, id: i64) -> Result<Row, PeopleError> {
+    pub(crate) fn conflict(&self, id: i64) -> Result<Row, PeopleError> {
         let found = rows(&self.connection, CONFLICT, named_params! { ":id": id })?;
         found.into_iter().next().ok_or(PeopleError::None {
             what: "conflict",
@@ -435,7 +435,7 @@ impl PeopleDb {
     }
 
     /// Hands out entries of the outbox: dead ones first, then by age.
-    pub fn each_entry<E: From<PeopleError>>(
+    pub(crate) fn each_entry<E: From<PeopleError>>(
         &self,
         most: Most,
         each: impl FnMut(Row) -> Result<(), E>,
@@ -449,29 +449,32 @@ impl PeopleDb {
     }
 
     /// How many entries the outbox has.
-    pub fn count_entries(&self) -> Result<i64, PeopleError> {
+    pub(crate) fn count_entries(&self) -> Result<i64, PeopleError> {
         Ok(self
             .connection
             .query_row("SELECT count(*) FROM sync_outbox", [], |row| row.get(0))?)
     }
 
     /// The rows of `sync_status`.
-    pub fn objects(&self) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn objects(&self) -> Result<Vec<Row>, PeopleError> {
         rows(&self.connection, OBJECTS, [])
     }
 
     /// The holds that are still to be decided or carried out.
-    pub fn holds(&self) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn holds(&self) -> Result<Vec<Row>, PeopleError> {
         rows(&self.connection, HOLDS, [])
     }
 
     /// The conflicts that wait among those that are wanted.
-    pub fn waiting_conflicts(&self, wanted: &WantedConflicts) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn waiting_conflicts(
+        &self,
+        wanted: &WantedConflicts,
+    ) -> Result<Vec<Row>, PeopleError> {
         waiting(&self.connection, wanted)
     }
 
     /// Decides conflicts that wait: `local`, `remote` or `value:…`. All or none. Gives the conflicts as they were.
-    pub fn resolve(
+    pub(crate) fn resolve(
         &mut self,
         wanted: &WantedConflicts,
         resolution: &str,
@@ -494,7 +497,7 @@ impl PeopleDb {
 
     /// Makes entries due again: those, or without one everything that is dead or waits for a later attempt. All or none.
     /// Gives how many.
-    pub fn retry(&mut self, ids: &[i64]) -> Result<usize, PeopleError> {
+    pub(crate) fn retry(&mut self, ids: &[i64]) -> Result<usize, PeopleError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -527,7 +530,7 @@ impl PeopleDb {
     }
 
     /// Gives up local changes. All or none. Gives the entries as they were.
-    pub fn discard(&mut self, ids: &[i64]) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn discard(&mut self, ids: &[i64]) -> Result<Vec<Row>, PeopleError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -537,7 +540,7 @@ impl PeopleDb {
     }
 
     /// Takes back what a hold holds. Gives the hold, and the entries as they were that it keeps from HubSpot.
-    pub fn discard_hold(&mut self, id: i64) -> Result<(Row, Vec<Row>), PeopleError> {
+    pub(crate) fn discard_hold(&mut self, id: i64) -> Result<(Row, Vec<Row>), PeopleError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -563,7 +566,7 @@ impl PeopleDb {
     }
 
     /// Lets go what the guard holds: one hold, or without an id all of them. Gives the holds as they were.
-    pub fn approve(&mut self, id: Option<i64>) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn approve(&mut self, id: Option<i64>) -> Result<Vec<Row>, PeopleError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -50,7 +50,7 @@ pub fn asked_at(
 }
 
 /// Saves what HubSpot tells of a record. Tells whether something of it is new.
-pub fn save(
+pub(crate) fn save(
     tx: &Transaction<'_>,
     object: &ObjectType,
     record: HubspotId,
@@ -105,7 +105,7 @@ pub fn again(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result
 }
 
 /// Notes that histories were asked for. Tells whether all that were to be read are.
-pub fn note_asked(
+pub(crate) fn note_asked(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,
@@ -126,7 +126,11 @@ pub fn note_asked(
 }
 
 /// Forgets the history of a record that is no more.
-pub fn forget(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
+pub(crate) fn forget(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<(), StoreError> {
     done(tx, object, id)?;
     tx.prepare_cached("DELETE FROM property_history WHERE object = :object AND hs_id = :id")?
         .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
@@ -134,7 +138,7 @@ pub fn forget(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Resul
 }
 
 /// Forgets what is told of properties of which nothing is to be told any more.
-pub fn forget_untold(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
+pub(crate) fn forget_untold(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
     let own = named_params! { ":object": object.as_str() };
     for sql in [
         "DELETE FROM property_history

@@ -73,7 +73,7 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<SentBefore
 
 /// Hands out a block of the budget. The block before it may still have unsent requests; those before that one are used
 /// up. A block of another day begins that day's count.
-pub fn lease(
+pub(crate) fn lease(
     tx: &Transaction<'_>,
     requests: u32,
     day: &str,
@@ -102,7 +102,7 @@ pub fn lease(
 }
 
 /// Gives the day that is counted its name in the account's zone, once that is known: what was sent before belongs to it.
-pub fn name_day(tx: &Transaction<'_>, day: &str) -> Result<(), StoreError> {
+pub(crate) fn name_day(tx: &Transaction<'_>, day: &str) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE _sync_quota SET day = :day WHERE id = 1 AND day IS NOT NULL")?
         .execute(named_params! { ":day": day })?;
     Ok(())
@@ -110,7 +110,7 @@ pub fn name_day(tx: &Transaction<'_>, day: &str) -> Result<(), StoreError> {
 
 /// Ends all blocks at a clean stop: `unsent` requests of them were not sent, and of the others HubSpot still counts `recent`,
 /// with the moment of each. They take the blocks' place, so that a start waits for what was sent alone.
-pub fn end_leases(
+pub(crate) fn end_leases(
     tx: &Transaction<'_>,
     unsent: u32,
     recent: &[(u32, Timestamp)],
@@ -130,7 +130,7 @@ pub fn end_leases(
 
 /// What HubSpot says of the day.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DayAsTold {
+pub(crate) struct DayAsTold {
     /// Its date in the account's zone; `None` where that is not known.
     pub date: Option<String>,
     /// Requests used by all of the account's apps; `None` where HubSpot does not say.
@@ -142,7 +142,7 @@ pub struct DayAsTold {
 }
 
 /// Keeps HubSpot's word on the day: its count only raises ours. Another day's date begins that day's count.
-pub fn set_day(tx: &Transaction<'_>, day: &DayAsTold) -> Result<(), StoreError> {
+pub(crate) fn set_day(tx: &Transaction<'_>, day: &DayAsTold) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_quota
          SET day_used = CASE WHEN :date IS NULL OR day IS NULL OR day = :date THEN max(day_used, coalesce(:used, 0)) ELSE coalesce(:used, 0) END,
@@ -198,7 +198,7 @@ pub fn count(
 }
 
 /// All requests that the table still counts.
-pub fn requests_in_all(connection: &Connection) -> Result<u64, StoreError> {
+pub(crate) fn requests_in_all(connection: &Connection) -> Result<u64, StoreError> {
     let sum: i64 = connection
         .prepare_cached("SELECT coalesce(sum(requests), 0) FROM sync_requests")?
         .query_row([], |row| row.get(0))?;

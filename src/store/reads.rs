@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-pub use crate::decide::incoming::reading::{Due, Removal};
+pub(crate) use crate::decide::incoming::reading::{Due, Removal};
 use crate::decide::retry::{latest_due, rest_of_refused};
 use crate::model::id::{HoldId, HubspotId};
 use crate::model::name::ObjectType;
@@ -14,7 +14,7 @@ use crate::store::shape::views;
 
 /// Asks for a read of a record. An earlier request for the same record stays, with the earlier time. Returns how often
 /// it was asked for: the number of the read that answers this request.
-pub fn ask(
+pub(crate) fn ask(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -44,7 +44,7 @@ pub fn ask(
 
 /// Asks for a later read of a record that its table refused, after a rest that grows with each try, and keeps the words
 /// until that read is done. Tells whether they are news.
-pub fn ask_refused(
+pub(crate) fn ask_refused(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -84,7 +84,7 @@ pub fn ask_refused(
 }
 
 /// Makes due what tables have refused of an object: whoever calls may have mended what refused it.
-pub fn try_refused(
+pub(crate) fn try_refused(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,
@@ -153,7 +153,7 @@ pub fn due(
 }
 
 /// When the next read falls due.
-pub fn next_due(
+pub(crate) fn next_due(
     connection: &Connection,
     object: &ObjectType,
 ) -> Result<Option<Timestamp>, StoreError> {
@@ -187,7 +187,7 @@ pub fn done(tx: &Transaction<'_>, object: &ObjectType, due: Due) -> Result<(), S
 }
 
 /// Ends the reads that are done and were not asked for again.
-pub fn end_done(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
+pub(crate) fn end_done(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
     tx.prepare_cached(
         "DELETE FROM _sync_reads WHERE object = :object AND problem IS NOT NULL AND asked = 0",
     )?
@@ -197,7 +197,7 @@ pub fn end_done(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreEr
 
 /// What of a record falls due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FallsDue {
+pub(crate) enum FallsDue {
     /// Its read.
     Read,
     /// The removal of its row.
@@ -205,7 +205,7 @@ pub enum FallsDue {
 }
 
 /// Puts off what falls due of a record.
-pub fn put_off(
+pub(crate) fn put_off(
     tx: &Transaction<'_>,
     what: FallsDue,
     object: &ObjectType,
@@ -227,7 +227,7 @@ pub fn put_off(
 }
 
 /// Remembers that a record left the mirror, so that an old page or a late search hit does not bring it back.
-pub fn bury(
+pub(crate) fn bury(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -244,7 +244,7 @@ pub fn bury(
 }
 
 /// When a record left the mirror, where that was lately.
-pub fn buried_at(
+pub(crate) fn buried_at(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -260,7 +260,11 @@ pub fn buried_at(
 }
 
 /// Forgets a tombstone: the record is back.
-pub fn unbury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
+pub(crate) fn unbury(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<(), StoreError> {
     tx.prepare_cached("DELETE FROM _sync_tombstones WHERE object = :object AND hs_id = :id")?
         .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
     Ok(())
@@ -268,7 +272,7 @@ pub fn unbury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Resul
 
 /// Notes when what is still known of a buried record is to be erased, unless it shows itself again; `None`: never, since it
 /// has, or nothing is known of it any more.
-pub fn erase_later(
+pub(crate) fn erase_later(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -282,7 +286,7 @@ pub fn erase_later(
 }
 
 /// Buried records of which what is still known is to be erased by now, at most `limit`.
-pub fn to_be_erased(
+pub(crate) fn to_be_erased(
     connection: &Connection,
     object: &ObjectType,
     now: Timestamp,
@@ -303,7 +307,7 @@ pub fn to_be_erased(
 }
 
 /// Forgets tombstones older than `before`.
-pub fn forget_tombstones(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn forget_tombstones(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(
         "DELETE FROM _sync_tombstones WHERE at < :before AND erase_at IS NULL",
         named_params! { ":before": before.to_string() },
@@ -312,7 +316,7 @@ pub fn forget_tombstones(tx: &Transaction<'_>, before: Timestamp) -> Result<(), 
 }
 
 /// Notes that HubSpot no longer has a record: counted first, then removed or held.
-pub fn note_removal(
+pub(crate) fn note_removal(
     tx: &Transaction<'_>,
     object: &ObjectType,
     removal: Removal,
@@ -336,7 +340,7 @@ pub fn note_removal(
 
 /// Puts a removal off that a constraint of somebody else's refused, with the words, each time for longer. Tells whether
 /// they are news.
-pub fn refuse_removal(
+pub(crate) fn refuse_removal(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -368,7 +372,7 @@ pub fn refuse_removal(
 }
 
 /// When the next removal falls due, later than `now`, that was refused and that no hold has.
-pub fn next_removal(
+pub(crate) fn next_removal(
     connection: &Connection,
     object: &ObjectType,
     now: Timestamp,
@@ -387,7 +391,7 @@ pub fn next_removal(
 }
 
 /// Forgets a removal: the record is back, or its row is gone.
-pub fn forget_removal(
+pub(crate) fn forget_removal(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -398,7 +402,7 @@ pub fn forget_removal(
 }
 
 /// When a record was found to be gone whose row waits for its removal.
-pub fn removal_noted_at(
+pub(crate) fn removal_noted_at(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -416,7 +420,7 @@ pub fn removal_noted_at(
 }
 
 /// Whether a record is known to be gone, and its row waits for its removal.
-pub fn is_removal_noted(
+pub(crate) fn is_removal_noted(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -455,7 +459,7 @@ pub fn removals(
 }
 
 /// How many removals no hold has yet, or how many a hold has.
-pub fn count_removals(
+pub(crate) fn count_removals(
     connection: &Connection,
     object: &ObjectType,
     hold: Option<HoldId>,
@@ -472,7 +476,7 @@ pub fn count_removals(
 }
 
 /// How many removals no hold has yet and nothing has refused lately.
-pub fn count_due_removals(
+pub(crate) fn count_due_removals(
     connection: &Connection,
     object: &ObjectType,
     now: Timestamp,
@@ -491,7 +495,7 @@ pub fn count_due_removals(
 }
 
 /// Puts all uncounted removals of an object under a hold.
-pub fn hold_removals(
+pub(crate) fn hold_removals(
     tx: &Transaction<'_>,
     object: &ObjectType,
     hold: HoldId,
@@ -504,7 +508,7 @@ pub fn hold_removals(
 }
 
 /// Whether a read of a record is asked for.
-pub fn is_asked(
+pub(crate) fn is_asked(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -520,7 +524,7 @@ pub fn is_asked(
 }
 
 /// When the read of a record that is asked for falls due.
-pub fn asked_for(
+pub(crate) fn asked_for(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -536,7 +540,7 @@ pub fn asked_for(
 }
 
 /// Notes that a record's data must be erased once HubSpot no longer has it; also one that was erased before.
-pub fn note_erasure(
+pub(crate) fn note_erasure(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -554,7 +558,7 @@ pub fn note_erasure(
 }
 
 /// Whether a record was erased, or is to be.
-pub fn is_to_be_erased(
+pub(crate) fn is_to_be_erased(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -565,7 +569,7 @@ pub fn is_to_be_erased(
 }
 
 /// When the erasure of a record was asked for that is not done.
-pub fn erasure_asked_at(
+pub(crate) fn erasure_asked_at(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
@@ -585,7 +589,7 @@ pub fn erasure_asked_at(
 }
 
 /// Notes that a record was erased: values that late events carry are not kept.
-pub fn note_erased(
+pub(crate) fn note_erased(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -602,7 +606,7 @@ pub fn note_erased(
 }
 
 /// Forgets erasures that were done before `before`.
-pub fn forget_erased(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn forget_erased(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(
         "DELETE FROM _sync_erasures WHERE erased_at < :before",
         named_params! { ":before": before.to_string() },
@@ -611,7 +615,7 @@ pub fn forget_erased(tx: &Transaction<'_>, before: Timestamp) -> Result<(), Stor
 }
 
 /// Forgets an erasure: HubSpot still has the record.
-pub fn forget_erasure(
+pub(crate) fn forget_erasure(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,

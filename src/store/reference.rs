@@ -38,7 +38,7 @@ pub struct Property {
 }
 
 /// Replaces all owners. Tells whether anything changed.
-pub fn replace_owners(tx: &Transaction<'_>, owners: &[Owner]) -> Result<bool, StoreError> {
+pub(crate) fn replace_owners(tx: &Transaction<'_>, owners: &[Owner]) -> Result<bool, StoreError> {
     let mut wanted = owners.to_vec();
     wanted.sort_by_key(|owner| owner.id);
     wanted.dedup_by_key(|owner| owner.id);
@@ -64,7 +64,7 @@ pub fn replace_owners(tx: &Transaction<'_>, owners: &[Owner]) -> Result<bool, St
 }
 
 /// Whether an owner is known, or none is, since nobody has asked yet.
-pub fn has_owner(connection: &Connection, id: &str) -> Result<bool, StoreError> {
+pub(crate) fn has_owner(connection: &Connection, id: &str) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM owners WHERE id = CAST(:id AS INTEGER)) OR NOT EXISTS (SELECT 1 FROM owners)",
     )?;
@@ -90,7 +90,7 @@ pub fn owners(connection: &Connection) -> Result<Vec<Owner>, StoreError> {
 }
 
 /// Replaces an object's pipelines and stages. Tells whether anything changed.
-pub fn replace_pipelines(
+pub(crate) fn replace_pipelines(
     tx: &Transaction<'_>,
     object: &ObjectType,
     pipelines: &[Pipeline],
@@ -207,7 +207,7 @@ fn stages(
 }
 
 /// Replaces an object's properties. Tells whether anything changed.
-pub fn replace_properties(
+pub(crate) fn replace_properties(
     tx: &Transaction<'_>,
     object: &ObjectType,
     properties: &[Property],
@@ -277,7 +277,7 @@ pub fn properties(
 
 /// What the portal last said about these objects' properties, archived ones left out. An object that was never read is
 /// missing.
-pub fn definitions(
+pub(crate) fn definitions(
     connection: &Connection,
     objects: &[ObjectType],
 ) -> Result<BTreeMap<ObjectType, Definitions>, StoreError> {
@@ -302,7 +302,7 @@ pub fn schemas(connection: &Connection) -> Result<BTreeMap<String, ObjectSchema>
 }
 
 /// Remembers what the portal said about such objects.
-pub fn keep_schemas(
+pub(crate) fn keep_schemas(
     tx: &Transaction<'_>,
     schemas: &BTreeMap<ObjectType, ObjectSchema>,
 ) -> Result<(), StoreError> {
@@ -315,7 +315,7 @@ pub fn unlisted(connection: &Connection) -> Result<BTreeMap<String, BTreeSet<Str
 }
 
 /// Remembers such properties.
-pub fn keep_unlisted(
+pub(crate) fn keep_unlisted(
     tx: &Transaction<'_>,
     unlisted: &BTreeMap<ObjectType, BTreeSet<String>>,
 ) -> Result<(), StoreError> {

@@ -29,7 +29,11 @@ pub struct Keep {
 }
 
 /// Forgets one batch. Tells how many rows went: 0 means that nothing is left to forget.
-pub fn forget(tx: &Transaction<'_>, keep: Keep, now: Timestamp) -> Result<usize, StoreError> {
+pub(crate) fn forget(
+    tx: &Transaction<'_>,
+    keep: Keep,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
     changes::forget_pushes(tx, now)?;
     let by_age = history(tx, now - keep.history)?
         + inbox(tx, now - keep.inbox)?

@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 use rusqlite::types::Value as SqlValue;
 use serde_json::{Map, Value as Json};
 
-pub use crate::model::row::json::{
-    by_column, created_at, modified_at, of_record, of_row, of_values, spelled, text_in, values,
-    with_defaults, with_record, with_times, without,
+pub use crate::model::row::json::{created_at, modified_at, of_record, of_row, values, without};
+
+pub(crate) use crate::model::row::json::{
+    by_column, spelled, text_in, with_defaults, with_record, with_times,
 };
 
 /// What a row held in a column that the mapping does not know.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OwnValue {
+pub(crate) struct OwnValue {
     /// The column's name.
     pub column: String,
     /// The value, of the class that it had.
@@ -23,12 +24,12 @@ pub struct OwnValue {
 
 impl OwnValue {
     /// What `sync_history` calls the column.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("$column:{}", self.column)
     }
 
     /// The value as text; `None` where it is NULL.
-    pub fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<String> {
         match &self.value {
             SqlValue::Null => None,
             SqlValue::Integer(number) => Some(number.to_string()),
@@ -47,7 +48,7 @@ impl OwnValue {
 }
 
 /// What a row held in the columns that the mapping did not know when it was deleted.
-pub fn own_values(text: &str) -> Vec<OwnValue> {
+pub(crate) fn own_values(text: &str) -> Vec<OwnValue> {
     let own = |(key, json): (String, Json)| {
         let (class, column) = key.strip_prefix('$')?.split_once(':')?;
         let value = match (class, json) {

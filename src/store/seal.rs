@@ -57,7 +57,7 @@ impl Sealer {
     ///
     /// # Errors
     /// [`SealError::NoRandom`].
-    pub fn seal(&self, text: &SecretString, place: &str) -> Result<String, SealError> {
+    pub(crate) fn seal(&self, text: &SecretString, place: &str) -> Result<String, SealError> {
         let mut nonce = [0_u8; NONCE_LEN];
         SystemRandom::new()
             .fill(&mut nonce)

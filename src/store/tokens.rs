@@ -77,7 +77,7 @@ fn place(portal: PortalId, which: &str) -> String {
 
 /// Sealed tokens, ready to be written.
 #[derive(Debug, Clone)]
-pub struct Sealed {
+pub(crate) struct Sealed {
     refresh: String,
     access: String,
     issued_at: Timestamp,
@@ -88,7 +88,11 @@ pub struct Sealed {
 ///
 /// # Errors
 /// [`SealError::NoRandom`].
-pub fn seal(sealer: &Sealer, portal: PortalId, tokens: &Tokens) -> Result<Sealed, SealError> {
+pub(crate) fn seal(
+    sealer: &Sealer,
+    portal: PortalId,
+    tokens: &Tokens,
+) -> Result<Sealed, SealError> {
     Ok(Sealed {
         refresh: sealer.seal(&tokens.refresh, &place(portal, "refresh"))?,
         access: sealer.seal(&tokens.access, &place(portal, "access"))?,
@@ -192,7 +196,7 @@ pub fn all(connection: &Connection) -> Result<Vec<Installation>, StoreError> {
 }
 
 /// Keeps renewed tokens, unless somebody logged in or out meanwhile. Tells the new generation.
-pub fn renew(
+pub(crate) fn renew(
     tx: &Connection,
     portal: PortalId,
     generation: i64,
@@ -252,7 +256,7 @@ pub fn revoked(
 ///
 /// # Errors
 /// The file can't be opened or made, is newer, or is older and in use.
-pub fn beside_the_daemon<T>(
+pub(crate) fn beside_the_daemon<T>(
     path: &Path,
     clock: &Arc<dyn Clock>,
     job: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
@@ -332,7 +336,7 @@ fn version(path: &Path) -> Result<i64, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::OtherPortal`] where the file was filled from another portal.
-pub fn log_in(
+pub(crate) fn log_in(
     tx: &rusqlite::Transaction<'_>,
     portal: PortalId,
     sealed: &Sealed,
@@ -375,7 +379,10 @@ pub fn log_in(
 }
 
 /// Forgets an installation. Tells whether there was one.
-pub fn log_out(tx: &rusqlite::Transaction<'_>, portal: PortalId) -> Result<bool, StoreError> {
+pub(crate) fn log_out(
+    tx: &rusqlite::Transaction<'_>,
+    portal: PortalId,
+) -> Result<bool, StoreError> {
     let gone = tx.execute(
         "DELETE FROM _sync_tokens WHERE portal_id = :portal",
         named_params! { ":portal": portal.0 },

@@ -56,7 +56,7 @@ pub fn note(
 const RECORD: &str = "*";
 
 /// Notes a record that HubSpot shows and of which nothing but the id can be read.
-pub fn note_record(
+pub(crate) fn note_record(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -77,7 +77,7 @@ pub fn note_record(
 }
 
 /// What of an object's answers can't be read and no field's problem tells of, in a sentence.
-pub fn odd_answers(
+pub(crate) fn odd_answers(
     connection: &Connection,
     object: &ObjectType,
 ) -> Result<Option<String>, StoreError> {
@@ -86,7 +86,7 @@ pub fn odd_answers(
 }
 
 /// Forgets that a record could not be read: HubSpot shows it no more.
-pub fn forget_whole(
+pub(crate) fn forget_whole(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -99,7 +99,7 @@ pub fn forget_whole(
 }
 
 /// Forgets a record that is here no more.
-pub fn forget_record(
+pub(crate) fn forget_record(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,

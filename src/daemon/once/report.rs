@@ -8,8 +8,7 @@ use serde::Serialize;
 use crate::daemon::tasks::with_causes;
 use crate::engine::{Engine, StepError};
 use crate::model::name::ObjectType;
-pub use crate::store::counts::ObjectReport;
-use crate::store::counts::WorkDone;
+use crate::store::counts::{ObjectReport, WorkDone};
 use crate::store::fields::{self, Troubled};
 use crate::store::{Lane, awaited, counts, quota, unreadable};
 
@@ -48,7 +47,7 @@ impl From<&StepError> for OnceFailure {
 
 impl OnceReport {
     /// Whether nothing is left to do.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         let is_done = |object: &ObjectReport| object.pending == 0 && object.refused == 0;
         self.failure.is_none() && self.objects.iter().all(is_done)
     }
@@ -196,7 +195,7 @@ async fn erasures(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
 }
 
 /// All that was done, and all requests that the database knows of.
-pub async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, StepError> {
+pub(crate) async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, StepError> {
     count_requests(engine).await?;
     let requests = engine.store().read(quota::requests_in_all).await?;
     Ok(OnceReport {

@@ -22,7 +22,7 @@ use crate::store::links::rows;
 use crate::store::{StoreError, fields, gaps, merges, outbox, reads};
 
 /// Takes care of every id that was merged into a record. Tells whether a row changed.
-pub fn absorb_merged(
+pub(crate) fn absorb_merged(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,

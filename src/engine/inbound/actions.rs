@@ -15,7 +15,7 @@ use crate::store::history::{self, Change, Origin};
 use crate::store::{StoreError, outbox};
 
 /// The row under hands and its entry.
-pub struct RecordHands<'a, 'tx> {
+pub(crate) struct RecordHands<'a, 'tx> {
     /// The transaction.
     pub tx: &'a Transaction<'tx>,
     /// What is being applied.
@@ -32,7 +32,7 @@ pub struct RecordHands<'a, 'tx> {
 
 impl RecordHands<'_, '_> {
     /// Carries out a plan. Tells whether the mirror row changed.
-    pub fn carry_out(&mut self, plan: &RecordPlan) -> Result<bool, StoreError> {
+    pub(crate) fn carry_out(&mut self, plan: &RecordPlan) -> Result<bool, StoreError> {
         let mut changed = false;
         let mut lost_in_conflict: Option<&PropertyName> = None;
         for action in &plan.actions {
@@ -150,7 +150,7 @@ impl RecordHands<'_, '_> {
 
     /// Keeps the base of fields that wait for their history where it is not the mirror's value: the next merge could
     /// not know it.
-    pub fn keep_bases(
+    pub(crate) fn keep_bases(
         &mut self,
         waiting: &[PropertyName],
         clean_base: CleanBase<'_>,

@@ -43,7 +43,7 @@ pub struct Claimant<'a> {
 }
 
 /// Links a record to a row that means it. `None`: no row does. `Some(false)`: one may, and the record waits.
-pub fn adopt(
+pub(crate) fn adopt(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
@@ -109,7 +109,7 @@ pub fn adopt(
 }
 
 /// Whether an answer shows a record as it was before another one that came while its entry waited.
-pub fn is_outdated(
+pub(crate) fn is_outdated(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
@@ -137,7 +137,7 @@ fn matched(
 
 /// Gives a row the record that its lost create made: what that carried has reached HubSpot, and is what both sides agreed
 /// on.
-pub fn link_made(
+pub(crate) fn link_made(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
@@ -174,7 +174,7 @@ pub fn link_made(
 }
 
 /// Gives a row the record of a row that was deleted, whose archive ends: what that held is what both sides agreed on.
-pub fn take_place(
+pub(crate) fn take_place(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
@@ -284,7 +284,7 @@ fn take_spelling(
 }
 
 /// What waits for a person's word goes on waiting with the row that is the record by now.
-pub fn take_conflicts(
+pub(crate) fn take_conflicts(
     tx: &Transaction<'_>,
     object: &ObjectType,
     from: LocalId,

@@ -46,7 +46,7 @@ pub fn apply_page(
 }
 
 /// Applies a page. Names the records that changed something here, with HubSpot's time.
-pub fn apply_page_naming(
+pub(crate) fn apply_page_naming(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     records: &[RemoteRecord],
@@ -117,7 +117,7 @@ fn apply_all(
 }
 
 /// Applies one record. Tells whether it changed something here.
-pub fn apply_record(
+pub(crate) fn apply_record(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
@@ -185,7 +185,7 @@ fn apply_within(
 }
 
 /// Whether a record that left the mirror may be applied again: as a new row, or as the row that means it by now.
-pub fn may_come_back(
+pub(crate) fn may_come_back(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,

@@ -25,7 +25,7 @@ pub struct Applying<'a> {
 
 impl<'a> Applying<'a> {
     /// The store's answer to a question that was asked at that time.
-    pub fn from_store(pass: Pass<'a>, asked_at: Timestamp) -> Self {
+    pub(crate) fn from_store(pass: Pass<'a>, asked_at: Timestamp) -> Self {
         Self {
             pass,
             evidence: Evidence::Store,
@@ -35,7 +35,7 @@ impl<'a> Applying<'a> {
     }
 
     /// The question that is answered.
-    pub fn question(&self) -> Question {
+    pub(crate) fn question(&self) -> Question {
         Question {
             evidence: self.evidence,
             asked_at: self.asked_at,
@@ -45,7 +45,7 @@ impl<'a> Applying<'a> {
 }
 
 /// Puts off a record that the table refuses: it is read and tried again later, and `sync_status` says so until then.
-pub fn refuse_record(
+pub(crate) fn refuse_record(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     id: HubspotId,
@@ -63,7 +63,7 @@ pub fn refuse_record(
 }
 
 /// The same, in these words.
-pub fn refuse_saying(
+pub(crate) fn refuse_saying(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     id: HubspotId,
@@ -77,7 +77,7 @@ pub fn refuse_saying(
 }
 
 /// Why a constraint keeps a row, with the tables whose rows refer to it, and what to do.
-pub fn why_kept(
+pub(crate) fn why_kept(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     error: &StoreError,

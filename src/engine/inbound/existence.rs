@@ -26,7 +26,7 @@ use crate::store::reads::{self, Removal};
 use crate::store::{StoreError, absent, cursors, erase, fields, rowjson, unreadable};
 
 /// A record and its row, as they were looked at.
-pub struct Matter<'a> {
+pub(crate) struct Matter<'a> {
     /// The transaction's work that this is a part of.
     pub pass: Pass<'a>,
     /// The record.
@@ -46,7 +46,11 @@ pub struct Matter<'a> {
 impl Matter<'_> {
     /// Carries out the actions in their order. What is only to be looked at again, and the archive that is to be sent, is
     /// for whoever looked.
-    pub fn carry_out(&self, tx: &Transaction<'_>, actions: &[Action]) -> Result<(), StoreError> {
+    pub(crate) fn carry_out(
+        &self,
+        tx: &Transaction<'_>,
+        actions: &[Action],
+    ) -> Result<(), StoreError> {
         for action in actions {
             self.act(tx, *action)?;
         }
@@ -326,7 +330,7 @@ impl Matter<'_> {
 }
 
 /// The latest version of a record that was shown here: its row has it, or the entry of a deleted one.
-pub fn shown_version(
+pub(crate) fn shown_version(
     tx: &Transaction<'_>,
     row: Option<&MirrorRow>,
     entry: Option<&Entry>,
@@ -368,7 +372,7 @@ pub fn missed(
 }
 
 /// Writes down that a record was made, with the row that it is.
-pub fn note_made(
+pub(crate) fn note_made(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     local_id: LocalId,
@@ -385,7 +389,7 @@ pub fn note_made(
 
 /// A deletion that is given up: the row is back as it was, and what was pending of it before is pending again. Tells whether
 /// it is: another row may have taken its place.
-pub fn undelete(
+pub(crate) fn undelete(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,
@@ -410,7 +414,7 @@ pub fn undelete(
 
 /// What is shown of a record that a create made whose row was deleted meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MadeRecord {
+pub(crate) enum MadeRecord {
     /// What the create's own answer shows.
     Answered,
     /// No more than its create and HubSpot's own defaults.
@@ -421,7 +425,7 @@ pub enum MadeRecord {
 
 /// Makes a create the archive of the record that it made. What is kept of the deleted row tells when HubSpot made the
 /// record, so that no answer which misses it is believed too soon, and what HubSpot gave it by itself is nobody's edit.
-pub fn archive_made(
+pub(crate) fn archive_made(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,
@@ -448,7 +452,7 @@ pub fn archive_made(
 }
 
 /// The row comes back with HubSpot's values and its own `local_id`, and nothing of it waits.
-pub fn bring_back(
+pub(crate) fn bring_back(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,

@@ -58,7 +58,7 @@ pub struct ShownLinks {
 
 /// Asks for a record's associations and for those that wait for it, or for the latter alone: a first read is followed by a
 /// pass over all.
-pub fn ask(
+pub(crate) fn ask(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     id: HubspotId,
@@ -86,7 +86,7 @@ pub fn ask(
 }
 
 /// Asks for the associations of which a webhook says that they changed: between a record and others.
-pub fn ask_announced(
+pub(crate) fn ask_announced(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     id: HubspotId,
@@ -112,7 +112,7 @@ pub fn ask_announced(
 
 /// Whether a record's own associations are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnLinks {
+pub(crate) enum OwnLinks {
     /// Beside those that wait for it.
     Too,
     /// Only those that wait for it.
@@ -213,7 +213,7 @@ pub fn apply(
 
 /// Carries out what a person has said of an open conflict of a row's associations, by what it holds of HubSpot's side; without a
 /// word what became of it when a row went that it names.
-pub fn decide_open(
+pub(crate) fn decide_open(
     tx: &Transaction<'_>,
     pair: &PairSync,
     local_id: LocalId,
@@ -306,7 +306,7 @@ fn plain_of(known: &[KnownType]) -> Option<&TypeId> {
 
 /// Takes in what HubSpot shows of one record from the end to which a pair's rows lead: the records at the other end that it
 /// is associated with otherwise than the rows say are asked for from there.
-pub fn apply_other_end(
+pub(crate) fn apply_other_end(
     tx: &Transaction<'_>,
     pair: &PairSync,
     shown: &ShownLinks,

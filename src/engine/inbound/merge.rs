@@ -20,7 +20,7 @@ use crate::store::{StoreError, conflicts, reads, unreadable};
 
 /// What HubSpot shows of a record, as its row is to be merged with it.
 #[derive(Clone, Copy)]
-pub struct ShownRecord<'a> {
+pub(crate) struct ShownRecord<'a> {
     /// The record.
     pub record: &'a RemoteRecord,
     /// The histories that were read with it.
@@ -32,7 +32,7 @@ pub struct ShownRecord<'a> {
 }
 
 /// Merges a record into its row.
-pub fn merge_into(
+pub(crate) fn merge_into(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     mut row: MirrorRow,
@@ -172,7 +172,7 @@ fn end_if_done(
 }
 
 /// Notes values that no column can hold, and that former ones can be read again.
-pub fn note_unreadable(
+pub(crate) fn note_unreadable(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     record: &RemoteRecord,

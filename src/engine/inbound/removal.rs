@@ -114,7 +114,7 @@ fn hold(
 
 /// What became of removals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Removed {
+pub(crate) struct Removed {
     /// Those that were decided and carried out.
     pub settled: usize,
     /// Those that a constraint of somebody else's refused: they are tried again later.
@@ -123,7 +123,7 @@ pub struct Removed {
 
 /// Removes rows, or creates their records again, each by its own decision and for itself: what somebody else's constraint
 /// keeps, keeps no other one. `modes`: what becomes of a row whose record is gone.
-pub fn remove_all(
+pub(crate) fn remove_all(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     modes: Modes,

@@ -18,7 +18,7 @@ use crate::store::{StoreError, conflicts, outbox, reads};
 
 /// Associations that HubSpot shows no more, while one of their records may be gone with them.
 #[derive(Default)]
-pub struct DoubtedLinks {
+pub(crate) struct DoubtedLinks {
     /// The rows at the other end.
     pub rows: BTreeSet<LocalId>,
     /// Whether one of them is to be asked about again.
@@ -27,7 +27,7 @@ pub struct DoubtedLinks {
 
 impl DoubtedLinks {
     /// Looks what is known of the records of those that an answer misses, and asks for reads of them.
-    pub fn look(
+    pub(crate) fn look(
         tx: &Transaction<'_>,
         pair: &PairSync,
         from: &MirrorRow,

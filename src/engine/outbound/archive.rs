@@ -35,7 +35,7 @@ use crate::store::{Lane, StoreError, conflicts, unreadable};
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Counts what is due and holds it as a whole where it would cross the bound.
-pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
+pub(crate) async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
     let (sync, guard, now) = (object.clone(), engine.settings().guard, engine.now());
     let crossing = engine
         .store

@@ -13,7 +13,7 @@ use crate::store::outbox;
 use crate::store::{StoreError, reads};
 
 /// An entry whose row a constraint of somebody else's refuses, or that is too large to be read, rests; the others go on.
-pub fn put_aside(
+pub(crate) fn put_aside(
     tx: &Transaction<'_>,
     entry: &Entry,
     error: &StoreError,
@@ -32,7 +32,7 @@ pub fn put_aside(
 
 /// Parks what waits of a row that is gone without a trigger's word, before anything is decided by its absence: a row that was
 /// not deleted archives nothing. Its record comes in as a new row.
-pub fn park_without_row(
+pub(crate) fn park_without_row(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     id: OutboxId,

@@ -80,7 +80,7 @@ pub fn note(
 
 /// Keeps what the read before an archive showed, with the claim: what the archive goes over is looked at also where its
 /// answer never comes.
-pub fn note_claimed_archive(
+pub(crate) fn note_claimed_archive(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,
@@ -93,7 +93,7 @@ pub fn note_claimed_archive(
 }
 
 /// An archive was answered: its record is looked at, or an event may tell of it.
-pub fn note_archived(
+pub(crate) fn note_archived(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     hs_id: HubspotId,
@@ -344,7 +344,7 @@ fn look_at_archived(
 }
 
 /// An event of somebody's change of a record that was archived: whether it came before the archive, the record tells.
-pub fn take_event_of_archived(
+pub(crate) fn take_event_of_archived(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     noted: &NotedArchive,
@@ -359,7 +359,7 @@ pub fn take_event_of_archived(
 
 /// What is kept of the writes to a record, by an id that it has or had: an event says the one of its time, also where the
 /// record was merged away before it came.
-pub fn noted_of(
+pub(crate) fn noted_of(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
@@ -372,7 +372,7 @@ pub fn noted_of(
 }
 
 /// Whether an event tells of an edit that was written over, which is kept then.
-pub fn take_event(
+pub(crate) fn take_event(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     noted: &[Noted],
@@ -453,7 +453,7 @@ fn give_back(
 }
 
 /// Forgets what no event will tell of any more, and looks that could not be made for a day.
-pub fn forget(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn forget(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
     outbox::forget_owed(tx)?;
     gaps::forget(tx, now - LATE_EVENTS, now - LONGEST_WAIT, now)
 }

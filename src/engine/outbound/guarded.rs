@@ -6,7 +6,7 @@ use crate::model::settings::Guard;
 use crate::store::holds::{HeldOperation, HoldKey, Side};
 
 /// The guard's key of archives in HubSpot.
-pub fn archive_key(object: &ObjectType) -> HoldKey<'_> {
+pub(crate) fn archive_key(object: &ObjectType) -> HoldKey<'_> {
     HoldKey {
         object,
         side: Side::Hubspot,
@@ -15,7 +15,7 @@ pub fn archive_key(object: &ObjectType) -> HoldKey<'_> {
 }
 
 /// The guard's key of updates in HubSpot.
-pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
+pub(crate) fn update_key(object: &ObjectType) -> HoldKey<'_> {
     HoldKey {
         object,
         side: Side::Hubspot,
@@ -24,7 +24,7 @@ pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
 }
 
 /// The guard's key of disassociations in HubSpot, by the pair's name.
-pub fn disassociation_key(pair: &ObjectType) -> HoldKey<'_> {
+pub(crate) fn disassociation_key(pair: &ObjectType) -> HoldKey<'_> {
     HoldKey {
         object: pair,
         side: Side::Hubspot,
@@ -33,7 +33,7 @@ pub fn disassociation_key(pair: &ObjectType) -> HoldKey<'_> {
 }
 
 /// The guard's key of removals here.
-pub fn removal_key(object: &ObjectType) -> HoldKey<'_> {
+pub(crate) fn removal_key(object: &ObjectType) -> HoldKey<'_> {
     HoldKey {
         object,
         side: Side::Local,

@@ -38,7 +38,7 @@ pub fn keep(
 }
 
 /// The creates of `due` that can leave: where the object's own key is left out, the others rest until it is synced again.
-pub async fn without_keyless(
+pub(crate) async fn without_keyless(
     engine: &Engine,
     object: &ObjectSync,
     due: Vec<Entry>,

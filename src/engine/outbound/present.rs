@@ -16,7 +16,7 @@ use crate::model::time::Timestamp;
 use crate::store::outbox;
 
 /// Reads the present state of records, by id; those that are gone are left out.
-pub async fn read_records(
+pub(crate) async fn read_records(
     engine: &Engine,
     object: &ObjectSync,
     ids: &[HubspotId],
@@ -80,7 +80,7 @@ impl Doubt {
 }
 
 /// Reads the present state of records that are to be written right afterwards.
-pub async fn reread_records(
+pub(crate) async fn reread_records(
     engine: &Engine,
     object: &ObjectSync,
     ids: &[HubspotId],
@@ -131,7 +131,7 @@ pub async fn read(
 }
 
 /// The same with the history of one property, as far as HubSpot tells it.
-pub async fn read_with_histories(
+pub(crate) async fn read_with_histories(
     engine: &Engine,
     object: &ObjectSync,
     query: &ReadQuery,

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use crate::store::history::{Origin, WholeRecord};
 
 /// Writes down that a deletion has reached HubSpot.
-pub fn note_archived(
+pub(crate) fn note_archived(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,

@@ -7,7 +7,7 @@ use crate::model::entry::Operation;
 use crate::model::time::Timestamp;
 
 /// What a claim rests on.
-pub struct Ground {
+pub(crate) struct Ground {
     /// The read before it.
     pub reread: Reread,
     /// The claim's time.
@@ -16,7 +16,7 @@ pub struct Ground {
 
 /// How entries are sent.
 #[derive(Clone, Copy)]
-pub struct Sending<'a> {
+pub(crate) struct Sending<'a> {
     /// By which store and client.
     pub engine: &'a Engine,
     /// The object.

@@ -54,7 +54,7 @@ use crate::store::{Lane, StoreError, conflicts, gaps, holds, reads, unreadable};
 
 /// Sends a batch and settles it, in halves where it is refused as a whole. What rests on a read that
 /// is too old by then is answered with.
-pub async fn settle_batch(
+pub(crate) async fn settle_batch(
     sending: Sending<'_>,
     claimed: Vec<Sent>,
 ) -> Result<Vec<Late>, StepError> {
@@ -705,7 +705,7 @@ pub fn recover(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError
 
 /// What a step that failed between claim and settling (a full disk) left in flight: of its rows, and of the associations that
 /// start from them or went along in their creates. Called where no step of the object runs.
-pub fn recover_object(
+pub(crate) fn recover_object(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,

@@ -18,7 +18,7 @@ use crate::store::reference as tables;
 ///
 /// # Errors
 /// The database refuses. That HubSpot does not show pipelines keeps no entry from being sent.
-pub async fn read_again_for(
+pub(crate) async fn read_again_for(
     engine: &Engine,
     object: &ObjectSync,
     due: &[Entry],
@@ -56,7 +56,7 @@ pub async fn read_again_for(
 }
 
 /// That a row's stage is not its pipeline's, in words for a person.
-pub fn misplaced_in(
+pub(crate) fn misplaced_in(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     row: &MirrorRow,

@@ -11,18 +11,18 @@ use crate::model::time::Timestamp;
 /// Decisions that wait for a better answer of HubSpot's, each with the time of the next question: a look a second would cost
 /// a request a second. After a start they are looked at once more.
 #[derive(Debug, Default)]
-pub struct LaterDecisions(Mutex<BTreeMap<ConflictId, Timestamp>>);
+pub(crate) struct LaterDecisions(Mutex<BTreeMap<ConflictId, Timestamp>>);
 
 impl LaterDecisions {
     /// Those that wait. A time that no wait explains was written by a clock that was ahead.
-    pub fn ids(&self, now: Timestamp) -> BTreeSet<ConflictId> {
+    pub(crate) fn ids(&self, now: Timestamp) -> BTreeSet<ConflictId> {
         let mut later = self.0.lock();
         later.retain(|_, until| now < *until && *until <= latest_due(now));
         later.keys().copied().collect()
     }
 
     /// Puts decisions off.
-    pub fn put_off(&self, decisions: Vec<(ConflictId, Timestamp)>) {
+    pub(crate) fn put_off(&self, decisions: Vec<(ConflictId, Timestamp)>) {
         self.0.lock().extend(decisions);
     }
 }

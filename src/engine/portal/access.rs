@@ -10,8 +10,8 @@ use std::future::Future;
 use parking_lot::Mutex;
 
 use crate::decide::portal::scopes::ASK_THE_ACCOUNT;
-pub use crate::decide::portal::scopes::Access;
-pub use crate::decide::portal::scopes::remedy;
+pub(crate) use crate::decide::portal::scopes::Access;
+pub(crate) use crate::decide::portal::scopes::remedy;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::call::standing::Trouble;
 use crate::model::name::ObjectType;
@@ -19,14 +19,14 @@ use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
 use crate::store::{Lane, cursors};
 
 /// What somebody can do about an object that the portal has not.
-pub const LOOK_AT_THE_NAME: &str =
+pub(crate) const LOOK_AT_THE_NAME: &str =
     "look at the name, or make the object in HubSpot: it then loads by itself";
 
 /// What steps need that read records.
-pub const TO_READ: &[Access] = &[Access::Read];
+pub(crate) const TO_READ: &[Access] = &[Access::Read];
 
 /// What a push needs: it reads before it writes.
-pub const TO_PUSH: &[Access] = &[Access::Read, Access::Write];
+pub(crate) const TO_PUSH: &[Access] = &[Access::Read, Access::Write];
 
 /// Which refusals were met since the schema was last read, and what is written down of them.
 #[derive(Debug, Default)]
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// What somebody can do about what is forbidden.
-    pub fn remedies(&self) -> Option<String> {
+    pub(crate) fn remedies(&self) -> Option<String> {
         if self.client.forbidden().is_empty() {
             return self.forbidden().map(|_| LOOK_AT_THE_NAME.to_owned());
         }
@@ -180,7 +180,7 @@ impl Engine {
     }
 
     /// Whether an object waits for its properties to be read.
-    pub fn has_kept_back(&self) -> bool {
+    pub(crate) fn has_kept_back(&self) -> bool {
         self.refusals.has_kept_back()
     }
 

@@ -136,7 +136,7 @@ fn is_known(connection: &Connection, kind: &NamedBy, id: &str) -> Result<bool, S
 ///
 /// # Errors
 /// The database refuses.
-pub async fn after_refusals(
+pub(crate) async fn after_refusals(
     engine: &Engine,
     object: &ObjectSync,
     contradicted: BTreeSet<Contradiction>,

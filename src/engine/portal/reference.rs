@@ -50,7 +50,10 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
 ///
 /// # Errors
 /// The database refuses.
-pub async fn read_pipelines_again(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
+pub(crate) async fn read_pipelines_again(
+    engine: &Engine,
+    object: &ObjectSync,
+) -> Result<(), StepError> {
     let found = match engine.client.pipelines(object.object()).await {
         Ok(found) => found,
         Err(error) => {
@@ -72,7 +75,7 @@ pub async fn read_pipelines_again(engine: &Engine, object: &ObjectSync) -> Resul
 ///
 /// # Errors
 /// The database refuses.
-pub async fn read_owners_again(engine: &Engine) -> Result<(), StepError> {
+pub(crate) async fn read_owners_again(engine: &Engine) -> Result<(), StepError> {
     let found = match read_owners(engine).await {
         Ok(found) => found,
         Err(StepError::Hubspot(error)) => {

@@ -433,7 +433,10 @@ fn property_row(property: &PropertyDefinition) -> reference::Property {
 
 /// The object with its key property, made before its first create where the mapping wants it. A refusal leaves the
 /// match property as natural key.
-pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSync, StepError> {
+pub(crate) async fn ensure_key(
+    engine: &Engine,
+    object: &ObjectSync,
+) -> Result<ObjectSync, StepError> {
     if !object.key_wanted {
         return Ok(object.clone());
     }

@@ -109,7 +109,7 @@ pub async fn step(engine: &Engine, keeper: &Keeper) -> Result<Progress, StepErro
 ///
 /// # Errors
 /// The database can't be read; within, the key is another one.
-pub async fn check_key(
+pub(crate) async fn check_key(
     engine: &Engine,
     keeper: &Keeper,
 ) -> Result<Result<(), SealError>, StoreError> {
@@ -180,7 +180,7 @@ async fn renew(
 }
 
 /// Both tokens of a grant; the former refresh token where HubSpot names none.
-pub fn tokens_of(
+pub(crate) fn tokens_of(
     grant: &TokenGrant,
     issued_at: Timestamp,
     former: Option<&SecretString>,

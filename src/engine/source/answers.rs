@@ -11,7 +11,7 @@ use crate::store::reads::Due;
 use crate::store::{StoreError, reads};
 
 /// Ends the events that a read answers, and asks for another one where the answer is older than an event.
-pub fn end_events(
+pub(crate) fn end_events(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     due: Due,

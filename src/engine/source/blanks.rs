@@ -50,7 +50,7 @@ pub async fn fill(
 ///
 /// # Errors
 /// As of [`fill`].
-pub async fn fill_before_a_write(
+pub(crate) async fn fill_before_a_write(
     engine: &Engine,
     object: &ObjectSync,
     asked: &[String],

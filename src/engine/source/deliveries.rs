@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-pub use crate::decide::incoming::deliveries::DeliveryStanding;
+pub(crate) use crate::decide::incoming::deliveries::DeliveryStanding;
 use crate::decide::incoming::deliveries::{CLOCKS, HeardDeliveries, Suspect, latest};
 use crate::engine::{Engine, StepError};
 use crate::model::id::HubspotId;
@@ -75,7 +75,7 @@ pub(crate) fn found_by_polling(
 ///
 /// # Errors
 /// The database can't be read.
-pub async fn look_for_missed(engine: &Engine) -> Result<bool, StepError> {
+pub(crate) async fn look_for_missed(engine: &Engine) -> Result<bool, StepError> {
     let Some(relaxed) = engine.settings().relaxed_poll else {
         return Ok(false);
     };

@@ -96,7 +96,10 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
 /// A poll; where the search makes no sense, a page of the full comparison that is begun in its place.
 ///
 /// For runs that end: a daemon polls again and compares beside it.
-pub async fn step_or_compare(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+pub(crate) async fn step_or_compare(
+    engine: &Engine,
+    object: &ObjectSync,
+) -> Result<Progress, StepError> {
     match step(engine, object).await {
         Err(error) if is_senseless(&error) => {
             tracing::warn!(object = %object.object(), error = %error, "the search makes no sense; the object is compared in full instead");
@@ -307,7 +310,7 @@ async fn read_whole(
 }
 
 /// Walks one page of a window again, for one of the configured delays.
-pub async fn step_again(
+pub(crate) async fn step_again(
     engine: &Engine,
     object: &ObjectSync,
     delay: Duration,

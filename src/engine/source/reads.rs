@@ -257,7 +257,7 @@ fn put_off_unreadable(
 
 /// Asks for reads of records that a page should have shown and that could not be read, and notes them: the read takes the
 /// note back.
-pub fn ask_unread(
+pub(crate) fn ask_unread(
     tx: &rusqlite::Transaction<'_>,
     pass: &Pass<'_>,
     unread: &[HubspotId],
@@ -332,7 +332,7 @@ fn look_again_before_erasing(
 
 /// A record that an answer to a question of `asked_at` misses: its row waits for the guard, its pending archive is done.
 /// Tells whether that is believed; else the record is read again.
-pub fn note_missing(
+pub(crate) fn note_missing(
     tx: &rusqlite::Transaction<'_>,
     pass: &Pass<'_>,
     removal: Removal,

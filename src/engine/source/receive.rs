@@ -119,7 +119,7 @@ fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
 
 /// When events came.
 #[derive(Debug, Default)]
-pub struct Arrivals(Mutex<LastArrivals>);
+pub(crate) struct Arrivals(Mutex<LastArrivals>);
 
 impl Arrivals {
     fn note(&self, now: Timestamp, events: usize) {
@@ -127,7 +127,7 @@ impl Arrivals {
     }
 
     /// When it is quiet enough for a read that is not full; a time that has come means now.
-    pub fn quiet_at(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn quiet_at(&self, now: Timestamp) -> Timestamp {
         self.0.lock().quiet_at(now)
     }
 }

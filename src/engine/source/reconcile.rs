@@ -53,7 +53,10 @@ const LONGEST_GAP: Duration = Duration::from_hours(30 * 24);
 /// Begins a comparison where the last poll is too long ago, or in HubSpot's future: the daemon was away, an old backup was
 /// put back, or a clock was wrong. Tells whether one is to be made at once, also one that the file's shape made necessary in
 /// this run.
-pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<bool, StepError> {
+pub(crate) async fn begin_if_behind(
+    engine: &Engine,
+    object: &ObjectSync,
+) -> Result<bool, StepError> {
     let (name, now) = (object.object().clone(), engine.client.hubspot_now());
     let cursor = engine
         .store
@@ -78,7 +81,7 @@ pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<boo
 
 /// Sets a cursor back that lies in HubSpot's future, where every poll would find nothing until that time has come. What was
 /// changed before is found by a comparison.
-pub async fn set_back_if_ahead(
+pub(crate) async fn set_back_if_ahead(
     engine: &Engine,
     object: &ObjectSync,
     polled_to: Timestamp,
@@ -102,7 +105,7 @@ pub async fn set_back_if_ahead(
 const BETWEEN_SECOND_WAYS: Duration = Duration::from_mins(10);
 
 /// Begins a comparison in place of a search that makes no sense, unless one has just ended.
-pub async fn begin_instead(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
+pub(crate) async fn begin_instead(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
     let name = object.object().clone();
     engine
         .store

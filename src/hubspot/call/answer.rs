@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::model::id::HubspotId;
 
 /// As much of HubSpot's words as is kept.
-pub const MAX_WORDS_BYTES: usize = 2048;
+pub(crate) const MAX_WORDS_BYTES: usize = 2048;
 
 /// A larger body is no error that HubSpot wrote; only its beginning is looked at.
 const MAX_ERROR_BODY_BYTES: usize = 1024 * 1024;
@@ -85,7 +85,7 @@ pub struct Answer {
 }
 
 /// Reads the body of a refusal.
-pub fn read_answer(status: u16, body: &[u8]) -> Answer {
+pub(crate) fn read_answer(status: u16, body: &[u8]) -> Answer {
     let beginning = &body[..body.len().min(MAX_ERROR_BODY_BYTES)];
     let parsed = serde_json::from_slice::<Value>(beginning).ok();
     let mut answer = match parsed.as_ref().filter(|value| value.is_object()) {
@@ -116,7 +116,7 @@ fn words_of(text: &str) -> String {
 }
 
 /// Reads an error object: a body, or an entry of a batch's `errors`.
-pub fn read_entry(value: &Value) -> Answer {
+pub(crate) fn read_entry(value: &Value) -> Answer {
     let message = text_of(value, "message");
     // Some gateways put the real error as JSON text into `message`.
     let nested = message

@@ -202,7 +202,7 @@ impl TokenName {
     }
 
     /// The access token of an OAuth app's login, which is renewed.
-    pub fn of_login() -> Self {
+    pub(crate) fn of_login() -> Self {
         Self {
             words: "the access token of the login".to_owned(),
             is_oauth: true,
@@ -313,7 +313,7 @@ impl HubspotError {
     }
 
     /// Whether HubSpot could not be reached, so that it says nothing about the request.
-    pub fn is_unreachable(&self) -> bool {
+    pub(crate) fn is_unreachable(&self) -> bool {
         match self {
             Self::NotSent { .. }
             | Self::Lost { .. }
@@ -341,7 +341,7 @@ impl HubspotError {
     }
 
     /// Whether HubSpot itself answered, and said no.
-    pub fn is_own_answer(&self) -> bool {
+    pub(crate) fn is_own_answer(&self) -> bool {
         matches!(
             self,
             Self::Refused { .. }
@@ -353,7 +353,7 @@ impl HubspotError {
     }
 
     /// Whether the request was made and nothing came of it.
-    pub fn came_to_nothing(&self) -> bool {
+    pub(crate) fn came_to_nothing(&self) -> bool {
         matches!(
             self,
             Self::NotSent { .. }
@@ -431,22 +431,22 @@ impl HubspotError {
     }
 
     /// Whether the token was not accepted.
-    pub fn is_unauthorized(&self) -> bool {
+    pub(crate) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Unauthorized { .. } | Self::LoggedOut { .. })
     }
 
     /// Whether HubSpot forbids this because a scope is missing.
-    pub fn is_of_scope(&self) -> bool {
+    pub(crate) fn is_of_scope(&self) -> bool {
         matches!(self, Self::Forbidden { answer, .. } if is_of_scope(&answer.scopes, &answer.category))
     }
 
     /// Whether the token may not do this: a scope is missing, or the account or its user may not.
-    pub fn is_forbidden(&self) -> bool {
+    pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Forbidden { .. })
     }
 
     /// Until when the day's requests are spent, where that is why.
-    pub fn out_of_quota_until(&self) -> Option<Timestamp> {
+    pub(crate) fn out_of_quota_until(&self) -> Option<Timestamp> {
         match self {
             Self::HeldBack {
                 source: LimiterError::OutOfQuota { until },
@@ -471,12 +471,12 @@ impl HubspotError {
     }
 
     /// Whether the answer has more bytes than are read: fewer records may be asked for.
-    pub fn is_too_large(&self) -> bool {
+    pub(crate) fn is_too_large(&self) -> bool {
         matches!(self, Self::Unreadable { source, .. } if source.is::<TooLarge>())
     }
 
     /// Whether HubSpot answered, and nobody can make sense of it: asking in the same way again may never help.
-    pub fn is_unreadable(&self) -> bool {
+    pub(crate) fn is_unreadable(&self) -> bool {
         matches!(self, Self::Unreadable { .. })
     }
 
@@ -502,7 +502,7 @@ impl HubspotError {
     }
 
     /// Whether nothing was sent because the process is stopping.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         matches!(
             self,
             Self::HeldBack {
@@ -514,7 +514,7 @@ impl HubspotError {
 
     /// For how long HubSpot asked not to be asked, at most a minute: longer ones are those of a spent day and 477, which
     /// [`retry`](Self::retry) names.
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         let asked = self.answer()?.retry_after?;
         Some(asked.min(LONGEST_REST))
     }
@@ -556,7 +556,7 @@ impl HubspotError {
     }
 
     /// How `decide::outgoing::settle` takes it, for a batch that failed as a whole.
-    pub fn batch_failure(&self) -> Failure {
+    pub(crate) fn batch_failure(&self) -> Failure {
         match self {
             Self::Refused { answer, .. } if splits(answer.status) => Failure::Refused,
             Self::Server { .. } => Failure::ServerError,

@@ -31,7 +31,7 @@ use crate::hubspot::call::limiter::queue::{Queue, Ticket};
 use crate::model::time::Timestamp;
 
 /// A longer pause that HubSpot asks for is no wait inside a step: the request is refused with the time to come back.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// A block of requests that is about to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +49,10 @@ pub struct LeaseRequest {
 }
 
 /// Why a lease could not be written.
-pub type LeaseError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type LeaseError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Writes a lease where it survives a kill, before its requests are sent.
-pub type LeaseFn =
+pub(crate) type LeaseFn =
     Arc<dyn Fn(LeaseRequest) -> BoxFuture<'static, Result<(), LeaseError>> + Send + Sync>;
 
 /// What is known of the time before the start.
@@ -142,7 +142,7 @@ impl LimiterError {
 
 /// The quotas' state, for `sync_health`, logs and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuotaSnapshot {
+pub(crate) struct QuotaSnapshot {
     /// The day's requests; `None`: it has no bound.
     pub daily_limit: Option<u64>,
     /// Used of it by all the account's apps, as far as known.
@@ -186,14 +186,14 @@ struct LimiterState {
 }
 
 /// A request that may be sent now. It must be told how the request ended; dropped without a word it counts as lost.
-pub struct Permit {
+pub(crate) struct Permit {
     limiter: Arc<Limiter>,
     grant: Option<Grant>,
 }
 
 /// What an answer says to the limiter.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct QuotaWord {
+pub(crate) struct QuotaWord {
     /// Its quota headers.
     pub observed: Observed,
     /// Whether HubSpot itself wrote it, rather than a gateway in front that could not reach it.
@@ -246,7 +246,7 @@ impl Limiter {
     /// # Errors
     /// It may not go soon: the day is spent, HubSpot asked for a long pause or does not answer, or the lease could not
     /// be written.
-    pub async fn acquire(
+    pub(crate) async fn acquire(
         self: &Arc<Self>,
         class: EndpointClass,
         priority: Priority,
@@ -260,7 +260,7 @@ impl Limiter {
     ///
     /// # Errors
     /// As [`Self::acquire`].
-    pub async fn acquire_together(
+    pub(crate) async fn acquire_together(
         self: &Arc<Self>,
         class: EndpointClass,
         priority: Priority,
@@ -308,13 +308,13 @@ impl Limiter {
     }
 
     /// How long HubSpot is still to be left alone with this.
-    pub fn rest_of(&self, work: RestingWork) -> Option<Duration> {
+    pub(crate) fn rest_of(&self, work: RestingWork) -> Option<Duration> {
         let state = self.state();
         state.quota.rest_of(work, self.now(&state))
     }
 
     /// Until when nothing goes because HubSpot moves the account, by this machine's clock.
-    pub fn moving_until(&self) -> Option<Timestamp> {
+    pub(crate) fn moving_until(&self) -> Option<Timestamp> {
         let state = self.state();
         let now = self.now(&state);
         let until = state.quota.moving_until(now)?;
@@ -341,7 +341,7 @@ impl Limiter {
     }
 
     /// Tells HubSpot's time less the steady clock's.
-    pub fn set_hubspots_lead_ms(&self, lead: i64) {
+    pub(crate) fn set_hubspots_lead_ms(&self, lead: i64) {
         self.state().lead_ms = Some(lead);
     }
 
@@ -374,7 +374,7 @@ impl Limiter {
     }
 
     /// Requests that were leased and not sent; at a clean stop the daemon gives them back to the day.
-    pub fn unused_lease(&self) -> u32 {
+    pub(crate) fn unused_lease(&self) -> u32 {
         self.state().quota.unused_lease()
     }
 
@@ -391,7 +391,7 @@ impl Limiter {
     }
 
     /// How long what was sent before the start keeps a request of any class waiting.
-    pub fn first_wait(&self) -> Option<Duration> {
+    pub(crate) fn first_wait(&self) -> Option<Duration> {
         let mut state = self.state();
         let now = self.now(&state);
         let until = EndpointClass::ALL.map(|class| state.quota.full_until(class, now));
@@ -400,7 +400,7 @@ impl Limiter {
     }
 
     /// The quotas' state.
-    pub fn snapshot(&self) -> QuotaSnapshot {
+    pub(crate) fn snapshot(&self) -> QuotaSnapshot {
         let mut state = self.state();
         let now = self.now(&state);
         state.quota.roll(now);
@@ -590,7 +590,7 @@ impl LimiterState {
 
 impl Permit {
     /// HubSpot answered, or a gateway in front of it. Gives the moment, by our clock, when requests of the class go on.
-    pub fn answered(mut self, answered: &QuotaWord) -> Timestamp {
+    pub(crate) fn answered(mut self, answered: &QuotaWord) -> Timestamp {
         let Some(grant) = self.grant.take() else {
             unreachable!("a permit ends once");
         };
@@ -614,18 +614,18 @@ impl Permit {
     }
 
     /// The request surely never reached HubSpot.
-    pub fn not_sent(mut self) {
+    pub(crate) fn not_sent(mut self) {
         self.finish(Ending::NotSent);
     }
 
     /// Nobody sent it: that says nothing about HubSpot.
-    pub fn unused(mut self) {
+    pub(crate) fn unused(mut self) {
         self.finish(Ending::Unused);
     }
 
     /// Whether a request that was let go a while ago may still go: HubSpot has asked for no pause since, and the process
     /// is not stopping.
-    pub fn may_still_go(&mut self) -> bool {
+    pub(crate) fn may_still_go(&mut self) -> bool {
         let Some(grant) = self.grant.as_mut() else {
             return false;
         };
@@ -635,7 +635,7 @@ impl Permit {
     }
 
     /// Nobody knows what became of it.
-    pub fn lost(mut self) {
+    pub(crate) fn lost(mut self) {
         self.finish(Ending::Lost);
     }
 

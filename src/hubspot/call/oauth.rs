@@ -171,7 +171,7 @@ impl Client {
     ///
     /// # Errors
     /// The code is dead, the app is refused, or HubSpot can't be reached. A code works once.
-    pub async fn exchange_code(
+    pub(crate) async fn exchange_code(
         &self,
         app: &App,
         code: &str,
@@ -345,7 +345,7 @@ fn form(fields: &[(&str, &str)]) -> String {
 }
 
 /// A URL with parameters behind it.
-pub fn with_query(url: &str, fields: &[(&str, &str)]) -> String {
+pub(crate) fn with_query(url: &str, fields: &[(&str, &str)]) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };
     format!("{url}{separator}{}", form(fields))
 }

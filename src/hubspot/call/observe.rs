@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// What was sent to one endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RequestCount {
+pub(crate) struct RequestCount {
     /// Requests that left, repeats included.
     pub requests: u64,
     /// Those without a success for an answer.
@@ -15,7 +15,7 @@ pub struct RequestCount {
 
 /// Counts by endpoint since they were last taken.
 #[derive(Debug, Default)]
-pub struct Observations {
+pub(crate) struct Observations {
     counts: BTreeMap<&'static str, RequestCount>,
 }
 

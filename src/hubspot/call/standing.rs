@@ -52,14 +52,14 @@ fn again(trouble: &mut Option<Trouble>, error: &HubspotError) {
 
 impl Client {
     /// Why nothing comes of requests at present; `None` after one that HubSpot answered.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
         let learnt = self.learnt();
         let both = learnt.unanswered.iter().chain(&learnt.unreadable);
         both.max_by_key(|trouble| trouble.in_a_row).cloned()
     }
 
     /// That nothing goes because HubSpot moves the account, in words, whoever met it.
-    pub fn moving(&self) -> Option<String> {
+    pub(crate) fn moving(&self) -> Option<String> {
         let until = self.inner.limiter.moving_until()?;
         let why = Pause::Everything;
         Some(LimiterError::Paused { why, until }.to_string())
@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// The same of one object.
-    pub fn forbidden_of(&self, object: &str) -> Vec<String> {
+    pub(crate) fn forbidden_of(&self, object: &str) -> Vec<String> {
         let learnt = self.learnt();
         let own = learnt.forbidden.iter();
         own.filter(|((name, _), _)| name == object)
@@ -82,7 +82,7 @@ impl Client {
     }
 
     /// Whether all that HubSpot forbids of an object, or all of it, is a matter of scopes.
-    pub fn lacks_scopes_alone(&self, object: Option<&str>) -> bool {
+    pub(crate) fn lacks_scopes_alone(&self, object: Option<&str>) -> bool {
         let learnt = self.learnt();
         let mut all = learnt.forbidden.iter();
         all.all(|((name, _), forbidden)| {
@@ -91,7 +91,7 @@ impl Client {
     }
 
     /// Whether HubSpot forbade this when it was last asked.
-    pub fn is_forbidden(&self, object: &str, access: Access) -> bool {
+    pub(crate) fn is_forbidden(&self, object: &str, access: Access) -> bool {
         self.learnt()
             .forbidden
             .contains_key(&(object.to_owned(), access))
@@ -213,7 +213,7 @@ const WRAPPERS: [&str; 4] = [
 ];
 
 /// An error and its causes in one line; transport errors quote no URL and no body.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -18,7 +18,7 @@ use crate::hubspot::call::proxy::{self, BadProxy, Chosen, Tunnel};
 
 /// The largest answer that is read, unpacked. A page of 100 records with 400 properties of 64 KiB would be more, but
 /// HubSpot itself gives up on such pages; ordinary ones have 0.1 to 5 MB.
-pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// TCP, TLS and DNS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ pub struct HttpResponse {
 }
 
 /// A cause that is kept as it came.
-pub type Cause = Box<dyn Error + Send + Sync>;
+pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
 /// No complete answer came.
 #[derive(Debug, Error)]
@@ -177,7 +177,7 @@ impl TransportSetupError {
 
 /// HTTP/1.1 and HTTP/2 with gzip over kept connections, by reqwest.
 #[derive(Debug)]
-pub struct ReqwestTransport {
+pub(crate) struct ReqwestTransport {
     client: reqwest::Client,
     base_url: String,
     tunnel: Option<Tunnel>,
@@ -187,7 +187,7 @@ impl ReqwestTransport {
     /// A transport to `base_url`: https, or http to a loopback address. Redirects are not followed: the token goes to
     /// that host alone, if need be through the tunnel of the environment's proxy, which sees no more than the host's
     /// name. This machine itself is never reached by a proxy.
-    pub fn new(base_url: &str) -> Result<Self, TransportSetupError> {
+    pub(crate) fn new(base_url: &str) -> Result<Self, TransportSetupError> {
         Self::within(base_url, &|name| std::env::var(name).ok())
     }
 

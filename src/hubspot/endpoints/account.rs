@@ -45,7 +45,7 @@ impl Client {
     /// The id of the app that the token belongs to, as the histories of properties name it; `None` where nobody knows.
     /// HubSpot is asked once: a static token's introspection tells it, and what was learnt from the histories of our own
     /// writes ([`learn_own_app`](Self::learn_own_app)) does as well.
-    pub async fn own_app(&self) -> Option<String> {
+    pub(crate) async fn own_app(&self) -> Option<String> {
         match self.known_app() {
             OwnApp::Known(id) => return Some(id),
             OwnApp::Unsaid => return None,
@@ -78,7 +78,7 @@ impl Client {
     }
 
     /// Takes a history's word for which app we are: it names the app of a write that HubSpot acknowledged to us.
-    pub fn learn_own_app(&self, id: &str) {
+    pub(crate) fn learn_own_app(&self, id: &str) {
         *self.own_app_state() = OwnApp::Known(id.to_owned());
     }
 

@@ -23,10 +23,10 @@ use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 
 /// Records whose associations one request reads, at most (`hubspot/api-facts.md#3`).
-pub const MOST_READ: usize = 1000;
+pub(crate) const MOST_READ: usize = 1000;
 
 /// Inputs of one write, at most: HubSpot documents 2,000, and people have met a hundred (`hubspot/api-facts.md#3`).
-pub const MOST_WRITTEN: usize = 500;
+pub(crate) const MOST_WRITTEN: usize = 500;
 
 /// Pages of one record's associations that are read, at most: 50,000 associations of 500 a page, and some more.
 const MOST_PAGES: usize = 200;
@@ -45,7 +45,7 @@ pub struct Ends<'a> {
 
 /// The associations of records.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AssociationsRead {
+pub(crate) struct AssociationsRead {
     /// Those of each record that HubSpot told of, by the id that was asked for; empty where it has none, or is not there.
     pub links: BTreeMap<HubspotId, Links>,
     /// Records of which nothing is known: left out with an error of their own, or with one that names nobody.
@@ -56,7 +56,7 @@ pub struct AssociationsRead {
 
 /// One pair of records of a write, and its types; none where the call takes none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkInput {
+pub(crate) struct LinkInput {
     /// The record where the association starts.
     pub from: HubspotId,
     /// The record where it leads.
@@ -67,7 +67,7 @@ pub struct LinkInput {
 
 /// HubSpot's refusal of single pairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkError {
+pub(crate) struct LinkError {
     /// Ids of records that it names, of either end; empty where it names none.
     pub ids: BTreeSet<HubspotId>,
     /// HubSpot's category.
@@ -80,7 +80,7 @@ pub struct LinkError {
 
 /// What became of a batch of pairs that HubSpot took.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LinksWritten {
+pub(crate) struct LinksWritten {
     /// The pairs that were associated, from and to as the call named them. An archive answers nothing: what it names is gone.
     pub done: BTreeSet<(HubspotId, HubspotId)>,
     /// The types by which a default associated them, where the answer says so: the plain one, and whatever HubSpot adds to it.
@@ -144,7 +144,7 @@ struct FanBody {
 
 impl Client {
     /// The associations of up to 1,000 records to another object, all pages of each.
-    pub async fn read_associations(
+    pub(crate) async fn read_associations(
         &self,
         ends: Ends<'_>,
         ids: &BTreeSet<HubspotId>,
@@ -245,7 +245,7 @@ impl Client {
     }
 
     /// Associates pairs by the type that they have where nobody names one. Repeating it changes nothing.
-    pub async fn associate_by_default(
+    pub(crate) async fn associate_by_default(
         &self,
         ends: Ends<'_>,
         pairs: &[LinkInput],
@@ -282,7 +282,7 @@ impl Client {
     }
 
     /// Associates pairs by types. Repeating it changes nothing.
-    pub async fn create_associations(
+    pub(crate) async fn create_associations(
         &self,
         ends: Ends<'_>,
         pairs: &[LinkInput],
@@ -305,7 +305,7 @@ impl Client {
     }
 
     /// Takes types of pairs away; the plain type takes the others with it. What is not there is no error.
-    pub async fn archive_labels(
+    pub(crate) async fn archive_labels(
         &self,
         ends: Ends<'_>,
         pairs: &[LinkInput],
@@ -319,7 +319,7 @@ impl Client {
     }
 
     /// Takes all types of pairs away. What is not there is no error.
-    pub async fn archive_associations(
+    pub(crate) async fn archive_associations(
         &self,
         ends: Ends<'_>,
         pairs: &[LinkInput],

@@ -39,7 +39,7 @@ pub struct ReadQuery {
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BatchRead {
+pub(crate) struct BatchRead {
     /// Records, in no order. After a merge an id is answered by another one (`hubspot/api-facts.md#13`).
     pub records: Vec<Record>,
     /// Keys that HubSpot says are not there, as it spells them: archived, deleted, never there, or invisible to the
@@ -81,7 +81,7 @@ pub(crate) struct ReadKey<'a> {
 
 impl Client {
     /// Reads up to 100 records; in smaller batches where HubSpot's gateway gives up on them. Nothing asked is nothing sent.
-    pub async fn batch_read(
+    pub(crate) async fn batch_read(
         &self,
         object: &ObjectType,
         query: &ReadQuery,

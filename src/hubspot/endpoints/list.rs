@@ -23,7 +23,7 @@ use crate::model::time::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The most records of a page (`hubspot/api-facts.md#5`).
-pub const MAX_PAGE: u32 = 100;
+pub(crate) const MAX_PAGE: u32 = 100;
 
 /// URLs beyond 8 to 16 KB are refused; below this they are known to work (`hubspot/api-facts.md#5`).
 const MAX_URL_CHARS: usize = 7000;
@@ -68,7 +68,7 @@ pub(crate) struct ListWalks(BTreeMap<(ObjectType, bool, Vec<String>), BTreeSet<S
 const BY_SEARCH: &str = "search:";
 
 /// Whether a list can ask for these properties in one request. If not it takes two: ids, then a batch read.
-pub fn fits_in_url(properties: &[String]) -> bool {
+pub(crate) fn fits_in_url(properties: &[String]) -> bool {
     let length: usize = properties.iter().map(|name| encoded(name).len() + 1).sum();
     length + URL_OVERHEAD_CHARS <= MAX_URL_CHARS
 }

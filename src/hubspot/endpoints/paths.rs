@@ -14,30 +14,31 @@ macro_rules! endpoints {
     ($($(#[$doc:meta])* $name:ident $method:ident $label:literal: $numbered:literal | $dated:literal $rest:literal;)*) => {
         /// An endpoint that the daemon calls.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Endpoint {
+        pub(crate) enum Endpoint {
             $($(#[$doc])* $name,)*
         }
 
         impl Endpoint {
             /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            #[cfg(test)]
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Its class in counts and metrics (`sync_requests`); calls that are counted together share one.
-            pub fn label(self) -> &'static str {
+            pub(crate) fn label(self) -> &'static str {
                 match self {
                     $(Self::$name => $label,)*
                 }
             }
 
             /// Its method.
-            pub fn method(self) -> Method {
+            pub(crate) fn method(self) -> Method {
                 match self {
                     $(Self::$name => Method::$method,)*
                 }
             }
 
             /// Its path with `{object}` for the object and `{to}` for the other one, as logs show it.
-            pub fn template(self, version: ApiVersion) -> &'static str {
+            pub(crate) fn template(self, version: ApiVersion) -> &'static str {
                 match (self, version) {
                     $(
                         (Self::$name, ApiVersion::V3) => concat!($numbered, $rest),
@@ -97,7 +98,7 @@ endpoints! {
 
 impl Endpoint {
     /// The path for an object, and for an association's other one; endpoints without them ignore it.
-    pub fn path(
+    pub(crate) fn path(
         self,
         version: ApiVersion,
         object: Option<&ObjectType>,
@@ -109,7 +110,7 @@ impl Endpoint {
     }
 
     /// Which of HubSpot's limits it meets (`hubspot/api-facts.md#3`).
-    pub fn class(self) -> EndpointClass {
+    pub(crate) fn class(self) -> EndpointClass {
         match self {
             Self::Search => EndpointClass::Search,
             Self::ReadAssociations
@@ -136,7 +137,7 @@ impl Endpoint {
     }
 
     /// What rests with it while HubSpot is in trouble.
-    pub fn work(self) -> RestingWork {
+    pub(crate) fn work(self) -> RestingWork {
         match self {
             Self::Search => RestingWork::Search,
             Self::List | Self::BatchRead => RestingWork::Read,
@@ -162,7 +163,7 @@ impl Endpoint {
 
     /// What of an object's it lets be done, by scopes; `None` where no object stops without it. Of an association either object's
     /// scope may be missing, and its answer alone says which.
-    pub fn access(self) -> Option<Access> {
+    pub(crate) fn access(self) -> Option<Access> {
         match self {
             Self::List | Self::Search | Self::BatchRead | Self::Owners | Self::Pipelines => {
                 Some(Access::Read)
@@ -185,12 +186,12 @@ impl Endpoint {
     }
 
     /// Whether it can be asked for fewer records at once.
-    pub fn is_paged(self) -> bool {
+    pub(crate) fn is_paged(self) -> bool {
         matches!(self, Self::List | Self::Search | Self::BatchRead)
     }
 
     /// Whether it changes nothing, so that it may be repeated after a lost answer.
-    pub fn is_read(self) -> bool {
+    pub(crate) fn is_read(self) -> bool {
         match self {
             Self::BatchCreate
             | Self::BatchUpdate

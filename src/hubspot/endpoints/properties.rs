@@ -49,7 +49,7 @@ pub struct PropertyDefinition {
 
 impl PropertyDefinition {
     /// What the mapping is held against.
-    pub fn to_definition(&self) -> Definition {
+    pub(crate) fn to_definition(&self) -> Definition {
         Definition {
             kind: self.kind.clone(),
             field_type: self.field_type.clone(),
@@ -63,7 +63,7 @@ impl PropertyDefinition {
 /// A property to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct NewProperty {
+pub(crate) struct NewProperty {
     /// Its internal name.
     pub name: String,
     /// What people see.
@@ -89,7 +89,7 @@ pub struct NewProperty {
 /// An option of a property to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct NewOption {
+pub(crate) struct NewOption {
     /// What records hold.
     pub value: String,
     /// What people see.
@@ -125,7 +125,7 @@ impl Client {
 
     /// Makes a property. One of that name makes it a refusal of category `OBJECT_ALREADY_EXISTS`, one in the archive
     /// comes back (`hubspot/api-facts.md#7`).
-    pub async fn create_property(
+    pub(crate) async fn create_property(
         &self,
         object: &ObjectType,
         property: &NewProperty,
@@ -140,7 +140,10 @@ impl Client {
     }
 
     /// The names of the groups that properties of an object can stand in.
-    pub async fn property_groups(&self, object: &ObjectType) -> Result<Vec<String>, HubspotError> {
+    pub(crate) async fn property_groups(
+        &self,
+        object: &ObjectType,
+    ) -> Result<Vec<String>, HubspotError> {
         let (page, _) = self
             .page::<wire::Group>(&read(Endpoint::PropertyGroups, object))
             .await?;

@@ -29,7 +29,7 @@ const REQUESTS: u32 = 2;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A read, and the write that rests on it.
-pub struct Reread {
+pub(crate) struct Reread {
     clock: Arc<dyn Clock>,
     state: Mutex<RereadState>,
     /// Whether the limits let two requests go at once. Where they never do, no write can follow its read within a second.
@@ -54,7 +54,7 @@ impl Client {
     ///
     /// # Errors
     /// The limiter lets nothing go.
-    pub async fn begin_reread(&self, priority: Priority) -> Result<Reread, HubspotError> {
+    pub(crate) async fn begin_reread(&self, priority: Priority) -> Result<Reread, HubspotError> {
         let limiter = &self.inner.limiter;
         let let_go = async {
             limiter.rest(RestingWork::Read).await?;
@@ -79,7 +79,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::batch_read`].
-    pub async fn reread(
+    pub(crate) async fn reread(
         &self,
         object: &ObjectType,
         query: &ReadQuery,
@@ -93,7 +93,7 @@ impl Client {
 
 impl Reread {
     /// How long ago the read was sent, and answered; where it went in parts, the first of them.
-    pub fn age(&self) -> Age {
+    pub(crate) fn age(&self) -> Age {
         let now = self.clock.moment();
         let read = self.state().read;
         let since = |at: fn(ReadTimes) -> ClockMoment| {

@@ -22,7 +22,7 @@ use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 
 /// The most results of a page (`hubspot/api-facts.md#6`).
-pub const MAX_SEARCH_PAGE: u32 = 200;
+pub(crate) const MAX_SEARCH_PAGE: u32 = 200;
 
 /// A longer body is refused (`hubspot/api-facts.md#6`); whether values alone count is unsure, so that all do.
 const MAX_BODY_CHARS: usize = 3000;
@@ -62,7 +62,7 @@ pub struct SearchPage {
 }
 
 /// Whether a search can ask for these properties. If not it asks for none, and values are read by batch.
-pub fn search_body_fits(properties: &[String]) -> bool {
+pub(crate) fn search_body_fits(properties: &[String]) -> bool {
     let query = SearchQuery {
         modified_property: "hs_lastmodifieddate".to_owned(),
         from: Timestamp::from_millis(i64::MAX),
@@ -147,7 +147,7 @@ fn body_of<'a>(filters: Vec<Filter<'a>>, properties: &'a [String], limit: u32) -
 
 /// Records that hold one of some values.
 #[derive(Debug, Clone)]
-pub struct ValuesQuery {
+pub(crate) struct ValuesQuery {
     /// The property, in a list of its own: the answer shows it.
     pub property: [String; 1],
     /// Its values, text in lower case (`hubspot/api-facts.md#6`); what [`values_that_fit`] lets through.
@@ -161,7 +161,7 @@ const MAX_VALUES: usize = 50;
 const MAX_VALUE_CHARS: usize = 1_500;
 
 /// Values in parts of which each fits into one search. One that is longer than any record's is asked for by nobody.
-pub fn values_that_fit(values: impl IntoIterator<Item = String>) -> Vec<Vec<String>> {
+pub(crate) fn values_that_fit(values: impl IntoIterator<Item = String>) -> Vec<Vec<String>> {
     let mut parts: Vec<Vec<String>> = Vec::new();
     let mut chars = 0;
     for value in values {
@@ -231,7 +231,7 @@ impl Client {
     }
 
     /// The next records that hold one of some values, as the index shows them.
-    pub async fn search_values(
+    pub(crate) async fn search_values(
         &self,
         object: &ObjectType,
         query: &ValuesQuery,

@@ -74,7 +74,7 @@ pub enum SubscriptionError {
 
 /// What a static token is, by HubSpot's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
+pub(crate) enum TokenKind {
     /// A private app's, or a project app's with static authentication.
     App(u64),
     /// No app's: a service key.
@@ -145,7 +145,7 @@ impl Client {
     ///
     /// # Errors
     /// The key is refused, or HubSpot can't be reached.
-    pub async fn webhook_settings(
+    pub(crate) async fn webhook_settings(
         &self,
         developer: &Developer,
     ) -> Result<AppSettings, SubscriptionError> {
@@ -211,7 +211,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`webhook_settings`](Self::webhook_settings). Repeating it is harmless.
-    pub async fn set_webhook_target(
+    pub(crate) async fn set_webhook_target(
         &self,
         developer: &Developer,
         url: &str,
@@ -263,7 +263,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`webhook_settings`](Self::webhook_settings). Repeating it is harmless.
-    pub async fn set_active(
+    pub(crate) async fn set_active(
         &self,
         developer: &Developer,
         id: &str,
@@ -287,7 +287,10 @@ impl Client {
     ///
     /// # Errors
     /// HubSpot can't be reached or fails.
-    pub async fn token_kind(&self, token: &SecretString) -> Result<TokenKind, SubscriptionError> {
+    pub(crate) async fn token_kind(
+        &self,
+        token: &SecretString,
+    ) -> Result<TokenKind, SubscriptionError> {
         let body = json!({ "tokenKey": token.expose_secret() });
         let path = "/oauth/v2/private-apps/get/access-token-info";
         let mut response = self

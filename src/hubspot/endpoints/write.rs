@@ -29,7 +29,7 @@ use crate::model::name::ObjectType;
 
 /// HubSpot's refusal of single inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InputError {
+pub(crate) struct InputError {
     /// The trace ids of the inputs meant.
     pub trace_ids: Vec<String>,
     /// The ids or keys meant.
@@ -65,7 +65,7 @@ impl InputError {
 
 /// What became of a batch that HubSpot took.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BatchWrite {
+pub(crate) struct BatchWrite {
     /// What was written, in no order.
     pub results: Vec<Record>,
     /// What was not.
@@ -119,7 +119,7 @@ fn as_map<S: Serializer>(
 
 impl Client {
     /// Makes records. Not safe to repeat: a lost answer may have made them.
-    pub async fn batch_create(
+    pub(crate) async fn batch_create(
         &self,
         object: &ObjectType,
         inputs: &[WriteInput],
@@ -130,7 +130,7 @@ impl Client {
     }
 
     /// Changes records by id. With `reread` nothing is sent once what it read is too old: [`HubspotError::Stale`].
-    pub async fn batch_update(
+    pub(crate) async fn batch_update(
         &self,
         object: &ObjectType,
         inputs: &[WriteInput],
@@ -150,7 +150,7 @@ impl Client {
 
     /// Makes or changes records by a unique property; each result's `new` says which. Never two at once for one key
     /// (`hubspot/api-facts.md#5`).
-    pub async fn batch_upsert(
+    pub(crate) async fn batch_upsert(
         &self,
         object: &ObjectType,
         inputs: &[WriteInput],
@@ -169,7 +169,7 @@ impl Client {
     }
 
     /// How long HubSpot is still to be left alone with what an operation of the outbox sends.
-    pub fn rest_of(&self, operation: Operation) -> Option<Duration> {
+    pub(crate) fn rest_of(&self, operation: Operation) -> Option<Duration> {
         let work = match operation {
             Operation::Create => RestingWork::Create,
             Operation::Update => RestingWork::Update,
@@ -181,7 +181,7 @@ impl Client {
 
     /// Archives records; those that are gone already are no error (`hubspot/api-facts.md#4`). With `reread` as
     /// [`Self::batch_update`].
-    pub async fn batch_archive(
+    pub(crate) async fn batch_archive(
         &self,
         object: &ObjectType,
         ids: &[HubspotId],

@@ -32,7 +32,7 @@ const INDEX: &str = "-shm";
 
 /// What this process may rely on while it holds the database.
 #[derive(Debug, Clone)]
-pub struct Lease {
+pub(crate) struct Lease {
     path: PathBuf,
     /// The database, its log and the log's index.
     files: Arc<[(PathBuf, FileIdentity)]>,
@@ -45,7 +45,7 @@ pub struct Lease {
 
 /// Device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileIdentity {
+pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
 }
@@ -80,18 +80,18 @@ impl Lease {
     }
 
     /// The database.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The epoch of this holder.
-    pub fn epoch(&self) -> i64 {
+    pub(crate) fn epoch(&self) -> i64 {
         self.epoch
     }
 
     /// Fails once a path has named another file, or none, even if it names the old one again; once another file was written
     /// over the database in place; and once the log or its index was cut.
-    pub fn check_file(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_file(&self) -> Result<(), StoreError> {
         // Whatever was first is told.
         if let Some(path) = self.replaced() {
             self.harm.get_or_init(|| StoreError::FileReplaced { path });
@@ -140,7 +140,7 @@ impl Lease {
     }
 
     /// Fails where another holder has raised the epoch.
-    pub fn check_epoch(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+    pub(crate) fn check_epoch(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let found: i64 = tx
             .prepare_cached("SELECT epoch FROM _sync_lease WHERE id = 1")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
@@ -179,7 +179,7 @@ pub struct Lock {
 impl Lock {
     /// Whether the database is older than what its last holder left: a backup was put back, or the file came without
     /// its lock file. `epoch` is this holder's.
-    pub fn is_restored(&self, epoch: i64) -> bool {
+    pub(crate) fn is_restored(&self, epoch: i64) -> bool {
         self.last_epoch.unwrap_or(0) != epoch - 1
     }
 
@@ -337,7 +337,7 @@ pub(crate) fn take(connection: &mut Connection, now: Timestamp) -> Result<i64, S
 ///
 /// # Errors
 /// [`StoreError::OtherPortal`].
-pub fn check_portal(tx: &Transaction<'_>, portal: PortalId) -> Result<(), StoreError> {
+pub(crate) fn check_portal(tx: &Transaction<'_>, portal: PortalId) -> Result<(), StoreError> {
     let Some(remembered) = meta::get(tx, meta::PORTAL_ID)? else {
         return meta::set(tx, meta::PORTAL_ID, &portal.to_string());
     };

@@ -20,7 +20,7 @@ use crate::store::{StoreError, meta};
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/0001_tables.sql")];
 
 /// The newest schema version that this program knows.
-pub const NEWEST: i64 = MIGRATIONS.len() as i64;
+pub(crate) const NEWEST: i64 = MIGRATIONS.len() as i64;
 
 /// Brings the bookkeeping tables up to date. Tells whether the schema had to be recognised by itself, because the file was
 /// made from a dump.
@@ -29,7 +29,7 @@ pub const NEWEST: i64 = MIGRATIONS.len() as i64;
 /// [`StoreError::NewerDatabase`] where a newer program has been here, [`StoreError::Unreleased`] where one from before the
 /// first release has, [`StoreError::Incomplete`] where only some of the
 /// tables are there and nothing says of which version.
-pub fn migrate(connection: &mut Connection, now: Timestamp) -> Result<bool, StoreError> {
+pub(crate) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<bool, StoreError> {
     let recognised = recognise(connection)?;
     for (index, migration) in MIGRATIONS.iter().enumerate() {
         let number = index as i64 + 1;

@@ -30,7 +30,7 @@ const FALLBACK: Duration = Duration::from_secs(1);
 const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Watches the database until it is dropped; then its thread has ended.
-pub struct Watch {
+pub(crate) struct Watch {
     bell: Arc<CommitBell>,
     thread: Option<JoinHandle<()>>,
     /// `None` where the system has no watch to give: the slow poll finds everything.
@@ -49,7 +49,7 @@ impl Watch {
     ///
     /// # Errors
     /// Where no thread can be started.
-    pub fn new(path: &Path, ring: impl Fn() + Send + 'static) -> Result<Self, StoreError> {
+    pub(crate) fn new(path: &Path, ring: impl Fn() + Send + 'static) -> Result<Self, StoreError> {
         Self::with_fallback(path, FALLBACK, ring)
     }
 

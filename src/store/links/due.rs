@@ -36,7 +36,7 @@ pub struct DueLinks {
 }
 
 /// Asks for a record's associations to be read at a moment, or earlier where they are to be anyway.
-pub fn ask(
+pub(crate) fn ask(
     tx: &Transaction<'_>,
     pair: &TableName,
     id: HubspotId,
@@ -47,7 +47,7 @@ pub fn ask(
 }
 
 /// The same from an end of the pair.
-pub fn ask_from(
+pub(crate) fn ask_from(
     tx: &Transaction<'_>,
     (pair, side): (&TableName, Side),
     id: HubspotId,
@@ -135,7 +135,7 @@ pub fn asked(
 }
 
 /// The number of the question that waits for an answer about a record.
-pub fn number_of(
+pub(crate) fn number_of(
     connection: &Connection,
     (pair, side): (&TableName, Side),
     id: HubspotId,
@@ -164,7 +164,7 @@ pub fn done(
 }
 
 /// Asks for a record's associations again, but not before a moment.
-pub fn put_off(
+pub(crate) fn put_off(
     tx: &Transaction<'_>,
     (pair, side): (&TableName, Side),
     id: HubspotId,

@@ -15,7 +15,7 @@ const UNMAPPED: &str = "this pair of objects is no longer in the mapping file: w
 
 /// Makes the file know these pairs alone. What was known of another one under the same name is forgotten, so that its first pass
 /// runs; entries of a pair that is in the file no more are dead, and pending again when it is back. Rows stay, unsynced.
-pub fn follow(
+pub(crate) fn follow(
     tx: &Transaction<'_>,
     pairs: &[PairMapping],
     now: Timestamp,

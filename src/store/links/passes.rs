@@ -70,7 +70,11 @@ pub fn begin(tx: &Transaction<'_>, pair: &PairMapping, now: Timestamp) -> Result
 }
 
 /// Begins the next rotation over all of a pair's records, at its pace.
-pub fn rotate(tx: &Transaction<'_>, pair: &TableName, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn rotate(
+    tx: &Transaction<'_>,
+    pair: &TableName,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_link_passes SET started_at = :now, last_hs_id = NULL WHERE pair = :pair",
     )?

@@ -55,7 +55,7 @@ pub fn from(
 }
 
 /// The rows from which a pair's associations lead to a row, once for each type.
-pub fn leading_to(
+pub(crate) fn leading_to(
     connection: &Connection,
     pair: &PairMapping,
     to: LocalId,
@@ -159,7 +159,7 @@ pub fn insert(
 
 /// What starts from a row, or leads to it, does so from another one of its object from now on. Doubles go with the row, and so does
 /// what would associate a record with itself.
-pub fn move_all(
+pub(crate) fn move_all(
     tx: &Transaction<'_>,
     object: &ObjectType,
     from: LocalId,
@@ -181,7 +181,11 @@ pub fn move_all(
 }
 
 /// Takes away what starts from a row that is gone, or leads to it.
-pub fn end_of(tx: &Transaction<'_>, object: &ObjectType, row: LocalId) -> Result<(), StoreError> {
+pub(crate) fn end_of(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    row: LocalId,
+) -> Result<(), StoreError> {
     for sql in [
         "DELETE FROM associations WHERE from_object = :object AND from_local_id = :row",
         "DELETE FROM associations WHERE to_object = :object AND to_local_id = :row",

@@ -35,7 +35,7 @@ pub fn of(connection: &Connection, pair: &PairMapping) -> Result<Vec<KnownType>,
 }
 
 /// Writes types of a pair down, in place of what was known of each.
-pub fn save(
+pub(crate) fn save(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     types: &[KnownType],
@@ -61,7 +61,7 @@ pub fn save(
 }
 
 /// Writes down the types that an answer shows beside those that are known: they are younger than the last look at the portal.
-pub fn note_met(
+pub(crate) fn note_met(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     met: &BTreeMap<TypeId, Option<String>>,
@@ -85,7 +85,7 @@ pub fn note_met(
 }
 
 /// Gives the rows of a pair the labels that their types have by now.
-pub fn relabel(tx: &Transaction<'_>, pair: &PairMapping) -> Result<(), StoreError> {
+pub(crate) fn relabel(tx: &Transaction<'_>, pair: &PairMapping) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE associations
          SET label = t.label

@@ -10,7 +10,7 @@ use crate::model::name::TableName;
 use crate::store::StoreError;
 
 /// One of them: the record that is missed, and the type.
-pub type WaitingLink = (HubspotId, TypeId);
+pub(crate) type WaitingLink = (HubspotId, TypeId);
 
 /// Those that start from a record.
 pub fn of(
@@ -66,7 +66,7 @@ pub fn replace(
 }
 
 /// The records whose associations wait for a record.
-pub fn for_record(
+pub(crate) fn for_record(
     connection: &Connection,
     pair: &TableName,
     to: HubspotId,

@@ -12,7 +12,10 @@ use crate::store::StoreError;
 use crate::store::outbox::{LISTED, OF_ROW};
 
 /// Lets go the creates that waited for the first backfill.
-pub fn release_backfill(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
+pub(crate) fn release_backfill(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET waits_for = NULL, next_attempt_at = enqueued_at
@@ -23,7 +26,7 @@ pub fn release_backfill(tx: &Transaction<'_>, object: &ObjectType) -> Result<(),
 }
 
 /// Makes updates due that carry a property which can be written again: while it could not, they were put off.
-pub fn release_property(
+pub(crate) fn release_property(
     tx: &Transaction<'_>,
     object: &str,
     property: &str,
@@ -44,7 +47,7 @@ pub fn release_property(
 }
 
 /// Makes all due entries of an operation wait for an operator's word.
-pub fn hold_due(
+pub(crate) fn hold_due(
     tx: &Transaction<'_>,
     object: &str,
     operation: &str,
@@ -66,7 +69,7 @@ pub fn hold_due(
 }
 
 /// Lets go the entries that wait for the guard.
-pub fn release_held(
+pub(crate) fn release_held(
     tx: &Transaction<'_>,
     object: &str,
     operation: &str,
@@ -83,7 +86,7 @@ pub fn release_held(
 }
 
 /// Gives up the entries that wait for the guard.
-pub fn discard_held(
+pub(crate) fn discard_held(
     tx: &Transaction<'_>,
     object: &str,
     operation: &str,
@@ -118,7 +121,7 @@ fn put_off_by_a_clock() -> String {
 }
 
 /// Whether a clock that was ahead has put an entry off.
-pub fn is_put_off_by_a_clock(
+pub(crate) fn is_put_off_by_a_clock(
     connection: &Connection,
     object: &ObjectType,
     now: Timestamp,
@@ -136,7 +139,7 @@ pub fn is_put_off_by_a_clock(
 }
 
 /// Makes those due, and their writes no later than now: a write is not made after it was seen. Tells how many they are.
-pub fn heal_times(
+pub(crate) fn heal_times(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,

@@ -136,7 +136,7 @@ pub fn claim(
 
 /// Writes down that what an entry carries was written at the latest when it was looked at: a program's clock may be ahead,
 /// and whatever HubSpot is changed to afterwards is later.
-pub fn hold_to_the_look(
+pub(crate) fn hold_to_the_look(
     tx: &Transaction<'_>,
     entry: &Entry,
     looked_at: Timestamp,
@@ -159,7 +159,7 @@ pub fn hold_to_the_look(
 
 /// Takes a claim back whose attempt was not sent: as if it had never been made. `claimed_at` is the claim's time, by
 /// which an older attempt in doubt is known.
-pub fn unclaim(
+pub(crate) fn unclaim(
     tx: &Transaction<'_>,
     id: OutboxId,
     claimed_at: Timestamp,
@@ -171,7 +171,7 @@ pub fn unclaim(
 }
 
 /// Makes an entry an update of a record, due at once: after a create was acknowledged or its record found.
-pub fn become_update(
+pub(crate) fn become_update(
     tx: &Transaction<'_>,
     id: OutboxId,
     hs_id: HubspotId,
@@ -181,7 +181,7 @@ pub fn become_update(
 }
 
 /// Makes an entry the archive of a record, due at once: its row was deleted while an attempt was in flight.
-pub fn become_archive(
+pub(crate) fn become_archive(
     tx: &Transaction<'_>,
     id: OutboxId,
     hs_id: HubspotId,
@@ -225,7 +225,7 @@ pub fn retry(
 }
 
 /// Notes when the answer to an attempt was given up: a lost request may still land for a while after that.
-pub fn lose(
+pub(crate) fn lose(
     tx: &Transaction<'_>,
     id: OutboxId,
     words: &str,
@@ -241,12 +241,16 @@ pub fn lose(
 }
 
 /// Puts a pending entry off without counting an attempt.
-pub fn put_off(tx: &Transaction<'_>, id: OutboxId, next: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn put_off(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    next: Timestamp,
+) -> Result<(), StoreError> {
     change(tx, id, EntryEvent::PutOff { next, words: None }).map(drop)
 }
 
 /// The same of an entry whose record could not be read: its `last_error` says so.
-pub fn put_off_unread(
+pub(crate) fn put_off_unread(
     tx: &Transaction<'_>,
     id: OutboxId,
     next: Timestamp,
@@ -256,12 +260,12 @@ pub fn put_off_unread(
 }
 
 /// An attempt that never reached HubSpot does not count.
-pub fn uncount_attempt(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+pub(crate) fn uncount_attempt(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
     change(tx, id, EntryEvent::Uncounted).map(drop)
 }
 
 /// Parks an entry for a person.
-pub fn park(
+pub(crate) fn park(
     tx: &Transaction<'_>,
     id: OutboxId,
     words: &str,
@@ -272,12 +276,12 @@ pub fn park(
 }
 
 /// Where a row went whose deletion no trigger has recorded.
-pub const UNRECORDED: &str = "is gone, and no trigger recorded its deletion";
+pub(crate) const UNRECORDED: &str = "is gone, and no trigger recorded its deletion";
 
 /// Parks an entry whose row is gone without a trigger's word: nothing of it can be sent, and no record can be taken for its
 /// own. It names row, record and properties, and `went` says where the row is. Without a time, by which it is known; retried,
 /// it is parked again.
-pub fn park_without_row(
+pub(crate) fn park_without_row(
     tx: &Transaction<'_>,
     table: &TableName,
     entry: &Entry,
@@ -316,7 +320,7 @@ pub fn park_without_row(
 }
 
 /// Keeps an entry from being sent until somebody decides.
-pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
+pub(crate) fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
     let words = words.to_owned();
     change(tx, id, EntryEvent::Asked { words }).map(drop)
 }
@@ -327,13 +331,17 @@ pub fn decide(tx: &Transaction<'_>, id: OutboxId, at: Timestamp) -> Result<(), S
 }
 
 /// Gives a discarding that can't be carried out back to the person, with the reason.
-pub fn refuse_discard(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
+pub(crate) fn refuse_discard(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    words: &str,
+) -> Result<(), StoreError> {
     let words = words.to_owned();
     change(tx, id, EntryEvent::DiscardRefused { words }).map(drop)
 }
 
 /// Undoes what a DELETE made of an entry, whose row is back: what was pending before it is pending again.
-pub fn undelete(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+pub(crate) fn undelete(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
     change(tx, id, EntryEvent::InsertedAgain)?;
     tx.prepare_cached("UPDATE sync_outbox SET row = NULL WHERE id = :id")?
         .execute(named_params! { ":id": id.0 })?;
@@ -341,7 +349,7 @@ pub fn undelete(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
 }
 
 /// Gives a row's entry the id of the record that survived a merge in HubSpot.
-pub fn rename_record(
+pub(crate) fn rename_record(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,

@@ -79,7 +79,7 @@ pub fn fields(connection: &Connection, id: OutboxId) -> Result<Vec<EntryField>, 
 }
 
 /// Saves a field: made where it is missing, given this base where it is there. The write's time stays.
-pub fn put_field(
+pub(crate) fn put_field(
     tx: &Transaction<'_>,
     id: OutboxId,
     property: &PropertyName,
@@ -107,7 +107,7 @@ pub fn put_field(
 }
 
 /// Gives a field that was written in flight the base that the answer brought.
-pub fn set_base(
+pub(crate) fn set_base(
     tx: &Transaction<'_>,
     id: OutboxId,
     property: &PropertyName,
@@ -143,14 +143,14 @@ pub fn set_sent(
 }
 
 /// Forgets what attempts carried, after a definite refusal.
-pub fn clear_sent(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+pub(crate) fn clear_sent(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_outbox_fields SET sent_value = NULL WHERE outbox_id = :id")?
         .execute(named_params! { ":id": id.0 })?;
     Ok(())
 }
 
 /// Drops a field's pending change.
-pub fn drop_field(
+pub(crate) fn drop_field(
     tx: &Transaction<'_>,
     id: OutboxId,
     property: &PropertyName,
@@ -163,7 +163,7 @@ pub fn drop_field(
 }
 
 /// Drops all fields of an entry.
-pub fn drop_fields(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+pub(crate) fn drop_fields(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
     tx.prepare_cached("DELETE FROM sync_outbox_fields WHERE outbox_id = :id")?
         .execute(named_params! { ":id": id.0 })?;
     Ok(())
@@ -176,7 +176,7 @@ pub(crate) const WRITABLE: &str = "s.direction <> 'pull' \
                                                WHERE u.object = s.object AND u.property = s.property)))";
 
 /// Whether a field of an entry can be written, as `sync_fields` says: a step that began before it could does not know.
-pub fn is_writable(
+pub(crate) fn is_writable(
     connection: &Connection,
     object: &ObjectType,
     id: OutboxId,

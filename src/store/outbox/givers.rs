@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::store::outbox::time_of;
 
 /// Records that HubSpot shows with a value of this form and that a change of ours, or an archive, takes it from.
-pub fn givers(
+pub(crate) fn givers(
     connection: &Connection,
     object: &ObjectType,
     property: &PropertyName,

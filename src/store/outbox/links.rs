@@ -56,7 +56,7 @@ pub fn due(
 }
 
 /// Records whose associations are to be read before what is due of them goes out, by the types of their pair.
-pub fn due_reread(
+pub(crate) fn due_reread(
     connection: &Connection,
     pair: &PairMapping,
     types: &[KnownType],
@@ -99,7 +99,7 @@ pub fn due_reread(
 }
 
 /// When the next entry of a pair falls due.
-pub fn next_due(
+pub(crate) fn next_due(
     connection: &Connection,
     pair: &PairMapping,
 ) -> Result<Option<Timestamp>, StoreError> {
@@ -200,7 +200,7 @@ fn end_in(connection: &Connection, table: &str, local_id: LocalId) -> Result<Lin
 }
 
 /// The rows that an entry stands for, by their numbers: of a pair of one object also that of the other direction.
-pub fn rows_of(connection: &Connection, id: OutboxId) -> Result<Vec<i64>, StoreError> {
+pub(crate) fn rows_of(connection: &Connection, id: OutboxId) -> Result<Vec<i64>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT a.id
          FROM sync_outbox AS e
@@ -223,7 +223,7 @@ pub fn rows_of(connection: &Connection, id: OutboxId) -> Result<Vec<i64>, StoreE
 }
 
 /// The entries of a row's associations, whichever end it stands at.
-pub fn naming(
+pub(crate) fn naming(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
@@ -246,7 +246,7 @@ pub fn naming(
 }
 
 /// Whether an association is on its way in the create of one of its rows, whose own step settles it.
-pub fn goes_along(connection: &Connection, id: OutboxId) -> Result<bool, StoreError> {
+pub(crate) fn goes_along(connection: &Connection, id: OutboxId) -> Result<bool, StoreError> {
     Ok(connection
         .prepare_cached(
             "SELECT 1
@@ -260,7 +260,7 @@ pub fn goes_along(connection: &Connection, id: OutboxId) -> Result<bool, StoreEr
 }
 
 /// The pair that an entry is of, where it is mapped.
-pub fn pair_of(
+pub(crate) fn pair_of(
     connection: &Connection,
     id: OutboxId,
     pairs: &[PairMapping],
@@ -279,7 +279,11 @@ pub fn pair_of(
 }
 
 /// Takes away the rows that an entry stands for. A create that waits for a record that they name looks anew.
-pub fn delete_rows(tx: &Transaction<'_>, id: OutboxId, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn delete_rows(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let ends: Vec<(String, i64)> = tx
         .prepare_cached(
             "SELECT object, local_id FROM sync_outbox WHERE id = :id AND to_local_id IS NOT NULL
@@ -301,7 +305,7 @@ pub fn delete_rows(tx: &Transaction<'_>, id: OutboxId, now: Timestamp) -> Result
 }
 
 /// Puts back the row that an entry stands for. One that is there stays as it is.
-pub fn put_row_back(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+pub(crate) fn put_row_back(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
     if !rows_of(tx, id)?.is_empty() {
         return Ok(());
     }
@@ -366,7 +370,7 @@ pub fn name(
 }
 
 /// Queues an association for each row of two records that has no entry: an archive of all types has taken it away.
-pub fn associate_again(
+pub(crate) fn associate_again(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     (from, to): (LinkEnd, LinkEnd),
@@ -399,7 +403,7 @@ pub fn associate_again(
 }
 
 /// Writes associations down as HubSpot's, of a list as conflicts have it.
-pub fn insert_listed(
+pub(crate) fn insert_listed(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     list: &str,
@@ -417,7 +421,7 @@ pub fn insert_listed(
 }
 
 /// Queues the associations of such a list whose rows are still there.
-pub fn associate_listed(
+pub(crate) fn associate_listed(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     list: &str,
@@ -447,7 +451,7 @@ pub fn associate_listed(
 }
 
 /// Queues that the associations of such a list are taken away, whose rows are gone already.
-pub fn disassociate_listed(
+pub(crate) fn disassociate_listed(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     list: &str,
@@ -474,7 +478,11 @@ pub fn disassociate_listed(
 
 /// Brings the associations back that went with a deleted row, as its entry kept them: what HubSpot had not heard of is queued
 /// again. One whose other row is gone stays away.
-pub fn bring_back(tx: &Transaction<'_>, row: &str, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn bring_back(
+    tx: &Transaction<'_>,
+    row: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
         "SELECT j.value,
                 json_extract(j.value, '$.from_object'), json_extract(j.value, '$.from_local_id'),
@@ -542,7 +550,7 @@ fn end_of(connection: &Connection, object: &str, local_id: LocalId) -> Result<Li
 
 /// Tells a row's associations which record it is by now: those that waited for its create go on where the other row is a
 /// record too. Without a record they wait for one.
-pub fn follow(
+pub(crate) fn follow(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
@@ -641,7 +649,7 @@ fn release_creates(
 
 /// The entries of a row's associations are another row's of its object from now on. Doubles go, and so does what would associate a
 /// record with itself.
-pub fn move_all(
+pub(crate) fn move_all(
     tx: &Transaction<'_>,
     object: &ObjectType,
     from: LocalId,
@@ -700,7 +708,7 @@ fn associate_anew(
 }
 
 /// Pairs of records whose disassociation is due and that no approval covers, and those that wait for one already.
-pub fn leaving(
+pub(crate) fn leaving(
     connection: &Connection,
     pair: &PairMapping,
     now: Timestamp,
@@ -725,7 +733,7 @@ pub fn leaving(
 }
 
 /// Pairs of records that are associated.
-pub fn count_pairs(connection: &Connection, pair: &PairMapping) -> Result<u64, StoreError> {
+pub(crate) fn count_pairs(connection: &Connection, pair: &PairMapping) -> Result<u64, StoreError> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*)
@@ -741,7 +749,7 @@ pub fn count_pairs(connection: &Connection, pair: &PairMapping) -> Result<u64, S
 
 /// Entries that were dead since their pair was not in the mapping file are pending again where it is. `pairs` is a JSON list of
 /// the ends of those that are.
-pub fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox AS e
          SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
@@ -754,7 +762,7 @@ pub fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Result<(), S
 }
 
 /// Makes all due disassociations of a pair wait for an operator's word.
-pub fn hold_due(
+pub(crate) fn hold_due(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     now: Timestamp,
@@ -772,7 +780,7 @@ pub fn hold_due(
 }
 
 /// Lets go the disassociations of a pair that wait for the guard.
-pub fn release_held(
+pub(crate) fn release_held(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     hold: HoldId,
@@ -794,7 +802,7 @@ pub fn release_held(
 }
 
 /// Gives up the disassociations that wait for the guard.
-pub fn discard_held(
+pub(crate) fn discard_held(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     now: Timestamp,

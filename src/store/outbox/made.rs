@@ -10,7 +10,7 @@ use crate::store::outbox::OF_ROW;
 use crate::store::outbox::fields::drop_fields;
 
 /// The entry of a row, made as an update where there is none.
-pub fn ensure_update(
+pub(crate) fn ensure_update(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
@@ -52,7 +52,7 @@ pub(super) fn id_of_row(
 }
 
 /// Queues a create for a row that lost its record and was written at `written_at`.
-pub fn queue_create(
+pub(crate) fn queue_create(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
@@ -75,7 +75,7 @@ pub fn queue_create(
 }
 
 /// Replaces the row that a deleted record's entry keeps.
-pub fn set_row(tx: &Transaction<'_>, id: OutboxId, row: &str) -> Result<(), StoreError> {
+pub(crate) fn set_row(tx: &Transaction<'_>, id: OutboxId, row: &str) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_outbox SET row = :row WHERE id = :id")?
         .execute(named_params! { ":id": id.0, ":row": row })?;
     Ok(())
@@ -90,7 +90,7 @@ pub fn end(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
 }
 
 /// Notes that a row stays here although HubSpot does not have it: nothing waits for it, and nobody missed its INSERT.
-pub fn exclude(
+pub(crate) fn exclude(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,

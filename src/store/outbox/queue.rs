@@ -15,7 +15,7 @@ pub(crate) const MAY_BE_SENT: &str = "state = 'pending' AND (waits_for IS NULL O
      AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))";
 
 /// What may be sent of an object, counted up to `bound`.
-pub fn backlog(
+pub(crate) fn backlog(
     connection: &Connection,
     object: &ObjectType,
     now: Timestamp,
@@ -119,7 +119,7 @@ pub fn due(
 }
 
 /// The moment at which the next pending entry of an object's rows falls due.
-pub fn next_due(
+pub(crate) fn next_due(
     connection: &Connection,
     object: &ObjectType,
 ) -> Result<Option<Timestamp>, StoreError> {
@@ -188,7 +188,7 @@ pub fn in_flight(connection: &Connection, object: &ObjectType) -> Result<Vec<Ent
 }
 
 /// Archives that are not in flight, at most `limit`.
-pub fn waiting_archives(
+pub(crate) fn waiting_archives(
     connection: &Connection,
     object: &ObjectType,
     limit: usize,

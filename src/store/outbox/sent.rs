@@ -15,7 +15,7 @@ use crate::store::StoreError;
 use crate::store::outbox::{MAY_BE_SENT, OF_ROW, time_of};
 
 /// Notes a value that goes back with the entry.
-pub fn owe(
+pub(crate) fn owe(
     tx: &Transaction<'_>,
     id: OutboxId,
     property: &PropertyName,
@@ -65,7 +65,7 @@ pub fn owed(
 }
 
 /// Whether a value that goes back is due to be sent.
-pub fn owes(
+pub(crate) fn owes(
     connection: &Connection,
     object: &ObjectType,
     now: Timestamp,
@@ -89,7 +89,7 @@ pub fn owes(
 }
 
 /// Forgets what went back, or waits no more.
-pub fn forget_owed(tx: &Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn forget_owed(tx: &Transaction<'_>) -> Result<(), StoreError> {
     tx.prepare_cached(
         "DELETE FROM _sync_owed
          WHERE NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.id = _sync_owed.outbox_id)",
@@ -100,7 +100,7 @@ pub fn forget_owed(tx: &Transaction<'_>) -> Result<(), StoreError> {
 
 /// Whether an entry waits for the answer to a create that no key finds again, begun before `created`. `has_key`: HubSpot
 /// knows the key's property by now.
-pub fn keyless_create_in_doubt(
+pub(crate) fn keyless_create_in_doubt(
     connection: &Connection,
     object: &ObjectType,
     has_key: bool,
@@ -126,7 +126,10 @@ pub fn keyless_create_in_doubt(
 }
 
 /// Whether a create is being sent, or its answer is missing.
-pub fn is_creating(connection: &Connection, object: &ObjectType) -> Result<bool, StoreError> {
+pub(crate) fn is_creating(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<bool, StoreError> {
     Ok(connection
         .prepare_cached(
             "SELECT 1
@@ -141,7 +144,7 @@ pub fn is_creating(connection: &Connection, object: &ObjectType) -> Result<bool,
 }
 
 /// Remembers what a lost update carried.
-pub fn remember_sent(
+pub(crate) fn remember_sent(
     tx: &Transaction<'_>,
     object: &ObjectType,
     entry: &Entry,
@@ -206,7 +209,7 @@ pub fn sent_earlier(
 }
 
 /// Notes up to which version of its record a field's history was asked for what lost updates brought.
-pub fn check_sent(
+pub(crate) fn check_sent(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
@@ -231,7 +234,7 @@ pub fn check_sent(
 }
 
 /// Gives what lost updates of one row carried to the row that its record went into.
-pub fn move_sent(
+pub(crate) fn move_sent(
     tx: &Transaction<'_>,
     object: &ObjectType,
     from: LocalId,
@@ -245,7 +248,7 @@ pub fn move_sent(
 }
 
 /// Forgets what lost updates carried before `before`, unless the row still waits.
-pub fn forget_sent(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+pub(crate) fn forget_sent(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(&format!(
         "DELETE FROM _sync_sent
          WHERE sent_at < :before

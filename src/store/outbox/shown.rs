@@ -7,7 +7,7 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
 /// Notes that an answer has shown a version of the record.
-pub fn note_shown(
+pub(crate) fn note_shown(
     tx: &Transaction<'_>,
     id: OutboxId,
     version: Timestamp,
@@ -23,7 +23,7 @@ pub fn note_shown(
 }
 
 /// HubSpot's time of the latest version that was shown of the record.
-pub fn shown_version(
+pub(crate) fn shown_version(
     connection: &Connection,
     id: OutboxId,
 ) -> Result<Option<Timestamp>, StoreError> {

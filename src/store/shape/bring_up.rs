@@ -730,7 +730,10 @@ impl ShapeWork<'_> {
 /// changes nothing where the index is there.
 ///
 /// A million rows take about a second, for which local writers wait this once.
-pub fn make_match_index(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+pub(crate) fn make_match_index(
+    tx: &Transaction<'_>,
+    object: &ObjectMapping,
+) -> Result<(), StoreError> {
     let Some(index) = ddl::match_index(object) else {
         return Ok(());
     };
@@ -774,7 +777,7 @@ fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), St
 ///
 /// # Errors
 /// SQLite's own.
-pub fn hold_types(
+pub(crate) fn hold_types(
     connection: &Connection,
     mapping: &Mapping,
 ) -> Result<(Mapping, Vec<FieldProblem>), StoreError> {

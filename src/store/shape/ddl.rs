@@ -6,9 +6,10 @@
 use crate::decide::matching::MatchRule;
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
-pub use crate::store::shape::bring_up::{Changes, bring_up, hold_types, make_match_index};
+pub use crate::store::shape::bring_up::bring_up;
+pub(crate) use crate::store::shape::bring_up::{hold_types, make_match_index};
 use crate::store::shape::matching;
-pub use crate::store::shape::repair::repair;
+pub(crate) use crate::store::shape::repair::repair;
 
 /// A name as SQL, safe whatever it holds.
 pub(crate) fn quoted(name: &str) -> String {

@@ -69,7 +69,7 @@ pub(crate) fn deferred(connection: &Connection, table: &str) -> Result<Vec<Refer
 }
 
 /// Tables that refer to a table, by name.
-pub fn of_table(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
+pub(crate) fn of_table(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT DISTINCT m.name
          FROM sqlite_schema AS m

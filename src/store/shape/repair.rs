@@ -31,7 +31,7 @@ const SEAL_END: &str = " */ ";
 /// Puts back triggers, views, indexes and columns that somebody dropped or altered, and makes the triggers fit the user's own
 /// columns and UNIQUE indexes. To be called every minute: one SELECT where the schema has not changed since. Returns the
 /// names of what was put back; each deserves a warning, and `sync_health` is `degraded` for an hour.
-pub fn repair(
+pub(crate) fn repair(
     tx: &Transaction<'_>,
     mapping: &Mapping,
     now: Timestamp,
@@ -70,7 +70,7 @@ pub(crate) fn tidy(
 ///
 /// # Errors
 /// SQLite's own.
-pub fn gate_was_passed(connection: &Connection) -> Result<bool, StoreError> {
+pub(crate) fn gate_was_passed(connection: &Connection) -> Result<bool, StoreError> {
     let is_open = connection
         .prepare_cached("SELECT 1 FROM _sync_gate WHERE open <> 0")?
         .exists([])?;
@@ -81,7 +81,7 @@ pub fn gate_was_passed(connection: &Connection) -> Result<bool, StoreError> {
 ///
 /// # Errors
 /// SQLite's own.
-pub fn close_gate(
+pub(crate) fn close_gate(
     tx: &Transaction<'_>,
     mapping: &Mapping,
     now: Timestamp,
@@ -177,7 +177,7 @@ pub(crate) fn put_back(
 ///
 /// # Errors
 /// SQLite's own.
-pub fn views_first(
+pub(crate) fn views_first(
     tx: &Transaction<'_>,
     mapping: &Mapping,
     now: Timestamp,

@@ -191,7 +191,7 @@ const SENT_BEFORE_LOSS_MS: i64 = 110_000;
 
 /// Whether a lost create of ours made a record. Where creates carry a key, only the key says so: anybody may make a record
 /// with the same e-mail. `lost_at` and the record's creation are compared in this machine's time.
-pub fn made_by_us(
+pub(crate) fn made_by_us(
     found_by: FoundBy,
     lost_at: Timestamp,
     record: &RemoteRecord,
@@ -205,12 +205,12 @@ pub fn made_by_us(
 }
 
 /// When a create that was lost then may have made its record at the earliest, by HubSpot's clock.
-pub fn earliest_made(lost_at: Timestamp, clock_offset_ms: i64) -> Timestamp {
+pub(crate) fn earliest_made(lost_at: Timestamp, clock_offset_ms: i64) -> Timestamp {
     lost_at.plus_millis(clock_offset_ms - SENT_BEFORE_LOSS_MS)
 }
 
 /// Whether a property's history says that its first value is surely not ours: somebody else has made the record with it.
-pub fn begun_by_another(history: &[PastValue]) -> bool {
+pub(crate) fn begun_by_another(history: &[PastValue]) -> bool {
     history
         .last()
         .is_some_and(|first| first.author == Author::Other)
@@ -218,7 +218,7 @@ pub fn begun_by_another(history: &[PastValue]) -> bool {
 
 /// What becomes of an entry whose answer was lost, by a cut connection or by our own end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterLoss {
+pub(crate) enum AfterLoss {
     /// A create: its record is looked for before anything else.
     Look,
     /// An update of a row that was deleted meanwhile: its record is to be archived.
@@ -229,7 +229,7 @@ pub enum AfterLoss {
 
 /// Decides for an entry whose answer was lost. What it carried is remembered in every case: a create keeps it beside its
 /// fields.
-pub fn after_loss(entry: &Entry) -> AfterLoss {
+pub(crate) fn after_loss(entry: &Entry) -> AfterLoss {
     match entry.standing.operation {
         Operation::Create => AfterLoss::Look,
         Operation::Update if entry.row.is_some() && entry.standing.hs_id.is_some() => {
@@ -245,7 +245,7 @@ pub fn after_loss(entry: &Entry) -> AfterLoss {
 pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
 
 /// How long values that lost requests carried are remembered.
-pub const LATE_REQUESTS: Duration = Duration::from_mins(10);
+pub(crate) const LATE_REQUESTS: Duration = Duration::from_mins(10);
 
 /// The moment since which lost requests count.
 pub fn late_since(now: Timestamp) -> Timestamp {

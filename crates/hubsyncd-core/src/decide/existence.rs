@@ -73,18 +73,20 @@ use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 
 /// Why the record's archiving wins.
-pub const ARCHIVED_LATER: &str = "the record was archived after the local write";
+pub(crate) const ARCHIVED_LATER: &str = "the record was archived after the local write";
 /// Why the local write wins over the archiving.
-pub const WRITTEN_LATER: &str = "the local write is later than the archiving";
+pub(crate) const WRITTEN_LATER: &str = "the local write is later than the archiving";
 /// Why the archiving wins where its time is not known.
-pub const ARCHIVED_UNKNOWN: &str = "HubSpot does not say when the record was archived";
+pub(crate) const ARCHIVED_UNKNOWN: &str = "HubSpot does not say when the record was archived";
 /// Why a pending archive is dropped.
 pub const MERGED: &str =
     "the record was merged into another one in HubSpot before its archive was sent";
 /// What a person is asked about a written row.
-pub const REMOVED_THERE: &str = "the record was removed in HubSpot while a local change waited";
+pub(crate) const REMOVED_THERE: &str =
+    "the record was removed in HubSpot while a local change waited";
 /// What a person is asked about a deleted row.
-pub const EDITED_THERE: &str = "the row was deleted here, and the record was edited in HubSpot";
+pub(crate) const EDITED_THERE: &str =
+    "the row was deleted here, and the record was edited in HubSpot";
 
 /// Why what waits of a record is dead that this token does not see. It ends with its code.
 pub const NOT_VISIBLE: &str = "this token's user does not see the record: let the user see it, and it is tried again after the next comparison [not-visible]";

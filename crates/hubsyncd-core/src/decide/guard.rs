@@ -21,7 +21,7 @@ pub struct Bounds {
 }
 
 /// Emptying a side of more records than this is always held.
-pub const SMALL_SIDE: u64 = 10;
+pub(crate) const SMALL_SIDE: u64 = 10;
 
 /// Whether removals may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -214,7 +214,7 @@ pub enum LookBefore {
 pub const SEARCH_LAG: Duration = Duration::from_secs(30);
 
 /// Decides where a record is looked for by a property before a row becomes a record of its own.
-pub fn look_before_create(
+pub(crate) fn look_before_create(
     direction: Direction,
     new_records: NewRecords,
     is_unique: bool,

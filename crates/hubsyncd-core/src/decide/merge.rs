@@ -15,7 +15,7 @@ mod modes;
 
 /// What is known of the moment at which HubSpot's value was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RemoteTime {
+pub(crate) enum RemoteTime {
     /// Nobody has asked for the property's history yet.
     NotAsked,
     /// The newest entry of its history.
@@ -26,7 +26,7 @@ pub enum RemoteTime {
 
 /// A field as both sides show it.
 #[derive(Debug, Clone)]
-pub struct FieldInput<'a> {
+pub(crate) struct FieldInput<'a> {
     /// How values compare.
     pub kind: PropertyType,
     /// The narrower of the object's and the property's direction.
@@ -53,7 +53,7 @@ pub struct FieldInput<'a> {
 
 /// What becomes of a field.
 #[derive(Debug, Clone, PartialEq)]
-pub enum FieldOutcome {
+pub(crate) enum FieldOutcome {
     /// Both sides hold the base.
     Nothing,
     /// The mirror takes HubSpot's value; nothing local is lost.
@@ -85,23 +85,23 @@ pub enum FieldOutcome {
 /// Why a conflict was decided by policy.
 pub const BY_POLICY: &str = "the policy says so";
 /// Why a push-only field wins.
-pub const PUSH_ONLY: &str = "the field is only pushed";
+pub(crate) const PUSH_ONLY: &str = "the field is only pushed";
 /// Why a pull-only field loses.
-pub const PULL_ONLY: &str = "the field is only pulled";
+pub(crate) const PULL_ONLY: &str = "the field is only pulled";
 /// Why the later local write wins.
-pub const LOCAL_LATER: &str = "the local write is later than the change in HubSpot";
+pub(crate) const LOCAL_LATER: &str = "the local write is later than the change in HubSpot";
 /// Why the later remote change wins.
-pub const REMOTE_LATER: &str = "the change in HubSpot is later than the local write";
+pub(crate) const REMOTE_LATER: &str = "the change in HubSpot is later than the local write";
 /// Why a tie goes to HubSpot.
-pub const TIE: &str = "both changes are of the same moment, and a tie goes to HubSpot";
+pub(crate) const TIE: &str = "both changes are of the same moment, and a tie goes to HubSpot";
 /// Why the local write wins without history.
-pub const LOCAL_AFTER_RECORD: &str = "HubSpot gave no history for the property, but the local write is later than any change of the record";
+pub(crate) const LOCAL_AFTER_RECORD: &str = "HubSpot gave no history for the property, but the local write is later than any change of the record";
 /// Why the remote value wins without history.
-pub const NO_HISTORY: &str =
+pub(crate) const NO_HISTORY: &str =
     "HubSpot gave no history for the property, and its record changed after the local write";
 
 /// Decides what becomes of one field.
-pub fn merge_field(field: &FieldInput<'_>) -> FieldOutcome {
+pub(crate) fn merge_field(field: &FieldInput<'_>) -> FieldOutcome {
     by_mode(field).unwrap_or_else(|| replace(field))
 }
 

@@ -29,20 +29,20 @@ use crate::model::time::Timestamp;
 pub const BURST_WINDOW: Duration = Duration::from_secs(10);
 
 /// Places are held this much longer than the window, for clocks that run at different speeds and are rounded.
-pub const WINDOW_MARGIN: Duration = Duration::from_millis(25);
+pub(crate) const WINDOW_MARGIN: Duration = Duration::from_millis(25);
 
 /// A request whose answer was lost may still arrive this long afterwards (design, section 4: a repeat waits as long).
-pub const LATE_LANDING: Duration = Duration::from_mins(1);
+pub(crate) const LATE_LANDING: Duration = Duration::from_mins(1);
 
 /// A 477 without `Retry-After`: accounts move for hours, so a minute is often enough to ask.
-pub const MOVING_WAIT: Duration = Duration::from_mins(1);
+pub(crate) const MOVING_WAIT: Duration = Duration::from_mins(1);
 
 /// A `Retry-After` of a server in trouble, or of a window that is spent, is believed up to this: what is said in a moment's
 /// trouble must not stop a class of endpoints for an hour. A move and a spent day last as long as HubSpot says.
 pub const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// What was on the wire at a kill arrives this long after the start, at the latest.
-pub const ON_THE_WIRE: Duration = Duration::from_secs(5);
+pub(crate) const ON_THE_WIRE: Duration = Duration::from_secs(5);
 
 /// So many bulk association calls are unanswered at once, at most (`contract-crm.md`, section 1).
 pub const ASSOCIATIONS_IN_FLIGHT: u32 = 4;

@@ -632,7 +632,7 @@ fn merge_open(
 }
 
 /// Whether an open conflict has ended by itself: both sides equal, or one of them back at the base.
-pub fn judge_open(
+pub(crate) fn judge_open(
     kind: PropertyType,
     base: &Base,
     local: &Value,

@@ -12,7 +12,7 @@ use backoff::backoff::Backoff;
 use crate::model::time::Timestamp;
 
 /// The first step of the curve (engineering notes, 2.5).
-pub const FIRST_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// The highest step of the curve (engineering notes, 2.5).
 pub const LONGEST_WAIT: Duration = Duration::from_mins(5);
@@ -77,7 +77,7 @@ pub fn rest_of_refused(times: u32) -> Duration {
 }
 
 /// The curve's step after `attempts` failed attempts, without jitter: 1 s, 2 s, 4 s … 5 min.
-pub fn ceiling(attempts: u32) -> Duration {
+pub(crate) fn ceiling(attempts: u32) -> Duration {
     let mut curve = ExponentialBackoffBuilder::new()
         .with_initial_interval(FIRST_WAIT)
         .with_max_interval(LONGEST_WAIT)

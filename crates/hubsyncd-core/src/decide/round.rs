@@ -38,7 +38,7 @@ use crate::decide::retry::latest_due;
 use crate::model::time::Timestamp;
 
 /// The longest wait between two turns: a lost ring costs this and never a change.
-pub const SLOW_LOOK: Duration = Duration::from_secs(30);
+pub(crate) const SLOW_LOOK: Duration = Duration::from_secs(30);
 
 /// A turn must not begin sooner than this after one that had nothing to do: a moment that lies in the past would spin.
 pub const SHORTEST_WAIT: Duration = Duration::from_millis(5);

@@ -76,7 +76,7 @@ impl TypeId {
 
     /// Whether a record has at most one association of this type: each names its primary company
     /// (`hubspot/api-facts.md#8`).
-    pub fn is_exclusive(&self) -> bool {
+    pub(crate) fn is_exclusive(&self) -> bool {
         self.category == Category::HubspotDefined && PRIMARY_FROM.contains(&self.number)
     }
 

@@ -103,7 +103,7 @@ pub enum Base {
 
 impl Base {
     /// The agreed value; empty where nobody knows it.
-    pub fn or_empty(&self) -> &Value {
+    pub(crate) fn or_empty(&self) -> &Value {
         match self {
             Self::Known(value) => value,
             Self::Unknown => &Value::EMPTY,
@@ -214,7 +214,7 @@ impl Entry {
 }
 
 /// The base that a field of a fresh create has: the record is not there yet.
-pub const NO_RECORD: Base = Base::Known(Value::EMPTY);
+pub(crate) const NO_RECORD: Base = Base::Known(Value::EMPTY);
 
 #[cfg(test)]
 mod tests {

@@ -353,7 +353,7 @@ impl ObjectMapping {
     }
 
     /// The properties that `key` or `match` names, and by whose values no record can be found.
-    pub fn misnamed_identities(&self) -> impl Iterator<Item = &FieldMapping> {
+    pub(crate) fn misnamed_identities(&self) -> impl Iterator<Item = &FieldMapping> {
         self.named_identities()
             .filter(|field| !field.property_type.is_one_value())
     }

@@ -11,7 +11,7 @@ use thiserror::Error;
 pub const MAX_IDENTIFIER_BYTES: usize = 63;
 
 /// The longest property name (`hubspot/api-facts.md#3`: 100 characters).
-pub const MAX_PROPERTY_BYTES: usize = 100;
+pub(crate) const MAX_PROPERTY_BYTES: usize = 100;
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -39,7 +39,7 @@ pub enum NameError {
 }
 
 /// Tables that hubsyncd makes for itself, beside those that begin with `sync_`.
-pub const RESERVED_TABLES: [&str; 8] = [
+pub(crate) const RESERVED_TABLES: [&str; 8] = [
     "associations",
     "association_types",
     "owners",

@@ -80,7 +80,7 @@ impl NewLinks {
     }
 
     /// Whether more hangs on them than on those of another new record.
-    pub fn exceeds(self, other: Self) -> bool {
+    pub(crate) fn exceeds(self, other: Self) -> bool {
         let rank = |links| match links {
             Self::Follow => 0,
             Self::GoAlong => 1,
@@ -115,7 +115,7 @@ const TICKET_STAGES: StageProperties = StageProperties {
 };
 
 /// Those of all other objects that have pipelines, custom ones too.
-pub const STAGES: StageProperties = StageProperties {
+pub(crate) const STAGES: StageProperties = StageProperties {
     pipeline: "hs_pipeline",
     stage: "hs_pipeline_stage",
     default_pipeline: None,

@@ -123,7 +123,7 @@ impl SignatureVersion {
 }
 
 /// Searches of the whole account in a second, whatever its tier (`hubspot/api-facts.md#3`).
-pub const SEARCH_PER_SECOND: f64 = 5.0;
+pub(crate) const SEARCH_PER_SECOND: f64 = 5.0;
 
 /// What the file says about limits. `None`: the tier's number holds, and HubSpot's headers move it. A number of the
 /// file is never exceeded; headers only lower it.

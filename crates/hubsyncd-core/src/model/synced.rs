@@ -61,7 +61,7 @@ impl SyncedObject {
 
     /// The same with the pairs of a mapping at one of whose ends it stands.
     #[must_use]
-    pub fn paired(self, pairs: &[PairMapping]) -> Self {
+    pub(crate) fn paired(self, pairs: &[PairMapping]) -> Self {
         let object = self.object();
         let own = pairs
             .iter()

@@ -30,7 +30,7 @@ impl Timestamp {
     }
 
     /// A moment from milliseconds since 1970, or nothing outside the years 1 to 9999.
-    pub fn checked_from_millis(milliseconds: i64) -> Option<Self> {
+    pub(crate) fn checked_from_millis(milliseconds: i64) -> Option<Self> {
         in_range(milliseconds)
     }
 

@@ -79,7 +79,7 @@ impl PropertyType {
 
     /// The type that a property of HubSpot's has, from its `type`, `fieldType` and whether it refers to other records
     /// (`hubspot/api-facts.md#7`). What is not known is text.
-    pub fn from_definition(kind: &str, field_type: &str, refers_to_record: bool) -> Self {
+    pub(crate) fn from_definition(kind: &str, field_type: &str, refers_to_record: bool) -> Self {
         match (kind, field_type) {
             ("number", _) if refers_to_record => Self::Integer,
             ("number", _) => Self::Number,
@@ -156,7 +156,7 @@ impl Value {
 
     /// A set with more options behind its own; what it has is not repeated.
     #[must_use]
-    pub fn with_options<'a>(&'a self, more: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn with_options<'a>(&'a self, more: impl Iterator<Item = &'a str>) -> Self {
         let mut all: Vec<&str> = self.options().collect();
         for option in more {
             if !all.contains(&option) {
@@ -295,7 +295,7 @@ impl PropertyType {
     ///
     /// # Errors
     /// The text, which can't be of this type.
-    pub fn canonical_of(self, text: Option<String>) -> Result<Value, String> {
+    pub(crate) fn canonical_of(self, text: Option<String>) -> Result<Value, String> {
         if matches!(self, Self::String | Self::Enumeration) {
             return Ok(Value::from_stored(text));
         }
@@ -308,7 +308,7 @@ impl PropertyType {
     ///
     /// # Errors
     /// The text can't be of this type, or is a number of seconds.
-    pub fn canonical_here(self, text: Option<&str>) -> Result<Value, InvalidValue> {
+    pub(crate) fn canonical_here(self, text: Option<&str>) -> Result<Value, InvalidValue> {
         let is_moment = matches!(self, Self::Date | Self::Datetime);
         match text {
             Some(text) if is_moment && is_seconds(text) => Err(InvalidValue { expected: self }),
@@ -353,7 +353,7 @@ impl PropertyType {
 
     /// Whether a value is one of several that a column of this type takes for one: from 2^53 on a REAL does not hold each whole
     /// number. Such a value can't say which record is meant.
-    pub fn is_blurred(self, value: &Value) -> bool {
+    pub(crate) fn is_blurred(self, value: &Value) -> bool {
         let number = || value.as_deref()?.trim().parse::<f64>().ok();
         self == Self::Number && number().is_some_and(|number| number.abs() >= FIRST_BLURRED)
     }

@@ -78,7 +78,7 @@ pub fn of_departed(question: Question, left_at: Timestamp) -> Freshness {
 
 /// A record that an answer did not show. Where its row is of a version later than the question, the absence is of before:
 /// the record was made or restored meanwhile.
-pub fn of_absence(
+pub(crate) fn of_absence(
     asked_at: Timestamp,
     known: Option<Timestamp>,
     clock_offset_ms: i64,
@@ -95,7 +95,7 @@ const NOT_SHOWN_YET: Duration = Duration::from_mins(1);
 
 /// When to ask again for a record that an answer misses although it was made moments ago; `None`: it is gone. Times are
 /// HubSpot's. What lies in the archive is gone, however young.
-pub fn missing_too_soon(
+pub(crate) fn missing_too_soon(
     created_at: Option<Timestamp>,
     now: Timestamp,
     is_archived: bool,

@@ -130,7 +130,7 @@ fn lacking(object: &SyncedObject, local_id: LocalId, demanded: &[&str]) -> Strin
 }
 
 /// What a create carries of them: those with one record together.
-pub fn new_associations(along: &[Along]) -> Vec<NewAssociation> {
+pub(crate) fn new_associations(along: &[Along]) -> Vec<NewAssociation> {
     let mut all: BTreeMap<(&str, HubspotId), BTreeSet<TypeId>> = BTreeMap::new();
     for one in along {
         let types = all.entry((one.pair.as_str(), one.other)).or_default();

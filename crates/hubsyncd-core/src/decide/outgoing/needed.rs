@@ -10,10 +10,10 @@ use crate::model::synced::SyncedObject;
 use crate::model::value::Value;
 
 /// The code of a create that lacks what HubSpot demands.
-pub const REQUIRED_PROPERTY: &str = "required-property";
+pub(crate) const REQUIRED_PROPERTY: &str = "required-property";
 
 /// The code of a stage that is not its pipeline's.
-pub const STAGE_OF_ANOTHER_PIPELINE: &str = "stage-of-another-pipeline";
+pub(crate) const STAGE_OF_ANOTHER_PIPELINE: &str = "stage-of-another-pipeline";
 
 /// What of a new record is missing that HubSpot demands, in a sentence with its code.
 pub fn missing(object: &SyncedObject, row: &MirrorRow) -> Option<String> {

@@ -60,7 +60,7 @@ impl Present {
     }
 
     /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
-    pub fn is_unread(&self, id: HubspotId) -> bool {
+    pub(crate) fn is_unread(&self, id: HubspotId) -> bool {
         let key = id.to_string();
         self.unread.contains(&key)
     }

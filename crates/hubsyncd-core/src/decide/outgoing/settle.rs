@@ -17,7 +17,7 @@ pub struct Refusal {
 
 /// What the answer says about one input.
 #[derive(Debug, Clone, Copy)]
-pub enum InputAnswer<'a> {
+pub(crate) enum InputAnswer<'a> {
     /// A result.
     Result(&'a RemoteRecord),
     /// An error that names it.
@@ -50,7 +50,7 @@ pub enum Settlement {
 }
 
 /// Settles one input of a batch that was answered.
-pub fn settle_input(operation: Operation, answer: InputAnswer<'_>) -> Settlement {
+pub(crate) fn settle_input(operation: Operation, answer: InputAnswer<'_>) -> Settlement {
     match answer {
         InputAnswer::Result(record) => Settlement::Acknowledge(Box::new(record.clone())),
         InputAnswer::Refused(refusal) => settle_refusal(operation, refusal),
@@ -175,7 +175,7 @@ pub enum BatchFate {
 }
 
 /// A record that alone draws server errors this often is parked (engineering notes, 2.5).
-pub const POISON_ATTEMPTS: u32 = 8;
+pub(crate) const POISON_ATTEMPTS: u32 = 8;
 
 /// After this many attempts an entry is sent alone: one record that makes HubSpot fail must not hold up 99 others.
 pub const ALONE_AFTER: u32 = 3;

@@ -6,21 +6,21 @@ use crate::decide::quota::QuotaVerdict;
 use crate::decide::retry;
 
 /// So many failures in a row open it (engineering notes, 2.5).
-pub const OPENS_AFTER: u32 = 5;
+pub(crate) const OPENS_AFTER: u32 = 5;
 
 /// Probes are never further apart, so that HubSpot's return is noticed within half a minute.
 const LONGEST_BETWEEN_PROBES: Duration = Duration::from_secs(30);
 
 /// Failures in a row, and when the next probe goes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     failures: u32,
     next_probe: Duration,
 }
 
 impl Breaker {
     /// `None`: it is closed, or the one probe may go.
-    pub fn verdict(&self, in_flight: u32, now: Duration) -> Option<QuotaVerdict> {
+    pub(crate) fn verdict(&self, in_flight: u32, now: Duration) -> Option<QuotaVerdict> {
         if self.failures < OPENS_AFTER {
             None
         } else if in_flight > 0 {
@@ -33,12 +33,12 @@ impl Breaker {
     }
 
     /// HubSpot answered.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
     /// HubSpot did not answer.
-    pub fn failed(&mut self, now: Duration) {
+    pub(crate) fn failed(&mut self, now: Duration) {
         self.failures = self.failures.saturating_add(1);
         let probes = self.failures.saturating_sub(OPENS_AFTER - 1);
         self.next_probe = now + retry::ceiling(probes).min(LONGEST_BETWEEN_PROBES);

@@ -14,7 +14,7 @@ use crate::decide::quota::{LEASE_REQUESTS, LimitSettings, Now};
 use crate::model::time::Timestamp;
 
 /// The new day is believed this long after midnight: clocks are only known to two seconds.
-pub const AFTER_MIDNIGHT: Duration = Duration::from_secs(3);
+pub(crate) const AFTER_MIDNIGHT: Duration = Duration::from_secs(3);
 
 /// A day that HubSpot calls spent this soon after its start is rather the last one, not over yet.
 const JUST_BEGUN: Duration = Duration::from_mins(15);
@@ -183,7 +183,7 @@ impl Day {
     }
 
     /// How many requests to lease: never more than the day has.
-    pub fn lease_size(&self) -> u32 {
+    pub(crate) fn lease_size(&self) -> u32 {
         let left = self
             .limit()
             .map_or(u64::MAX, |limit| limit.saturating_sub(self.used()));

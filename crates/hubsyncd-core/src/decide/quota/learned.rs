@@ -7,7 +7,7 @@ const STEP_EVERY: Duration = Duration::from_secs(10);
 
 /// A limit and what may become of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Learned {
+pub(crate) struct Learned {
     current: u64,
     /// The file's number; `None`: headers may raise the tier's.
     cap: Option<u64>,
@@ -16,7 +16,7 @@ pub struct Learned {
 
 impl Learned {
     /// Starts with the tier's or the file's number; the file's is never exceeded.
-    pub fn new(start: u64, is_fixed: bool) -> Self {
+    pub(crate) fn new(start: u64, is_fixed: bool) -> Self {
         Self {
             current: start,
             cap: is_fixed.then_some(start),
@@ -25,12 +25,12 @@ impl Learned {
     }
 
     /// The limit in force.
-    pub fn current(&self) -> u64 {
+    pub(crate) fn current(&self) -> u64 {
         self.current
     }
 
     /// Takes a limit that HubSpot reports: a lower one at once, a higher one by a tenth every ten seconds.
-    pub fn observe(&mut self, reported: u64, now: Duration) {
+    pub(crate) fn observe(&mut self, reported: u64, now: Duration) {
         let target = self.cap.map_or(reported, |cap| cap.min(reported));
         if target <= self.current {
             self.current = target;

@@ -6,7 +6,7 @@ const SECONDS: usize = 60;
 
 /// Counts of the last sixty seconds.
 #[derive(Debug)]
-pub struct Minute {
+pub(crate) struct Minute {
     /// By second modulo sixty: which second it is, requests, 429s.
     seconds: [(u64, u64, u64); SECONDS],
 }
@@ -30,17 +30,17 @@ impl Minute {
     }
 
     /// Counts a request.
-    pub fn count(&mut self, now: Duration) {
+    pub(crate) fn count(&mut self, now: Duration) {
         self.at(now).1 += 1;
     }
 
     /// Counts a 429.
-    pub fn count_throttled(&mut self, now: Duration) {
+    pub(crate) fn count_throttled(&mut self, now: Duration) {
         self.at(now).2 += 1;
     }
 
     /// Requests and 429s of the last sixty seconds.
-    pub fn totals(&mut self, now: Duration) -> (u64, u64) {
+    pub(crate) fn totals(&mut self, now: Duration) -> (u64, u64) {
         let second = now.as_secs();
         let recent = self
             .seconds

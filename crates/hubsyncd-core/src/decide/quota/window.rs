@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A rolling window of requests.
 #[derive(Debug)]
-pub struct RollingWindow {
+pub(crate) struct RollingWindow {
     length: Duration,
     in_flight: u32,
     /// Places by the moment they become free.
@@ -18,7 +18,7 @@ pub struct RollingWindow {
 
 impl RollingWindow {
     /// An empty window.
-    pub fn new(length: Duration) -> Self {
+    pub(crate) fn new(length: Duration) -> Self {
         Self {
             length,
             in_flight: 0,
@@ -28,7 +28,7 @@ impl RollingWindow {
     }
 
     /// Requests that HubSpot may count with one that is sent now.
-    pub fn used(&mut self, now: Duration) -> u32 {
+    pub(crate) fn used(&mut self, now: Duration) -> u32 {
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() <= now) {
             self.held_count -= entry.remove();
         }
@@ -36,28 +36,28 @@ impl RollingWindow {
     }
 
     /// Requests without an answer.
-    pub fn in_flight(&self) -> u32 {
+    pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
     /// A request goes.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.in_flight += 1;
     }
 
     /// A request ended; HubSpot counted it at `latest` at the latest.
-    pub fn end(&mut self, latest: Duration) {
+    pub(crate) fn end(&mut self, latest: Duration) {
         self.withdraw();
         self.hold(1, latest);
     }
 
     /// A request never arrived.
-    pub fn withdraw(&mut self) {
+    pub(crate) fn withdraw(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// So many requests were counted by HubSpot at `latest` at the latest.
-    pub fn hold(&mut self, requests: u32, latest: Duration) {
+    pub(crate) fn hold(&mut self, requests: u32, latest: Duration) {
         if requests > 0 {
             *self.held.entry(latest + self.length).or_default() += requests;
             self.held_count += requests;
@@ -65,7 +65,7 @@ impl RollingWindow {
     }
 
     /// So many requests were counted by HubSpot so long before `now` at the latest, which may be before the clock began.
-    pub fn hold_from_before(&mut self, requests: u32, now: Duration, before: Duration) {
+    pub(crate) fn hold_from_before(&mut self, requests: u32, now: Duration, before: Duration) {
         let until = (now + self.length).saturating_sub(before);
         if requests > 0 && until > now {
             *self.held.entry(until).or_default() += requests;
@@ -75,7 +75,7 @@ impl RollingWindow {
 
     /// Who is held, and how many milliseconds ago HubSpot counted them at the latest; below zero it is to come. Whoever has no
     /// answer counts from now on.
-    pub fn recent(&mut self, now: Duration) -> Vec<(u32, i64)> {
+    pub(crate) fn recent(&mut self, now: Duration) -> Vec<(u32, i64)> {
         self.used(now);
         let millis = |time: Duration| time.as_millis() as i64;
         let ago = |until: Duration| millis(now + self.length) - millis(until);
@@ -88,7 +88,7 @@ impl RollingWindow {
     }
 
     /// When fewer than `allowed` are used; `None`: not before an answer comes.
-    pub fn free_at(&self, allowed: u32) -> Option<Duration> {
+    pub(crate) fn free_at(&self, allowed: u32) -> Option<Duration> {
         let mut used = self.in_flight + self.held_count;
         for (until, count) in &self.held {
             used -= count;
