@@ -424,6 +424,11 @@ mod tests {
         }
     }
 
+    fn named<'a>(kind: Option<&'a TypeId>, label: Option<&'a str>) -> NamedType<'a> {
+        let named = kind.map(NamedType::of).unwrap_or_default();
+        NamedType { label, ..named }
+    }
+
     #[test]
     fn a_label_is_that_of_a_type_whatever_its_case_and_no_label_the_plain_type() {
         let known = |category, number, label: Option<&str>, archived| KnownType {
@@ -439,10 +444,6 @@ mod tests {
             known(user(), 36, Some("Ärztin"), false),
             known(user(), 38, Some("Gone"), true),
         ];
-        fn named<'a>(kind: Option<&'a TypeId>, label: Option<&'a str>) -> NamedType<'a> {
-            let named = kind.map(NamedType::of).unwrap_or_default();
-            NamedType { label, ..named }
-        }
         let check = |kind: Option<&TypeId>, label: Option<&str>, expected: TypesSay| {
             assert_eq!(
                 told(named(kind, label), &types),
