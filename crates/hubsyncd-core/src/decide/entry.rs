@@ -634,7 +634,25 @@ mod tests {
             EntryEvent::Claimed { attempt, .. } => {
                 (*attempt == Attempt::Association) == of_two(standing.operation)
             }
-            _ => true,
+            EntryEvent::TakenBack { .. }
+            | EntryEvent::SentBack { .. }
+            | EntryEvent::TakenByRow { .. }
+            | EntryEvent::Lost { .. }
+            | EntryEvent::Refused { .. }
+            | EntryEvent::RowGone { .. }
+            | EntryEvent::Asked { .. }
+            | EntryEvent::Decided { .. }
+            | EntryEvent::PutOff { .. }
+            | EntryEvent::Uncounted
+            | EntryEvent::DiscardRefused { .. }
+            | EntryEvent::Held
+            | EntryEvent::Released { .. }
+            | EntryEvent::Backfilled
+            | EntryEvent::Writable { .. }
+            | EntryEvent::Healed { .. }
+            | EntryEvent::Renamed { .. }
+            | EntryEvent::Retried
+            | EntryEvent::Discarded { .. } => true,
         }
     }
 
