@@ -183,9 +183,24 @@ pub(crate) fn both_sides_agree(
         )
         .into_iter()
         .collect();
+        // What is known of a record that is archived while a person is to decide about it stays with its row.
+        let undecided = |object: &str| -> BTreeSet<String> {
+            let sql = format!(
+                "SELECT m.hs_id FROM sync_conflicts AS c JOIN {object} AS m ON m.local_id = c.local_id
+                 WHERE c.object = '{object}' AND c.property = '*' AND c.resolved_at IS NULL"
+            );
+            texts(connection, &sql).into_iter().collect()
+        };
+        let (undecided_ones, undecided_others) = (undecided(from), undecided(to));
         let is_listed = |line: &String| {
-            let record = line.split('|').next().unwrap_or_default();
-            listed.contains(&format!("{record}|"))
+            let mut ends = line.split('|').map(|id| format!("{id}|"));
+            let (one, other) = (
+                ends.next().unwrap_or_default(),
+                ends.next().unwrap_or_default(),
+            );
+            listed.contains(&one)
+                || undecided_ones.contains(&one)
+                || undecided_others.contains(&other)
         };
         let differ: Vec<&String> = here
             .symmetric_difference(&there)

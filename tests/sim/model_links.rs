@@ -173,6 +173,23 @@ fn in_any_order(state: &Ties, words: &[Word]) -> BTreeSet<Ties> {
             made.extend(interleaved(state, &others, &there));
         }
     }
+    // What a program took away again before it was sent has left nothing, also not where it would have taken something's place.
+    let taken_back = |company: i64| {
+        let mut own = here.iter().rev().filter(|word| word.tie.0 == company);
+        own.next().is_some_and(|last| !last.made)
+    };
+    for company in here.iter().map(|word| word.tie.0).collect::<BTreeSet<_>>() {
+        if taken_back(company) {
+            let sent = here
+                .iter()
+                .filter(|word| word.tie.0 != company || !word.made);
+            made.extend(interleaved(
+                state,
+                &sent.copied().collect::<Vec<_>>(),
+                &there,
+            ));
+        }
+    }
     made
 }
 

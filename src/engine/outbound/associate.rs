@@ -18,7 +18,7 @@ use crate::decide::outgoing::associate::{
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
 use crate::decide::portal::link_types::KnownType;
-use crate::decide::retry::{AFTER_UNREAD, latest_due};
+use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
 use crate::engine::outbound::guarded::{bounds, disassociation_key};
 use crate::engine::portal::objects::ObjectSync;
@@ -171,7 +171,7 @@ async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepErr
 #[derive(Default)]
 struct LinksReread {
     read: AssociationsRead,
-    /// The numbers of the questions that waited for an answer when it was asked.
+    /// The numbers of its questions.
     asked: BTreeMap<HubspotId, i64>,
 }
 
@@ -180,19 +180,17 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
         return Ok(LinksReread::default());
     }
     let (sync, now) = (pair.clone(), engine.now());
-    let (ids, asked) = engine
+    let ids = engine
         .store
         .read(move |connection| {
             let known = types::of(connection, &sync.mapping)?;
-            let ids = links::due_reread(connection, &sync.mapping, &known, now, MOST_WRITTEN)?;
-            let list: Vec<HubspotId> = ids.iter().copied().collect();
-            let asked = due::asked(connection, &sync.mapping.key, &list)?;
-            Ok((ids, asked))
+            links::due_reread(connection, &sync.mapping, &known, now, MOST_WRITTEN)
         })
         .await?;
     if ids.is_empty() {
         return Ok(LinksReread::default());
     }
+    let asked = number(engine, pair, ids.iter().copied().collect()).await?;
     let ends = Ends {
         from: &pair.mapping.from,
         to: &pair.mapping.to,
@@ -210,6 +208,27 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
         read => read?,
     };
     Ok(LinksReread { read, asked })
+}
+
+/// Gives each question a number: an answer that was slow to come says nothing where a later one was taken in meanwhile.
+/// Where none comes, the question is there still.
+async fn number(
+    engine: &Engine,
+    pair: &PairSync,
+    ids: Vec<HubspotId>,
+) -> Result<BTreeMap<HubspotId, i64>, StepError> {
+    let key = pair.mapping.key.clone();
+    let asked = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let again = tx.now() + AFTER_FLIGHT;
+            for id in &ids {
+                due::ask(tx, &key, *id, Origin::Poll, again)?;
+            }
+            due::asked(tx, &key, &ids)
+        })
+        .await?;
+    Ok(asked)
 }
 
 /// Takes in what was read, and tells of which records: over what is not known nothing is written.
