@@ -521,8 +521,8 @@ CREATE TABLE _sync_links_due (
     hs_id INTEGER NOT NULL,
     origin TEXT NOT NULL,
     due_at TEXT NOT NULL,
-    -- How often a read was asked for: an answer to an earlier question says nothing of what was written since.
-    asked INTEGER NOT NULL DEFAULT 1,
+    -- The number of the last question, of no order: an answer to another one says nothing of what was written since.
+    asked INTEGER NOT NULL DEFAULT (random()),
     PRIMARY KEY (pair, side, hs_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX _sync_links_due_at ON _sync_links_due (pair, side, due_at);

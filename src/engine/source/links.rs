@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::decide::incoming::rotation::Pace;
+use crate::decide::incoming::rotation::RotationPace;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply, apply_other_end};
 use crate::engine::portal::objects::ObjectSync;
@@ -313,7 +313,7 @@ fn move_on(
     if let Some(last) = last {
         return passes::advance(tx, key, &pass, last);
     }
-    let mut pace = Pace::from(pair.from.table.count(tx)?, MOST_READ, now);
+    let mut pace = RotationPace::from(pair.from.table.count(tx)?, MOST_READ, now);
     if let Some(before) = pass.pace {
         pace.last_due_at = before.last_due_at;
     }

@@ -35,7 +35,8 @@ pub struct DueLinks {
     pub asked: i64,
 }
 
-/// Asks for a record's associations to be read at a moment, or earlier where they are to be anyway.
+/// Asks for a record's associations to be read at a moment, or earlier where they are to be anyway. Each question has a number of
+/// its own that none before it had: an answer that is slow to come may meet the next question but one.
 pub(crate) fn ask(
     tx: &Transaction<'_>,
     pair: &TableName,
@@ -58,7 +59,7 @@ pub(crate) fn ask_from(
         "INSERT INTO _sync_links_due (pair, side, hs_id, origin, due_at)
          VALUES (:pair, :side, :id, :origin, :at)
          ON CONFLICT (pair, side, hs_id) DO UPDATE
-         SET asked = asked + 1, origin = excluded.origin, due_at = min(due_at, excluded.due_at)",
+         SET asked = excluded.asked, origin = excluded.origin, due_at = min(due_at, excluded.due_at)",
     )?
     .execute(named_params! {
         ":pair": pair.as_str(),

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-use crate::decide::incoming::rotation::Pace;
+use crate::decide::incoming::rotation::RotationPace;
 use crate::model::association::PairMapping;
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, TableName};
@@ -21,7 +21,7 @@ pub struct LinkPass {
     /// The last record that it has read.
     pub last_hs_id: Option<HubspotId>,
     /// When its slices are due; `None` where it goes on at once.
-    pub pace: Option<Pace>,
+    pub pace: Option<RotationPace>,
 }
 
 /// Where the passes over a pair stand.
@@ -43,10 +43,12 @@ pub fn get(connection: &Connection, pair: &TableName) -> Result<LinkPass, StoreE
             last_ended_at: time(1)?,
             started_at: time(2)?,
             last_hs_id: last.map(HubspotId),
-            pace: slices.zip(time(5)?).map(|(slices, last_due_at)| Pace {
-                slices,
-                last_due_at,
-            }),
+            pace: slices
+                .zip(time(5)?)
+                .map(|(slices, last_due_at)| RotationPace {
+                    slices,
+                    last_due_at,
+                }),
         })
     });
     Ok(pass.optional()?.unwrap_or_default())
@@ -108,7 +110,7 @@ pub fn end(
     tx: &Transaction<'_>,
     pair: &TableName,
     pass: &LinkPass,
-    pace: Pace,
+    pace: RotationPace,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(

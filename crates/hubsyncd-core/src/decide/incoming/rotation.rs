@@ -7,14 +7,14 @@ use crate::model::time::Timestamp;
 
 /// Where the rotation of a pair stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct RotationPace {
     /// Into how many slices the records fall.
     pub slices: u32,
     /// When the last one was due.
     pub last_due_at: Timestamp,
 }
 
-impl Pace {
+impl RotationPace {
     /// The pace of a rotation that is to begin one slice's time from a moment on.
     pub fn from(records: u64, slice: usize, now: Timestamp) -> Self {
         let whole = records / (slice as u64).max(1);
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_rotation_is_as_long_as_the_file_says_however_many_records_there_are() {
         for (records, slices) in [(0, 1), (999, 1), (1_000, 2), (100_500, 101)] {
-            let mut pace = Pace::from(records, 1_000, at(0));
+            let mut pace = RotationPace::from(records, 1_000, at(0));
             assert_eq!(pace.slices, slices);
             for _ in 0..slices {
                 let due = pace.next(DAY, at(10_000_000));
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn slices_that_nobody_read_are_made_up_for_one_rotation_at_most() {
         let hour = at(3_600);
-        let mut pace = Pace::from(23_000, 1_000, at(0));
+        let mut pace = RotationPace::from(23_000, 1_000, at(0));
         assert_eq!(pace.next(DAY, at(1)), hour);
         // Three hours late: three slices at once, then the next hour's.
         for _ in 0..3 {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_ahead_puts_no_slice_off_and_a_shorter_rotation_holds_at_once() {
-        let pace = Pace::from(0, 1_000, at(1_000_000));
+        let pace = RotationPace::from(0, 1_000, at(1_000_000));
         assert_eq!(pace.next(DAY, at(0)), at(86_400));
         assert_eq!(pace.next(Duration::from_secs(1), at(0)), at(1));
         assert_eq!(pace.moved_on(DAY, at(0)).last_due_at, at(0));

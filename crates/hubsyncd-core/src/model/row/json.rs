@@ -169,7 +169,7 @@ fn column_of(mapping: &ObjectMapping, property: &str) -> Option<String> {
 }
 
 /// Values as such a JSON.
-pub fn of_values(values: &FieldValues) -> String {
+pub(crate) fn of_values(values: &FieldValues) -> String {
     of_all(values.iter())
 }
 
