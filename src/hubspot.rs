@@ -54,7 +54,7 @@ pub(crate) const NO_TOKEN_YET: &str = "no token yet";
 /// Why nothing is sent between the end of a token and its renewal.
 pub(crate) const RENEWING: &str = "the access token has died and is being renewed";
 
-/// How long a request waits for a token to be renewed, like [`limiter::LONGEST_PAUSE`]; then it is not sent.
+/// How long a request waits for a token to be renewed, like `limiter::LONGEST_PAUSE`; then it is not sent.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(15);
 
 /// A client of one portal; clones share everything.

@@ -1,7 +1,7 @@
 //! Erases what the file holds of a record: HubSpot deleted it for good because of a privacy law.
 //!
 //! SQLite overwrites the freed bytes (`secure_delete`, on for all that the daemon writes), and the log is emptied after
-//! the commit ([`Store::empty_log`](crate::store::Store::empty_log)), so that no copy stays in the file.
+//! the commit (`Store::empty_log`), so that no copy stays in the file.
 
 use rusqlite::{Transaction, named_params};
 

@@ -211,7 +211,7 @@ pub(crate) fn note_repair(
     set(tx, REPAIRED, what)
 }
 
-/// What [`note_repair`] says of triggers, views, indexes and tables by their names.
+/// What `note_repair` says of triggers, views, indexes and tables by their names.
 pub fn put_back(names: &[String]) -> String {
     let first: Vec<String> = names
         .iter()

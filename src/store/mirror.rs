@@ -287,7 +287,7 @@ impl MirrorTable {
     /// Removes a row, and with it its associations.
     ///
     /// # Errors
-    /// A constraint of somebody else's keeps it, one that looks only at the commit included: [`StoreError::is_of_one_row`].
+    /// A constraint of somebody else's keeps it, one that looks only at the commit included: `StoreError::is_of_one_row`.
     pub fn delete(&self, tx: &Transaction<'_>, id: LocalId) -> Result<(), StoreError> {
         let deferred = referrers::deferred(tx, self.mapping.table.as_str())?;
         let former = match deferred.is_empty() {

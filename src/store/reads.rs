@@ -166,7 +166,7 @@ pub(crate) fn next_due(
 }
 
 /// A read is done; one that was asked for again while it ran is due once more. What the table had refused of it before is
-/// known until [`end_done`].
+/// known until `end_done`.
 pub fn done(tx: &Transaction<'_>, object: &ObjectType, due: Due) -> Result<(), StoreError> {
     let of = named_params! { ":object": object.as_str(), ":id": due.id.0, ":number": due.number };
     let done = tx

@@ -24,7 +24,7 @@ const MAX_WORDS_READ: usize = 4 * MAX_WORDS_BYTES;
 /// More codes, ids or trace ids than a batch has inputs are not kept.
 const MAX_LIST: usize = 100;
 
-/// Text that may quote a property's value: at most [`MAX_WORDS_BYTES`], and not shown by `Debug`.
+/// Text that may quote a property's value: at most `MAX_WORDS_BYTES`, and not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Words(String);
 

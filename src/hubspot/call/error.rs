@@ -292,7 +292,7 @@ pub enum Retry {
 }
 
 impl HubspotError {
-    /// When the call may be tried again. Whether a write may is another question: [`Self::batch_failure`].
+    /// When the call may be tried again. Whether a write may is another question: `batch_failure`.
     pub fn retry(&self) -> Retry {
         match self {
             Self::Refused { answer, .. } if splits(answer.status) => Retry::Split,

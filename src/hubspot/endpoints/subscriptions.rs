@@ -179,7 +179,7 @@ impl Client {
     /// All subscriptions of the app; the list has no pages.
     ///
     /// # Errors
-    /// As [`webhook_settings`](Self::webhook_settings).
+    /// As `webhook_settings`.
     pub async fn subscriptions(
         &self,
         developer: &Developer,
@@ -239,7 +239,7 @@ impl Client {
     /// Makes a subscription that is active.
     ///
     /// # Errors
-    /// As [`webhook_settings`](Self::webhook_settings).
+    /// As `webhook_settings`.
     pub async fn subscribe(
         &self,
         developer: &Developer,

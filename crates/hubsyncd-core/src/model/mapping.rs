@@ -346,7 +346,7 @@ impl ObjectMapping {
     }
 
     /// The fields whose values say which record a row is, the surest first: its natural key, then its match property. One
-    /// that holds several values says nothing of the kind; [`Self::misnamed_identities`] has those.
+    /// that holds several values says nothing of the kind; `misnamed_identities` has those.
     pub fn identities(&self) -> impl Iterator<Item = &FieldMapping> {
         self.named_identities()
             .filter(|field| field.property_type.is_one_value())

@@ -269,7 +269,7 @@ pub struct InvalidValue {
 
 impl PropertyType {
     /// Canonical form of text from HubSpot, in each of its spellings (`hubspot/api-facts.md#7`). Whatever HubSpot holds is
-    /// believed: guards against slips of a program are in [`canonical_here`](Self::canonical_here).
+    /// believed: guards against slips of a program are in `canonical_here`.
     ///
     /// # Errors
     /// The text can't be of this type.
