@@ -8,6 +8,7 @@ pub(crate) mod desk;
 pub mod forgetting;
 mod hands;
 pub mod inbound;
+mod memory;
 pub mod outbound;
 pub mod pass;
 pub mod people;
@@ -16,12 +17,10 @@ pub mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
@@ -29,11 +28,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 pub use crate::decide::round::Progress;
-use crate::engine::people::later;
-use crate::engine::portal::access;
-use crate::engine::portal::contradictions;
-use crate::engine::portal::objects::{ObjectSync, Objects};
-use crate::engine::source::{backfill, blanks, deliveries, receive};
+use crate::engine::memory::StepMemory;
+use crate::engine::portal::objects::{ObjectSync, Objects, PortalInForce};
+use crate::engine::source::heard::Deliveries;
 use crate::hubspot::{Client, HubspotError};
 use crate::model::id::PortalId;
 use crate::model::mapping::Mapping;
@@ -123,24 +120,11 @@ pub struct Engine {
     settings: watch::Sender<Arc<Settings>>,
     /// The mapping as the file gives it.
     pub(crate) mapping: Arc<Mapping>,
-    objects: RwLock<Arc<Objects>>,
-    resolved: RwLock<Option<Arc<Mapping>>>,
+    /// Read from the portal, and looked at by each step once: one exchange puts all of it in force.
+    in_force: watch::Sender<Arc<PortalInForce>>,
+    /// The one source of chance, so that a run can be replayed: whoever draws moves it on for all.
     random: Mutex<ChaCha8Rng>,
-    turns: AtomicU64,
-    /// Pages of first reads that were asked for ahead.
-    ahead: Mutex<BTreeMap<ObjectType, backfill::Ahead>>,
-    /// Objects that wait for a scope.
-    pub(crate) refusals: access::Refusals,
-    /// Which answers have contradicted what is known of the portal.
-    pub(crate) met: contradictions::Contradicted,
-    /// Which properties HubSpot has, where an answer made somebody ask.
-    known_properties: Mutex<BTreeMap<ObjectType, blanks::KnownProperties>>,
-    /// Whether webhooks arrive.
-    pub(crate) deliveries: deliveries::Deliveries,
-    /// When events came.
-    pub(crate) arrivals: receive::Arrivals,
-    /// Which decisions wait for a better answer.
-    pub(crate) later: later::LaterDecisions,
+    pub(crate) memory: StepMemory,
     started_at: Timestamp,
 }
 
@@ -162,23 +146,15 @@ impl Engine {
             clock,
             settings: watch::Sender::new(Arc::new(settings)),
             mapping,
-            objects: RwLock::new(Arc::new(Objects::default())),
-            resolved: RwLock::new(None),
+            in_force: watch::Sender::default(),
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
-            turns: AtomicU64::new(0),
-            ahead: Mutex::default(),
-            refusals: access::Refusals::default(),
-            met: contradictions::Contradicted::default(),
-            known_properties: Mutex::default(),
-            deliveries: deliveries::Deliveries::default(),
-            arrivals: receive::Arrivals::default(),
-            later: later::LaterDecisions::default(),
+            memory: StepMemory::default(),
         }
     }
 
     /// The objects in force: empty until the portal's schema was read.
     pub fn objects(&self) -> Arc<Objects> {
-        Arc::clone(&self.objects.read())
+        Arc::clone(&self.in_force.borrow().objects)
     }
 
     /// One object in force.
@@ -186,26 +162,21 @@ impl Engine {
         self.objects().get(name)
     }
 
-    pub(crate) fn set_objects(&self, objects: Objects) {
-        for object in objects.iter() {
+    /// Puts in force what was read of the portal, and has the client call its objects by their addresses.
+    pub(crate) fn put_in_force(&self, in_force: PortalInForce) {
+        for object in in_force.objects.iter() {
             self.client
                 .call_object(object.object(), object.mapping().address());
         }
-        *self.objects.write() = Arc::new(objects);
+        self.in_force.send_replace(Arc::new(in_force));
     }
 
     /// Puts another version of one object in force.
     pub(crate) fn replace_object(&self, object: &ObjectSync) {
-        let objects = self.objects();
-        let name = object.object().clone();
-        let changed = objects.iter().map(|former| {
-            if former.object() == &name {
-                object.clone()
-            } else {
-                ObjectSync::clone(former)
-            }
-        });
-        self.set_objects(Objects::new(changed.collect()));
+        self.client
+            .call_object(object.object(), object.mapping().address());
+        self.in_force
+            .send_modify(|in_force| *in_force = Arc::new(in_force.with(object)));
     }
 
     /// Whether an entry of that age may be done already, because the database is a backup that was put back.
@@ -214,8 +185,8 @@ impl Engine {
     }
 
     /// Whether webhooks arrive.
-    pub fn deliveries(&self) -> &deliveries::Deliveries {
-        &self.deliveries
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.memory.deliveries
     }
 
     /// What of the mapping file is in force at this moment. A step looks once.
@@ -231,29 +202,8 @@ impl Engine {
     /// Puts in force what another engine has read of the same portal for the same mapping and file, so that it needn't be
     /// asked for again.
     pub fn knows_the_portal_from(&self, other: &Self) {
-        self.set_objects(Objects::clone(&other.objects()));
-        *self.resolved.write() = other.resolved_mapping();
-    }
-
-    pub(crate) fn keep_ahead(&self, object: &ObjectType, ahead: backfill::Ahead) {
-        self.ahead.lock().insert(object.clone(), ahead);
-    }
-
-    pub(crate) fn take_ahead(&self, object: &ObjectType) -> Option<backfill::Ahead> {
-        self.ahead.lock().remove(object)
-    }
-
-    pub(crate) fn known_properties(&self, object: &ObjectType) -> Option<blanks::KnownProperties> {
-        self.known_properties.lock().get(object).cloned()
-    }
-
-    pub(crate) fn set_known_properties(&self, object: &ObjectType, known: blanks::KnownProperties) {
-        self.known_properties.lock().insert(object.clone(), known);
-    }
-
-    /// Counts the batches that were sent.
-    pub(crate) fn next_turn(&self) -> u64 {
-        self.turns.fetch_add(1, Ordering::Relaxed)
+        let known = PortalInForce::clone(&other.in_force.borrow());
+        self.put_in_force(known);
     }
 
     /// The clock, for the loops.
@@ -272,11 +222,7 @@ impl Engine {
 
     /// The mapping with the portal's types; `None` until the schema was read.
     pub(crate) fn resolved_mapping(&self) -> Option<Arc<Mapping>> {
-        self.resolved.read().clone()
-    }
-
-    pub(crate) fn set_resolved(&self, mapping: Mapping) {
-        *self.resolved.write() = Some(Arc::new(mapping));
+        self.in_force.borrow().mapping.clone()
     }
 
     /// After which times a window is walked again.

@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{LogFormat, LogSettings};
 
 /// The names of all fields of log lines, each in use: those of the status tables' columns where there is one.
-/// `tests/tidy.rs` keeps every log line to them.
+/// `tests/tidy` keeps every log line to them.
 pub const FIELDS: &[&str] = &[
     "address",
     "allowed",

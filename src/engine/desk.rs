@@ -255,7 +255,7 @@ impl Desk {
     /// Reads until nothing is to be read, as the first read of an empty portal does.
     pub(crate) fn loaded(&self) -> Arc<ObjectSync> {
         let contacts = self.contacts();
-        run(super::backfill::step(&self.engine, &contacts)).expect("a page");
+        run(super::source::backfill::step(&self.engine, &contacts)).expect("a page");
         contacts
     }
 

@@ -18,4 +18,5 @@ pub mod settle;
 pub mod stages;
 pub mod taken;
 mod together;
+pub(crate) mod turns;
 pub mod unchanged;

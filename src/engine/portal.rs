@@ -1,10 +1,12 @@
 //! What is true of the portal as a whole: its schema, the objects in force, the token and what it may not do.
 
 pub mod access;
+pub(crate) mod contradicted;
 pub mod contradictions;
 mod known;
 pub mod objects;
 mod pair_types;
 pub mod reference;
+pub(crate) mod refusals;
 pub mod schema;
 pub mod tokens;

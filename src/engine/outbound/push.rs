@@ -69,7 +69,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         mut backlog, next, ..
     } = looked;
     let rest = leave_alone(engine, &mut backlog);
-    let pick = next_batch(&backlog, engine.next_turn());
+    let turn = engine.memory.turns.next(object.object());
+    let pick = next_batch(&backlog, turn);
     // What two records are to each other goes before either of them goes.
     if pick.is_none_or(|pick| pick.operation == Operation::Archive) {
         let said = associate::step(engine, object).await?;

@@ -92,7 +92,7 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
             .write(Lane::Interactive, |tx| conflicts::spell(tx))
             .await?;
     }
-    let later = engine.later.ids(engine.now());
+    let later = engine.memory.later.ids(engine.now());
     let limit = BATCH + later.len();
     let waiting = engine
         .store
@@ -149,7 +149,7 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
             Ok((carried_out, put_off))
         })
         .await?;
-    engine.later.put_off(put_off);
+    engine.memory.later.put_off(put_off);
     Ok(carried_out)
 }
 

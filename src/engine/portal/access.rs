@@ -4,14 +4,12 @@
 //! costs a request an hour and no line of the log a minute. The sentence stands in `sync_status.last_error` as long as
 //! it holds (`contract-crm.md`, section 3).
 
-use std::collections::BTreeMap;
 use std::future::Future;
-
-use parking_lot::Mutex;
 
 use crate::decide::portal::scopes::ASK_THE_ACCOUNT;
 pub(crate) use crate::decide::portal::scopes::Access;
 pub(crate) use crate::decide::portal::scopes::remedy;
+use crate::engine::portal::refusals::News;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::call::standing::Trouble;
 use crate::model::name::ObjectType;
@@ -27,77 +25,6 @@ pub(crate) const TO_READ: &[Access] = &[Access::Read];
 
 /// What a push needs: it reads before it writes.
 pub(crate) const TO_PUSH: &[Access] = &[Access::Read, Access::Write];
-
-/// Which refusals were met since the schema was last read, and what is written down of them.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    inner: Mutex<KnownRefusals>,
-}
-
-#[derive(Debug, Default)]
-struct KnownRefusals {
-    /// Counts the reads of the schema.
-    look: u64,
-    met_at: BTreeMap<(ObjectType, Access), u64>,
-    written: BTreeMap<ObjectType, Vec<String>>,
-    /// Objects that were kept back by the last read of the schema.
-    kept_back: Vec<String>,
-    /// Objects that the portal has not, each with a sentence.
-    unknown: BTreeMap<ObjectType, String>,
-}
-
-/// What the log is told of an object's refusals.
-#[derive(Debug, PartialEq, Eq)]
-enum News {
-    Forbidden,
-    Over,
-}
-
-impl KnownRefusals {
-    /// Remembers what was written down of an object. Several steps of it end at the same time: what one of them told is no
-    /// news of another's.
-    fn written(&mut self, object: &ObjectType, sentences: &[String]) -> Option<News> {
-        let before = self.written.insert(object.clone(), sentences.to_vec());
-        match (before.unwrap_or_default(), sentences) {
-            (before, now) if before == now => None,
-            (_, []) => Some(News::Over),
-            (_, [_, ..]) => Some(News::Forbidden),
-        }
-    }
-}
-
-impl Refusals {
-    fn known(&self) -> parking_lot::MutexGuard<'_, KnownRefusals> {
-        self.inner.lock()
-    }
-
-    /// From here on everything is asked again once.
-    pub(crate) fn look_again(&self) {
-        self.known().look += 1;
-    }
-
-    /// Whether other objects are kept back than after the last read of the schema, or for another reason.
-    pub(crate) fn is_news(&self, kept_back: Vec<String>) -> bool {
-        let mut known = self.known();
-        let is_news = known.kept_back != kept_back;
-        known.kept_back = kept_back;
-        is_news
-    }
-
-    /// Says which objects the portal has not: their steps rest until it has them.
-    pub(crate) fn set_unknown(&self, unknown: BTreeMap<ObjectType, String>) {
-        self.known().unknown = unknown;
-    }
-
-    fn unknown(&self, object: &ObjectType) -> Option<String> {
-        self.known().unknown.get(object).cloned()
-    }
-
-    /// Whether an object was kept back.
-    pub(crate) fn has_kept_back(&self) -> bool {
-        !self.known().kept_back.is_empty()
-    }
-}
 
 /// How HubSpot stands to the daemon, for its state.
 #[derive(Debug, Clone, Default)]
@@ -134,7 +61,7 @@ impl Engine {
     /// What is forbidden to the token, and what the portal has not, a sentence each.
     fn kept_from(&self) -> Vec<String> {
         let mut sentences = self.client.forbidden();
-        sentences.extend(self.refusals.known().unknown.values().cloned());
+        sentences.extend(self.memory.refusals.all_unknown());
         sentences
     }
 
@@ -181,7 +108,7 @@ impl Engine {
 
     /// Whether an object waits for its properties to be read.
     pub(crate) fn has_kept_back(&self) -> bool {
-        self.refusals.has_kept_back()
+        self.memory.refusals.has_kept_back()
     }
 
     fn is_readable(&self, object: &ObjectType) -> bool {
@@ -190,8 +117,7 @@ impl Engine {
 
     /// Whether a refusal was met that nobody has asked about again yet.
     fn waits(&self, object: &ObjectType, access: Access) -> bool {
-        let known = self.refusals.known();
-        known.met_at.get(&(object.clone(), access)) == Some(&known.look)
+        self.memory.refusals.is_met(object, access)
             && self.client.is_forbidden(object.as_str(), access)
     }
 }
@@ -210,24 +136,23 @@ pub async fn within<F>(
 where
     F: Future<Output = Result<Progress, StepError>>,
 {
-    if let Some(words) = engine.refusals.unknown(object) {
+    if let Some(words) = engine.memory.refusals.unknown(object) {
         write_down(engine, object, vec![words]).await?;
         return Ok(Progress::RING);
     }
     if needs.iter().any(|access| engine.waits(object, *access)) {
         return Ok(Progress::RING);
     }
-    let look = engine.refusals.known().look;
+    let look = engine.memory.refusals.look();
     let done = step.await;
     let is_refused = matches!(&done, Err(StepError::Hubspot(error)) if error.is_forbidden());
     let sentences = engine.client.forbidden_of(object.as_str());
     if is_refused {
-        let mut known = engine.refusals.known();
-        for access in [Access::Definitions, Access::Read, Access::Write] {
-            if engine.client.is_forbidden(object.as_str(), access) {
-                known.met_at.insert((object.clone(), access), look);
-            }
-        }
+        let all = [Access::Definitions, Access::Read, Access::Write];
+        let refused = all
+            .into_iter()
+            .filter(|access| engine.client.is_forbidden(object.as_str(), *access));
+        engine.memory.refusals.meet(object, refused, look);
     }
     let is_told = !sentences.is_empty();
     write_down(engine, object, sentences).await?;
@@ -243,11 +168,11 @@ async fn write_down(
     object: &ObjectType,
     sentences: Vec<String>,
 ) -> Result<(), StepError> {
-    if engine.refusals.known().written.get(object) == Some(&sentences) {
+    if engine.memory.refusals.is_written(object, &sentences) {
         return Ok(());
     }
     let (name, words) = (object.clone(), sentences.join("; "));
-    let is_unknown = engine.refusals.unknown(object).is_some();
+    let is_unknown = engine.memory.refusals.unknown(object).is_some();
     let code = match engine.client.lacks_scopes_alone(Some(object.as_str())) {
         _ if is_unknown => OBJECT_UNKNOWN,
         true => MISSING_SCOPE,
@@ -262,7 +187,7 @@ async fn write_down(
             cursors::set_forbidden(tx, &name, forbidden, is_readable)
         })
         .await?;
-    let news = engine.refusals.known().written(object, &sentences);
+    let news = engine.memory.refusals.write(object, &sentences);
     match news {
         Some(News::Forbidden) => {
             let (hint, words) = (engine.remedies(), sentences.join("; "));
@@ -274,23 +199,4 @@ async fn write_down(
         None => {}
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_is_told_once_and_its_end_only_after_one() {
-        let mut known = KnownRefusals::default();
-        let contacts = ObjectType::parse("contacts").expect("a name");
-        let refused = ["the token may not read contacts".to_owned()];
-        // Two steps that end at the same time, with nothing wrong before.
-        assert_eq!(known.written(&contacts, &[]), None);
-        assert_eq!(known.written(&contacts, &[]), None);
-        assert_eq!(known.written(&contacts, &refused), Some(News::Forbidden));
-        assert_eq!(known.written(&contacts, &refused), None);
-        assert_eq!(known.written(&contacts, &[]), Some(News::Over));
-        assert_eq!(known.written(&contacts, &[]), None);
-    }
 }

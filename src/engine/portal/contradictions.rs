@@ -3,72 +3,19 @@
 //! the schedule's time.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::decide::outgoing::settle::Contradiction;
+use crate::engine::portal::contradicted::NamedBy;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::{reference, schema};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::Record;
-use crate::model::name::ObjectType;
-use crate::model::time::Timestamp;
 use crate::store::{StoreError, reference as tables};
 
 /// The property that holds a record's owner, of every object.
 const OWNER: &str = "hubspot_owner_id";
-
-/// The most names that are remembered: a portal has some hundred owners and stages.
-const MOST: usize = 10_000;
-
-/// Between two reads of the schema for refusals: a batch may be refused a hundred times for one cause.
-const BETWEEN: Duration = Duration::from_secs(30);
-
-/// What was met already.
-#[derive(Debug, Default)]
-pub(crate) struct Contradicted {
-    /// Owners and stages that are known, or were asked for.
-    names: Mutex<BTreeSet<(NamedBy, String)>>,
-    /// When a refusal last made somebody read.
-    refused_at: Mutex<Option<Timestamp>>,
-}
-
-/// What a record names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum NamedBy {
-    Owner,
-    Stage(ObjectType),
-}
-
-impl Contradicted {
-    /// After a whole read everything may be asked for once more.
-    pub(crate) fn forget(&self) {
-        self.names.lock().clear();
-    }
-
-    /// Those of some names that were not met before; they count as met from here on.
-    fn new_of(&self, told: &BTreeSet<(NamedBy, String)>) -> BTreeSet<(NamedBy, String)> {
-        let mut met = self.names.lock();
-        let new: BTreeSet<_> = told.difference(&met).cloned().collect();
-        if met.len() + new.len() > MOST {
-            met.clear();
-        }
-        met.extend(new.iter().cloned());
-        new
-    }
-
-    /// Whether a refusal may make somebody read at this moment.
-    fn may_read(&self, now: Timestamp) -> bool {
-        let mut refused_at = self.refused_at.lock();
-        let may = refused_at.is_none_or(|last| now.since(last) >= BETWEEN || last > now);
-        if may {
-            *refused_at = Some(now);
-        }
-        may
-    }
-}
 
 /// Looks whether records name owners or stages that the tables don't have, and reads those again.
 ///
@@ -79,7 +26,10 @@ pub async fn look_at(
     object: &ObjectSync,
     records: &[Record],
 ) -> Result<(), StepError> {
-    let new = engine.met.new_of(&named_by(object, records));
+    let new = engine
+        .memory
+        .contradicted
+        .new_of(&named_by(object, records));
     if new.is_empty() {
         return Ok(());
     }
@@ -141,7 +91,7 @@ pub(crate) async fn after_refusals(
     object: &ObjectSync,
     contradicted: BTreeSet<Contradiction>,
 ) -> Result<(), StepError> {
-    if contradicted.is_empty() || !engine.met.may_read(engine.now()) {
+    if contradicted.is_empty() || !engine.memory.contradicted.may_read(engine.now()) {
         return Ok(());
     }
     for what in contradicted {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
 use crate::model::synced::SyncedObject;
 use crate::store::mirror::MirrorTable;
@@ -69,5 +70,32 @@ impl Objects {
     /// Whether the schema has not been read yet.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
+    }
+}
+
+/// What was read of the portal and is in force.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PortalInForce {
+    /// The objects that can be synced.
+    pub(crate) objects: Arc<Objects>,
+    /// The mapping with the portal's types; `None` until the schema was read.
+    pub(crate) mapping: Option<Arc<Mapping>>,
+}
+
+impl PortalInForce {
+    /// The same with another version of one object.
+    #[must_use]
+    pub(crate) fn with(&self, object: &ObjectSync) -> Self {
+        let objects = self.objects.iter().map(|former| {
+            if former.object() == object.object() {
+                object.clone()
+            } else {
+                ObjectSync::clone(former)
+            }
+        });
+        Self {
+            objects: Arc::new(Objects::new(objects.collect())),
+            mapping: self.mapping.clone(),
+        }
     }
 }

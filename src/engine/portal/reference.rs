@@ -40,7 +40,7 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
         })
         .await?;
     if is_whole {
-        engine.met.forget();
+        engine.memory.contradicted.forget();
     }
     failure.map_or(Ok(()), Err)
 }

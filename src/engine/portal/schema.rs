@@ -2,6 +2,7 @@
 //! the first create.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::decide::portal::objects::{ObjectSchema, Unfit, settled};
 use crate::decide::schema::{
@@ -9,7 +10,7 @@ use crate::decide::schema::{
 };
 use crate::engine::portal::access::LOOK_AT_THE_NAME;
 use crate::engine::portal::known;
-use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::engine::portal::objects::{ObjectSync, Objects, PortalInForce};
 use crate::engine::portal::pair_types::{self, ShownTypes};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::HubspotError;
@@ -74,7 +75,7 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
     {
         return Err(error.into());
     }
-    engine.refusals.look_again();
+    engine.memory.refusals.look_again();
     let known = settle(engine, &portal, &schemas, &mut kept_back);
     let unlisted = read_unlisted(engine, &known, &mut portal).await?;
     note_kept_back(engine, &kept_back);
@@ -91,8 +92,10 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
     let (mapping, problems) = bring_up(engine, mapping, wrong, read, &kept_back).await?;
     let objects = synced_objects(&mapping, &problems, &portal, &schemas).into_iter();
     let objects = objects.map(|object| ObjectSync::new(with_unlisted(object, &unlisted)));
-    engine.set_objects(Objects::new(objects.collect()));
-    engine.set_resolved(mapping);
+    engine.put_in_force(PortalInForce {
+        objects: Arc::new(Objects::new(objects.collect())),
+        mapping: Some(Arc::new(mapping)),
+    });
     let soon = kept_back
         .into_iter()
         .find_map(|(_, why)| why.asked_again_soon());
@@ -284,8 +287,8 @@ fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, KeptBack)]) {
         }
         words.push(format!("{name}: {}", why.words(object)));
     }
-    engine.refusals.set_unknown(unknown);
-    if !engine.refusals.is_news(words) {
+    engine.memory.refusals.set_unknown(unknown);
+    if !engine.memory.refusals.is_news(words) {
         return;
     }
     for (name, why) in kept_back {

@@ -1,8 +1,5 @@
 //! The first full read of an object: one page of the list a step, resumable at the page where it stopped.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use crate::decide::cursor::no_later;
 use crate::decide::incoming::convert::remote_records;
 use crate::decide::incoming::freshness::Evidence;
@@ -10,13 +7,11 @@ use crate::engine::inbound::apply::apply_page;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
+use crate::engine::source::ahead::ReadPage;
 use crate::engine::source::blanks;
 use crate::engine::source::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Priority, SearchQuery};
-use crate::model::id::HubspotId;
-use crate::model::mapping::ObjectMapping;
-use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
@@ -31,34 +26,6 @@ pub const PAGE: u32 = 100;
 /// within the two percent that a backfill may cost above its pages.
 const PAGES_BEFORE_TOTAL: u64 = 60;
 
-/// A page that was asked for while the one before it was being written. It is not in the database, and a crash costs its
-/// request.
-#[derive(Debug)]
-pub(crate) struct Ahead {
-    /// The `after` that it was asked with.
-    asked_with: Option<String>,
-    /// The mapping that its values were read by.
-    mapping: Arc<ObjectMapping>,
-    page: ReadPage,
-}
-
-#[derive(Debug)]
-struct ReadPage {
-    /// This machine's time before the request was sent.
-    asked_at: Timestamp,
-    records: Vec<RemoteRecord>,
-    /// Records of the page that HubSpot could not read this time.
-    unread: Vec<HubspotId>,
-    /// What of the page not even the id could be read, in a sentence.
-    odd: Option<String>,
-    after: Option<String>,
-    /// The `Date` of the answer, by HubSpot's clock.
-    date: Option<Timestamp>,
-}
-
-/// A page that was read longer ago is read again: what it says may have been overtaken many times.
-const AHEAD_AT_MOST: Duration = Duration::from_secs(30);
-
 /// Applies the next page, and asks for the one after it meanwhile.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let name = object.object().clone();
@@ -70,7 +37,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::RING);
     }
     let started = begin(engine, object, &cursor).await?;
-    let page = match taken_ahead(engine, object, &cursor) {
+    let after = cursor.backfill_after.as_ref();
+    let page = match engine.memory.ahead.take(object, after, engine.now()) {
         Some(page) => page,
         None => read_page(engine, object, cursor.backfill_after.clone()).await?,
     };
@@ -90,24 +58,9 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         read_page(engine, object, Some(after.clone()))
     );
     applied?;
-    let ahead = Ahead {
-        asked_with: Some(after),
-        mapping: Arc::clone(object.table.mapping()),
-        page: next?,
-    };
-    engine.keep_ahead(object.object(), ahead);
+    engine.memory.ahead.keep(object, after, next?);
     ask_total(engine, object, &cursor).await?;
     Ok(Progress::More)
-}
-
-/// The page that was asked for ahead, where it is the one that is due and still means what it meant.
-fn taken_ahead(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Option<ReadPage> {
-    let ahead = engine.take_ahead(object.object())?;
-    let asked_at = ahead.page.asked_at;
-    let is_due = ahead.asked_with == cursor.backfill_after
-        && Arc::ptr_eq(&ahead.mapping, object.table.mapping())
-        && (asked_at..=asked_at + AHEAD_AT_MOST).contains(&engine.now());
-    is_due.then_some(ahead.page)
 }
 
 async fn read_page(
@@ -232,6 +185,8 @@ async fn ask_total(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::engine::desk::{Desk, began, run};
 

@@ -6,6 +6,7 @@
 //! before a column is cleared; never while answers show what was asked for, and never for columns that are empty already.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::portal::objects::ObjectSync;
@@ -14,7 +15,6 @@ use crate::engine::{Engine, StepError};
 use crate::hubspot::Record;
 use crate::model::id::HubspotId;
 use crate::model::name::PropertyName;
-use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
 /// How long HubSpot's word on an object's properties holds, from its answer.
@@ -24,13 +24,6 @@ const HOLDS: Duration = Duration::from_secs(1);
 /// than a second: where HubSpot is slow, or few requests may be sent, the word must outlive the next read, or no push of such
 /// a record would ever come to its write.
 const HOLDS_BEFORE_A_WRITE: Duration = Duration::from_secs(10);
-
-/// What HubSpot said of an object's properties.
-#[derive(Debug, Clone)]
-pub(crate) struct KnownProperties {
-    at: Timestamp,
-    names: BTreeSet<String>,
-}
 
 /// Gives every record the properties that were asked for and that it does not show, without a value. A property that
 /// HubSpot no longer has stays absent, and the schema is read again.
@@ -85,10 +78,7 @@ async fn fill_by(
         false => None,
     };
     let is_there = |name: &str, records: &[Record]| {
-        is_shown(name, records)
-            || known
-                .as_ref()
-                .is_none_or(|known| known.names.contains(name))
+        is_shown(name, records) || known.as_ref().is_none_or(|known| known.contains(name))
     };
     // Of a property that HubSpot doesn't list nobody can say whether it is empty or gone.
     let is_unlisted = |name: &str| {
@@ -160,18 +150,12 @@ async fn known(
     engine: &Engine,
     object: &ObjectSync,
     holds: Duration,
-) -> Result<KnownProperties, StepError> {
-    let now = engine.now();
-    if let Some(known) = engine.known_properties(object.object())
-        && (known.at..=known.at + holds).contains(&now)
-    {
+) -> Result<Arc<BTreeSet<String>>, StepError> {
+    let (listed, name) = (&engine.memory.listed, object.object());
+    if let Some(known) = listed.of(name, engine.now(), holds) {
         return Ok(known);
     }
-    let found = engine.client.properties(object.object()).await?;
-    let known = KnownProperties {
-        at: engine.now(),
-        names: found.into_iter().map(|property| property.name).collect(),
-    };
-    engine.set_known_properties(object.object(), known.clone());
-    Ok(known)
+    let found = engine.client.properties(name).await?;
+    let names = found.into_iter().map(|property| property.name).collect();
+    Ok(listed.note(name, engine.now(), names))
 }

@@ -36,7 +36,7 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
         .read(|connection| inbox::waiting(connection, MOST))
         .await?;
     let now = engine.now();
-    let quiet_at = engine.arrivals.quiet_at(now);
+    let quiet_at = engine.memory.arrivals.quiet_at(now);
     let flush = match with_events(&waiting, quiet_at, now) {
         WithEvents::Nothing => return Ok(Progress::RING),
         WithEvents::Wait(until) => return Ok(Progress::Idle { until: Some(until) }),

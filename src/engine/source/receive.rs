@@ -1,17 +1,14 @@
 //! Verified events → `sync_inbox`. What is stored here survives a power cut; only then may HubSpot be answered.
 
-use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::decide::incoming::news::{NewsVerdict, verdict};
-use crate::decide::incoming::sorting::LastArrivals;
 use crate::decide::portal::objects::ObjectSchema;
 use crate::engine::{Engine, StepError};
 use crate::model::event::Event;
 use crate::model::id::PortalId;
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
-use crate::model::time::Timestamp;
 use crate::store::inbox::{self, NewEvent, State};
 use crate::store::{Lane, StoreError, meta, reference};
 
@@ -59,11 +56,11 @@ pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, Ste
         })
         .await?;
     if let Receipt::Stored { new, foreign } = receipt {
-        engine.deliveries.drop_foreign(foreign);
+        engine.memory.deliveries.drop_foreign(foreign);
         if foreign < all {
-            engine.deliveries.came(engine.now());
+            engine.memory.deliveries.came(engine.now());
         }
-        engine.arrivals.note(engine.now(), new);
+        engine.memory.arrivals.note(engine.now(), new);
     }
     Ok(receipt)
 }
@@ -114,20 +111,5 @@ fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
         event,
         state,
         words,
-    }
-}
-
-/// When events came.
-#[derive(Debug, Default)]
-pub(crate) struct Arrivals(Mutex<LastArrivals>);
-
-impl Arrivals {
-    fn note(&self, now: Timestamp, events: usize) {
-        self.0.lock().note(now, events);
-    }
-
-    /// When it is quiet enough for a read that is not full; a time that has come means now.
-    pub(crate) fn quiet_at(&self, now: Timestamp) -> Timestamp {
-        self.0.lock().quiet_at(now)
     }
 }

@@ -1,6 +1,8 @@
 //! Keeps the layers apart and the tree clean: what `docs/ARCHITECTURE.md` says about who may know whom is tested here.
 //! Each rule is a function from a file's text to what it finds, and is shown a bad sample first.
 
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

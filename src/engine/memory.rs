@@ -1,0 +1,38 @@
+//! What steps remember from one call to the next beside what the database keeps. A start begins without any of it, and loses
+//! some requests by that: what must survive is a row.
+//!
+//! Each is a type of the step that it belongs to, stands in a file of that step's that knows no engine, and has a lock of its own,
+//! which nobody holds across a wait. The first three belong to one step; the others are shared, for the reason that each gives.
+
+use crate::engine::outbound::turns::Turns;
+use crate::engine::people::later::LaterDecisions;
+use crate::engine::portal::contradicted::Contradicted;
+use crate::engine::portal::refusals::Refusals;
+use crate::engine::source::ahead::AheadPages;
+use crate::engine::source::arrivals::Arrivals;
+use crate::engine::source::heard::Deliveries;
+use crate::engine::source::listed::ListedProperties;
+
+/// What steps remember. Those of different objects run at the same time.
+#[derive(Debug, Default)]
+pub(crate) struct StepMemory {
+    /// Of the first read: the page that was asked for ahead.
+    pub(crate) ahead: AheadPages,
+    /// Of the push: whose turn it is, the oldest's or the youngest's.
+    pub(crate) turns: Turns,
+    /// Of the decisions: which wait for a better answer.
+    pub(crate) later: LaterDecisions,
+    /// Which properties HubSpot has. Shared by whatever reads records: a property that one read found to be gone is gone for the
+    /// next, and the question costs a request.
+    pub(crate) listed: ListedProperties,
+    /// When events came. Shared by what stores deliveries and what looks at the inbox: the one waits until the other is quiet.
+    pub(crate) arrivals: Arrivals,
+    /// Whether webhooks arrive. Shared by what stores deliveries and by the polls, which find what no delivery announced.
+    pub(crate) deliveries: Deliveries,
+    /// What HubSpot forbids. Shared by the steps of all objects, which meet it, and by the read of the schema, after which all is
+    /// tried once more.
+    pub(crate) refusals: Refusals,
+    /// Which answers have contradicted what is known of the portal. Shared by reads and pushes of all objects: a new owner who
+    /// stands in a hundred records is asked for once.
+    pub(crate) contradicted: Contradicted,
+}

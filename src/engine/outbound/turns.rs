@@ -1,0 +1,39 @@
+//! Which batch of an object it is.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use crate::model::name::ObjectType;
+
+/// Counts the batches of each object (`decide/outgoing/plan`).
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<BTreeMap<ObjectType, u64>>);
+
+impl Turns {
+    /// The number of an object's next batch, from 0. Another object's batches don't count: two objects that take turns would
+    /// else leave the one with the even numbers alone, and the other with the odd ones.
+    pub(super) fn next(&self, object: &ObjectType) -> u64 {
+        let mut turns = self.0.lock();
+        let next = turns.entry(object.clone()).or_default();
+        let turn = *next;
+        *next += 1;
+        turn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_object_counts_its_own_batches() {
+        let turns = Turns::default();
+        let [contacts, deals] =
+            ["contacts", "deals"].map(|name| ObjectType::parse(name).expect("a name"));
+        let taken: Vec<u64> = [&contacts, &deals, &contacts, &deals]
+            .map(|object| turns.next(object))
+            .into();
+        assert_eq!(taken, [0, 0, 1, 1]);
+    }
+}
