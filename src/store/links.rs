@@ -2,10 +2,11 @@
 //! is not in the mirror, and how far the pass over each pair is.
 
 pub mod due;
-pub mod missed;
+pub(crate) mod missed;
+pub(crate) mod noted;
 pub mod pairs;
 pub mod passes;
 pub mod rows;
 pub mod told;
 pub mod types;
-pub mod waiting;
+pub(crate) mod waiting;

@@ -28,8 +28,10 @@ use crate::model::time::Timestamp;
 use crate::store::conflicts::{About, End, NewConflict};
 use crate::store::history::Origin;
 use crate::store::links::due::Side;
+use crate::store::links::missed::MissedLink;
 use crate::store::links::told::{self, LinkWay};
-use crate::store::links::{due, missed, rows, types, waiting};
+use crate::store::links::waiting::{self, WaitingLink};
+use crate::store::links::{due, noted, rows, types};
 use crate::store::{StoreError, conflicts, outbox};
 
 /// A pair whose two objects are in force.
@@ -143,9 +145,8 @@ pub fn apply(
         return Ok(Taken::Outdated);
     }
     let Some(row) = pair.from.table.by_hs_id(tx, shown.id)? else {
-        waiting::replace(tx, key, shown.id, &BTreeSet::new())?;
-        let known = missed::of(tx, key, shown.id)?;
-        missed::replace(tx, key, shown.id, (&known, &BTreeSet::new()))?;
+        noted::replace(tx, key, shown.id, &BTreeSet::<WaitingLink>::new())?;
+        noted::replace(tx, key, shown.id, &BTreeSet::<MissedLink>::new())?;
         due::done(tx, (key, Side::From), shown.id)?;
         return Ok(Taken::In(0));
     };
@@ -165,7 +166,7 @@ pub fn apply(
     let name = pair.mapping.name();
     let open = open_of(tx, &name, from)?;
     let plain = plain_of(&known);
-    let known_elsewhere = waiting::of(tx, key, shown.id)?;
+    let known_elsewhere = noted::of(tx, key, shown.id)?;
     let doubted = DoubtedLinks::look(
         tx,
         pair,
@@ -201,7 +202,7 @@ pub fn apply(
         }
     }
     writing.carry_out(&changes, (&here, &entries), open.as_ref())?;
-    waiting::replace(tx, key, shown.id, &found.waiting)?;
+    noted::replace(tx, key, shown.id, &found.waiting)?;
     if doubted.is_to_be_looked_at {
         let origin = shown.origin.unwrap_or(Origin::Reconcile);
         due::put_off(tx, (key, Side::From), shown.id, origin, now + AFTER_FLIGHT)?;
@@ -242,7 +243,7 @@ pub(crate) fn decide_open(
         .map(|known| (known.id.clone(), known.label.clone()))
         .collect();
     let elsewhere = match row.record.hs_id {
-        Some(hs_id) => waiting::of(tx, &pair.mapping.key, hs_id)?,
+        Some(hs_id) => noted::of(tx, &pair.mapping.key, hs_id)?,
         None => BTreeSet::new(),
     };
     let changes = decide_held(LinkSides {
@@ -343,7 +344,7 @@ pub(crate) fn apply_other_end(
 #[derive(Default)]
 struct FoundLinks {
     shown: Vec<ShownLink>,
-    waiting: BTreeSet<waiting::WaitingLink>,
+    waiting: BTreeSet<WaitingLink>,
 }
 
 impl FoundLinks {
@@ -477,7 +478,7 @@ impl Writing<'_> {
     fn list_with(
         &self,
         links: &[ShownLink],
-        elsewhere: &[waiting::WaitingLink],
+        elsewhere: &[WaitingLink],
     ) -> Result<String, StoreError> {
         let one = |link| {
             let ShownLink { to, kind }: &ShownLink = link;

@@ -13,7 +13,8 @@ use crate::model::mapping::OnRemoteDelete;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
-use crate::store::links::missed;
+use crate::store::links::missed::MissedLink;
+use crate::store::links::noted;
 use crate::store::{StoreError, conflicts, outbox, reads};
 
 /// Associations that HubSpot shows no more, while one of their records may be gone with them.
@@ -39,7 +40,7 @@ impl DoubtedLinks {
             return Ok(doubt);
         };
         let key = &pair.mapping.key;
-        let known = missed::of(tx, key, from_id)?;
+        let known = noted::of::<MissedLink>(tx, key, from_id)?;
         for local_id in unshown_rows {
             let Some(to) = pair.to.table.by_local_id(tx, local_id)? else {
                 continue;
@@ -52,7 +53,7 @@ impl DoubtedLinks {
             for (stands, (object, row, id)) in stand.iter_mut().zip(ends) {
                 *stands = stands_of(tx, object, row.record.local_id, id)?;
             }
-            let verdict = unshown(stand, known.contains(&to_id));
+            let verdict = unshown(stand, known.contains(&MissedLink(to_id)));
             if verdict == Unshown::Believed {
                 continue;
             }
@@ -61,7 +62,7 @@ impl DoubtedLinks {
                 continue;
             }
             doubt.is_to_be_looked_at = true;
-            still_missed.insert(to_id);
+            still_missed.insert(MissedLink(to_id));
             let doubtful = ends
                 .iter()
                 .zip(stand)
@@ -70,7 +71,7 @@ impl DoubtedLinks {
                 reads::ask(tx, object.object(), *id, Origin::Poll, now)?;
             }
         }
-        missed::replace(tx, key, from_id, (&known, &still_missed))?;
+        noted::replace(tx, key, from_id, &still_missed)?;
         Ok(doubt)
     }
 }

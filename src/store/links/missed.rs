@@ -1,49 +1,34 @@
 //! `_sync_links_missed`: associations that HubSpot's answer missed, and of which the records were asked for since.
 
-use std::collections::BTreeSet;
-
-use rusqlite::{Connection, Transaction, named_params};
+use rusqlite::{Row, Statement, named_params};
 
 use crate::model::id::HubspotId;
 use crate::model::name::TableName;
-use crate::store::StoreError;
+use crate::store::links::noted::NotedLink;
 
-/// The records at the other end of those that start from a record.
-pub fn of(
-    connection: &Connection,
-    pair: &TableName,
-    from: HubspotId,
-) -> Result<BTreeSet<HubspotId>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT to_hs_id
+/// One of them: the record at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MissedLink(pub(crate) HubspotId);
+
+impl NotedLink for MissedLink {
+    const SELECT: &'static str = "SELECT to_hs_id
          FROM _sync_links_missed
-         WHERE pair = :pair AND from_hs_id = :from",
-    )?;
-    let rows = statement.query_map(
-        named_params! { ":pair": pair.as_str(), ":from": from.0 },
-        |row| row.get(0).map(HubspotId),
-    )?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
+         WHERE pair = :pair AND from_hs_id = :from";
+    const DELETE: &'static str = "DELETE FROM _sync_links_missed
+         WHERE pair = :pair AND from_hs_id = :from";
+    const INSERT: &'static str = "INSERT INTO _sync_links_missed (pair, from_hs_id, to_hs_id)
+         VALUES (:pair, :from, :to)";
 
-/// Puts those that start from a record in place of what was known.
-pub fn replace(
-    tx: &Transaction<'_>,
-    pair: &TableName,
-    from: HubspotId,
-    (known, missed): (&BTreeSet<HubspotId>, &BTreeSet<HubspotId>),
-) -> Result<(), StoreError> {
-    if known == missed {
-        return Ok(());
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self(HubspotId(row.get(0)?)))
     }
-    tx.prepare_cached("DELETE FROM _sync_links_missed WHERE pair = :pair AND from_hs_id = :from")?
-        .execute(named_params! { ":pair": pair.as_str(), ":from": from.0 })?;
-    let mut insert = tx.prepare_cached(
-        "INSERT INTO _sync_links_missed (pair, from_hs_id, to_hs_id)
-         VALUES (:pair, :from, :to)",
-    )?;
-    for to in missed {
-        insert.execute(named_params! { ":pair": pair.as_str(), ":from": from.0, ":to": to.0 })?;
+
+    fn insert(
+        &self,
+        insert: &mut Statement<'_>,
+        pair: &TableName,
+        from: HubspotId,
+    ) -> rusqlite::Result<usize> {
+        insert.execute(named_params! { ":pair": pair.as_str(), ":from": from.0, ":to": self.0.0 })
     }
-    Ok(())
 }
