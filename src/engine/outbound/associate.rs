@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
@@ -142,17 +142,17 @@ struct LinkBatch {
 
 async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepError> {
     let (sync, now) = (pair.clone(), engine.now());
-    let (is_any, next) = engine
+    let look = engine
         .store
-        .read(move |connection| {
-            let due = links::due(connection, &sync.mapping, now, 1)?;
-            Ok((!due.is_empty(), links::next_due(connection, &sync.mapping)?))
-        })
+        .read(move |connection| look(connection, &sync, now))
         .await?;
-    if !is_any {
-        return Ok(Progress::Idle { until: next });
+    if let Some(idle) = look.idle {
+        return Ok(idle);
     }
-    let reread = reread(engine, pair).await?;
+    let reread = match look.is_to_be_read_first {
+        true => reread(engine, pair).await?,
+        false => LinksReread::default(),
+    };
     let (sync, offset) = (pair.clone(), engine.client.clock_offset_ms());
     let claimed = engine
         .store
@@ -175,22 +175,56 @@ struct LinksReread {
     asked: BTreeMap<HubspotId, i64>,
 }
 
-async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepError> {
+/// What a look at a pair's entries finds.
+struct LookedLinks {
+    /// How the step ends where nothing is due.
+    idle: Option<Progress>,
+    is_to_be_read_first: bool,
+}
+
+fn look(
+    connection: &Connection,
+    pair: &PairSync,
+    now: Timestamp,
+) -> Result<LookedLinks, StoreError> {
+    let due = links::due(connection, &pair.mapping, now, 1)?;
+    let idle = match due.is_empty() {
+        true => Some(Progress::Idle {
+            until: links::next_due(connection, &pair.mapping)?,
+        }),
+        false => None,
+    };
+    let is_to_be_read_first =
+        idle.is_none() && !to_be_read_first(connection, pair, now)?.is_empty();
+    Ok(LookedLinks {
+        idle,
+        is_to_be_read_first,
+    })
+}
+
+/// Records whose associations are to be read before what is due of them goes out.
+fn to_be_read_first(
+    connection: &Connection,
+    pair: &PairSync,
+    now: Timestamp,
+) -> Result<BTreeSet<HubspotId>, StoreError> {
     if !pair.mapping.direction.pulls() {
-        return Ok(LinksReread::default());
+        return Ok(BTreeSet::new());
     }
-    let (sync, now) = (pair.clone(), engine.now());
-    let ids = engine
+    let known = types::of(connection, &pair.mapping)?;
+    links::due_reread(connection, &pair.mapping, &known, now, MOST_WRITTEN)
+}
+
+async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepError> {
+    let sync = pair.clone();
+    let asked = engine
         .store
-        .read(move |connection| {
-            let known = types::of(connection, &sync.mapping)?;
-            links::due_reread(connection, &sync.mapping, &known, now, MOST_WRITTEN)
-        })
+        .write(Lane::Interactive, move |tx| ask_first(tx, &sync))
         .await?;
+    let ids: BTreeSet<HubspotId> = asked.keys().copied().collect();
     if ids.is_empty() {
         return Ok(LinksReread::default());
     }
-    let asked = number(engine, pair, ids.iter().copied().collect()).await?;
     let ends = Ends {
         from: &pair.mapping.from,
         to: &pair.mapping.to,
@@ -210,25 +244,15 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
     Ok(LinksReread { read, asked })
 }
 
-/// Gives each question a number: an answer that was slow to come says nothing where a later one was taken in meanwhile.
-/// Where none comes, the question is there still.
-async fn number(
-    engine: &Engine,
-    pair: &PairSync,
-    ids: Vec<HubspotId>,
-) -> Result<BTreeMap<HubspotId, i64>, StepError> {
-    let key = pair.mapping.key.clone();
-    let asked = engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let again = tx.now() + AFTER_FLIGHT;
-            for id in &ids {
-                due::ask(tx, &key, *id, Origin::Poll, again)?;
-            }
-            due::asked(tx, &key, &ids)
-        })
-        .await?;
-    Ok(asked)
+/// Looks which records are to be read first, and gives each question a number: an answer that was slow to come says nothing
+/// where a later one was taken in meanwhile. Where none comes, the question is there still.
+fn ask_first(tx: &WriteTx<'_>, pair: &PairSync) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
+    let (key, now) = (&pair.mapping.key, tx.now());
+    let ids: Vec<HubspotId> = to_be_read_first(tx, pair, now)?.into_iter().collect();
+    for id in &ids {
+        due::ask(tx, key, *id, Origin::Poll, now + AFTER_FLIGHT)?;
+    }
+    due::asked(tx, key, &ids)
 }
 
 /// Takes in what was read, and tells of which records: over what is not known nothing is written.
