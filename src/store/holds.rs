@@ -6,6 +6,7 @@ use crate::model::id::HoldId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::outbox::GuardedEntries;
 
 /// Where a held change would land.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,42 +254,20 @@ pub fn settle(tx: &Transaction<'_>, id: HoldId, now: Timestamp) -> Result<(), St
     Ok(())
 }
 
-/// Due entries of an operation that no approval covers, and how many wait for one already.
-pub(crate) fn due_and_held(
-    connection: &Connection,
-    key: HoldKey<'_>,
-    now: Timestamp,
-) -> Result<(u64, u64), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT coalesce(sum(waits_for IS NOT 'guard'), 0), coalesce(sum(waits_for IS 'guard'), 0)
-         FROM sync_outbox
-         WHERE object = :object
-           AND operation = :operation
-           AND state = 'pending'
-           AND (next_attempt_at <= :now OR waits_for = 'guard')
-           AND approved_hold IS NULL
-           AND discarded_at IS NULL",
-    )?;
-    let (due, held): (i64, i64) = statement.query_row(
-        named_params! { ":object": key.object.as_str(), ":operation": key.operation.as_str(), ":now": now.to_string() },
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    Ok((due.unsigned_abs(), held.unsigned_abs()))
-}
-
 /// Counts anew what the open hold on entries holds: some were discarded, or their rows are back. One that holds nothing
 /// any more is settled.
 pub(crate) fn recount_entries(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
+    entries: GuardedEntries<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let (_, held) = due_and_held(tx, key, now)?;
+    let (_, held) = entries.due_and_held(tx, now)?;
     recount(tx, key, held, now)
 }
 
-/// Tells the open hold how much it holds by now. One that holds nothing any more is settled.
-pub(crate) fn recount(
+/// Tells an open hold how much it holds by now. One that holds nothing any more is settled.
+fn recount(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
     held: u64,

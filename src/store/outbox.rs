@@ -6,6 +6,7 @@ mod bulk;
 mod change;
 mod fields;
 mod givers;
+mod guarded;
 pub mod links;
 mod made;
 mod queue;
@@ -23,8 +24,7 @@ use crate::store::StoreError;
 use crate::store::file::text;
 
 pub(crate) use self::bulk::{
-    discard_held, heal_times, hold_due, is_put_off_by_a_clock, release_backfill, release_held,
-    release_property,
+    heal_times, is_put_off_by_a_clock, release_backfill, release_property,
 };
 pub(crate) use self::change::{
     UNRECORDED, become_archive, become_update, hold_to_the_look, lose, never_due, park,
@@ -36,6 +36,7 @@ pub(crate) use self::fields::WRITABLE;
 pub(crate) use self::fields::{clear_sent, drop_field, drop_fields, is_writable, put_field};
 pub use self::fields::{fields, set_sent};
 pub(crate) use self::givers::givers;
+pub(crate) use self::guarded::GuardedEntries;
 pub use self::made::end;
 pub(crate) use self::made::{ensure_update, exclude, queue_create, set_row};
 pub(crate) use self::queue::MAY_BE_SENT;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction};
 
 use crate::decide::echo::{Edited, SentValues, late_since};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
-use crate::decide::guard::{Bounds, Count, Verdict, judge};
+use crate::decide::guard::Bounds;
 use crate::decide::incoming::convert::identities;
 use crate::decide::outgoing::archiving::{DeletedRow, is_undecided};
 use crate::decide::outgoing::looking::former_values;
@@ -14,7 +14,7 @@ use crate::engine::hands::Hands;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::claiming::put_aside;
 use crate::engine::outbound::gap;
-use crate::engine::outbound::guarded::{archive_key, bounds, update_key};
+use crate::engine::outbound::guarded::{Guarded, archive_key, bounds, update_key};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
@@ -27,9 +27,8 @@ use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
-use crate::store::holds::{self, HoldKey};
-use crate::store::outbox::{self, Attempt};
-use crate::store::{Lane, StoreError, conflicts, unreadable};
+use crate::store::outbox::{self, Attempt, GuardedEntries};
+use crate::store::{Lane, StoreError, conflicts, holds, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -54,17 +53,21 @@ pub(crate) async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<()
             let now = tx.now();
             let since = now.plus_millis(offset) - guard.window;
             let left = sync.table.linked(tx)?;
-            let archives = Measure {
+            let archives = Guarded {
+                key: archive_key(sync.object()),
+                entries: GuardedEntries::of_key(archive_key(sync.object())),
                 bounds: bounds(&guard),
                 left,
                 since,
             };
             match archives_records(&sync) {
-                true => judge_one(tx, archive_key(sync.object()), archives, now)?,
-                false => holds::recount_entries(tx, archive_key(sync.object()), now)?,
+                true => archives.judge(tx, now)?,
+                false => holds::recount_entries(tx, archives.key, archives.entries, now)?,
             }
             if guard.max_updates > 0 {
-                let updates = Measure {
+                let updates = Guarded {
+                    key: update_key(sync.object()),
+                    entries: GuardedEntries::of_key(update_key(sync.object())),
                     bounds: Bounds {
                         max_records: guard.max_updates,
                         max_share: 0.0,
@@ -72,7 +75,7 @@ pub(crate) async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<()
                     left: left.max(1),
                     since,
                 };
-                judge_one(tx, update_key(sync.object()), updates, now)?;
+                updates.judge(tx, now)?;
             }
             Ok(())
         })
@@ -94,51 +97,16 @@ pub(super) fn is_to_be_judged(
 ) -> Result<bool, StoreError> {
     let archives_any = archives_records(object);
     let object = object.object();
-    let (archives, held) = holds::due_and_held(connection, archive_key(object), now)?;
+    let counted = |key| GuardedEntries::of_key(key).due_and_held(connection, now);
+    let (archives, held) = counted(archive_key(object))?;
     let updates = match guard.max_updates {
         0 => (0, 0),
-        _ => holds::due_and_held(connection, update_key(object), now)?,
+        _ => counted(update_key(object))?,
     };
     // A hold whose records have all gone another way is settled there too.
     let is_open = holds::open(connection, archive_key(object))?.is_some()
         || guard.max_updates > 0 && holds::open(connection, update_key(object))?.is_some();
     Ok((archives_any && archives > 0) || held > 0 || updates.0 > 0 || is_open)
-}
-
-/// What the guard measures by.
-#[derive(Clone, Copy)]
-struct Measure {
-    bounds: Bounds,
-    /// Records that are here.
-    left: u64,
-    /// Where the window begins, in HubSpot's time.
-    since: Timestamp,
-}
-
-fn judge_one(
-    tx: &Transaction<'_>,
-    key: HoldKey<'_>,
-    measure: Measure,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let (due, held) = holds::due_and_held(tx, key, now)?;
-    let in_window = holds::counted(tx, key, measure.since)?;
-    if let Verdict::Hold { allowed } = judge(
-        Count {
-            due,
-            in_window,
-            left: measure.left,
-        },
-        measure.bounds,
-    ) {
-        outbox::hold_due(tx, key.object.as_str(), key.operation.as_str(), now)?;
-        holds::hold(tx, key, held + due, allowed, now)?;
-        tracing::error!(
-            object = %key.object, records = held + due, allowed,
-            "local deletions wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`"
-        );
-    }
-    holds::recount_entries(tx, key, now)
 }
 
 /// Claims the archives of records that are as the deleted rows were.

@@ -10,7 +10,6 @@ use rusqlite::{Connection, Transaction};
 
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
-use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::outgoing::associate::{
     LinkAnswer, LinkCall, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay, failed_link,
     needs_reread, ready, settle_link, together, waits,
@@ -20,7 +19,7 @@ use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
-use crate::engine::outbound::guarded::{bounds, disassociation_key};
+use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::endpoints::associations::{
@@ -31,13 +30,12 @@ use crate::model::association::TypeId;
 use crate::model::association::json::LinkJson;
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
-use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::links::told::{self, LinkWay};
 use crate::store::links::{due, rows, types};
 use crate::store::outbox::links;
-use crate::store::outbox::{self, Attempt};
+use crate::store::outbox::{self, Attempt, GuardedEntries};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, WriteTx, conflicts, holds, reads};
 
@@ -91,7 +89,8 @@ async fn judge_due(engine: &Engine, pair: &PairSync) -> Result<(), StoreError> {
         .read(move |connection| {
             let name = sync.mapping.name();
             let key = disassociation_key(&name);
-            let (due, held) = links::leaving(connection, &sync.mapping, now)?;
+            let entries = GuardedEntries::of_pair(&sync.mapping);
+            let (due, held) = entries.due_and_held(connection, now)?;
             Ok(due > 0 || held > 0 || holds::open(connection, key)?.is_some())
         })
         .await?;
@@ -103,35 +102,17 @@ async fn judge_due(engine: &Engine, pair: &PairSync) -> Result<(), StoreError> {
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            judge_one(tx, &sync, &guard, offset)
+            let (now, name) = (tx.now(), sync.mapping.name());
+            let disassociations = Guarded {
+                key: disassociation_key(&name),
+                entries: GuardedEntries::of_pair(&sync.mapping),
+                bounds: bounds(&guard),
+                left: links::count_pairs(tx, &sync.mapping)?,
+                since: now.plus_millis(offset) - guard.window,
+            };
+            disassociations.judge(tx, now)
         })
         .await
-}
-
-fn judge_one(
-    tx: &WriteTx<'_>,
-    pair: &PairSync,
-    guard: &Guard,
-    offset_ms: i64,
-) -> Result<(), StoreError> {
-    let (now, name) = (tx.now(), pair.mapping.name());
-    let key = disassociation_key(&name);
-    let (due, held) = links::leaving(tx, &pair.mapping, now)?;
-    let count = Count {
-        due,
-        in_window: holds::counted(tx, key, now.plus_millis(offset_ms) - guard.window)?,
-        left: links::count_pairs(tx, &pair.mapping)?,
-    };
-    if let Verdict::Hold { allowed } = judge(count, bounds(guard)) {
-        links::hold_due(tx, &pair.mapping, now)?;
-        holds::hold(tx, key, held + due, allowed, now)?;
-        tracing::error!(
-            object = %name, records = held + due, allowed,
-            "disassociations wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`"
-        );
-    }
-    let (_, held) = links::leaving(tx, &pair.mapping, now)?;
-    holds::recount(tx, key, held, now)
 }
 
 /// Entries that go out together.

@@ -1,9 +1,14 @@
-//! What the guard counts, by what key, and its bounds.
+//! What the guard counts, by what key, and its bounds; and its word on what is due of the outbox.
 
-use crate::decide::guard::Bounds;
+use rusqlite::Transaction;
+
+use crate::decide::guard::{Bounds, Count, Verdict, judge};
 use crate::model::name::ObjectType;
 use crate::model::settings::Guard;
-use crate::store::holds::{HeldOperation, HoldKey, Side};
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::holds::{self, HeldOperation, HoldKey, Side};
+use crate::store::outbox::GuardedEntries;
 
 /// The guard's key of archives in HubSpot.
 pub(crate) fn archive_key(object: &ObjectType) -> HoldKey<'_> {
@@ -46,5 +51,54 @@ pub fn bounds(guard: &Guard) -> Bounds {
     Bounds {
         max_records: guard.max_archives,
         max_share: guard.max_share,
+    }
+}
+
+/// Entries of the outbox on which the guard has its word.
+#[derive(Clone, Copy)]
+pub(super) struct Guarded<'a> {
+    /// Under which key they are counted and held.
+    pub(super) key: HoldKey<'a>,
+    /// Which they are.
+    pub(super) entries: GuardedEntries<'a>,
+    /// How many may go.
+    pub(super) bounds: Bounds,
+    /// Records, or associated pairs of records, that are here.
+    pub(super) left: u64,
+    /// Where the window begins, in HubSpot's time.
+    pub(super) since: Timestamp,
+}
+
+impl Guarded<'_> {
+    /// Counts what is due, holds it as a whole where it would cross the bound, and brings the open hold up to date: of what it
+    /// holds some may have been discarded, or be back.
+    pub(super) fn judge(&self, tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+        let (key, entries) = (self.key, self.entries);
+        let (due, held) = entries.due_and_held(tx, now)?;
+        let count = Count {
+            due,
+            in_window: holds::counted(tx, key, self.since)?,
+            left: self.left,
+        };
+        if let Verdict::Hold { allowed } = judge(count, self.bounds) {
+            entries.hold_due(tx, now)?;
+            holds::hold(tx, key, held + due, allowed, now)?;
+            tracing::error!(
+                object = %key.object, records = held + due, allowed,
+                "{} wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`",
+                of_what(key.operation)
+            );
+        }
+        holds::recount_entries(tx, key, entries, now)
+    }
+}
+
+/// What waits, in words.
+fn of_what(operation: HeldOperation) -> &'static str {
+    match operation {
+        HeldOperation::Archive => "local deletions",
+        HeldOperation::Update => "updates",
+        HeldOperation::Disassociate => "disassociations",
+        HeldOperation::Remove => "removals",
     }
 }

@@ -22,8 +22,9 @@ use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::store::history::Origin;
 use crate::store::holds::{Decided, HeldOperation, HoldWord};
+use crate::store::outbox::GuardedEntries;
 use crate::store::reads::FallsDue;
-use crate::store::{Lane, StoreError, holds, outbox, reads};
+use crate::store::{Lane, StoreError, holds, reads};
 
 /// How many removals one step carries out.
 const BATCH: usize = 100;
@@ -36,7 +37,7 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
         if let Some(pair) = engine.mapping().pair_of_key(&hold.object)
             && hold.operation == HeldOperation::Disassociate.as_str()
         {
-            carried_out |= settle_disassociations(engine, pair, &hold).await?;
+            carried_out |= settle_entries(engine, &hold, Some(pair)).await?;
             continue;
         }
         let Some(object) = ObjectType::parse(&hold.object)
@@ -48,41 +49,30 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
         carried_out |= if hold.local {
             decide_removals(engine, &object, &hold).await?
         } else {
-            settle_entries(engine, &hold).await?
+            settle_entries(engine, &hold, None).await?
         };
     }
     Ok(carried_out)
 }
 
-async fn settle_disassociations(
+/// Lets entries of the outbox go, an object's or a pair's, or gives them up.
+async fn settle_entries(
     engine: &Engine,
-    pair: &PairMapping,
     hold: &Decided,
+    pair: Option<&PairMapping>,
 ) -> Result<bool, StepError> {
-    let (pair, hold) = (pair.clone(), hold.clone());
+    let (pair, hold) = (pair.cloned(), hold.clone());
     engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
+            let entries = match &pair {
+                Some(pair) => GuardedEntries::of_pair(pair),
+                None => GuardedEntries::of(&hold.object, &hold.operation),
+            };
             match hold.word {
-                HoldWord::Approved => outbox::links::release_held(tx, &pair, hold.id, now)?,
-                HoldWord::Discarded => outbox::links::discard_held(tx, &pair, now)?,
-            }
-            holds::settle(tx, hold.id, now)
-        })
-        .await?;
-    Ok(true)
-}
-
-async fn settle_entries(engine: &Engine, hold: &Decided) -> Result<bool, StepError> {
-    let hold = hold.clone();
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let (now, object, operation) = (tx.now(), &hold.object, &hold.operation);
-            match hold.word {
-                HoldWord::Approved => outbox::release_held(tx, object, operation, hold.id, now)?,
-                HoldWord::Discarded => outbox::discard_held(tx, object, operation, now)?,
+                HoldWord::Approved => entries.release_held(tx, hold.id, now)?,
+                HoldWord::Discarded => entries.discard_held(tx, now)?,
             }
             holds::settle(tx, hold.id, now)
         })

@@ -18,7 +18,7 @@ use crate::store::fields::{self, FieldRow};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
 use crate::store::links::due;
-use crate::store::outbox::links;
+use crate::store::outbox::{GuardedEntries, links};
 use crate::store::{Lane, StoreError, holds, outbox, reads};
 
 /// How many entries one step gives up.
@@ -93,7 +93,7 @@ pub(super) fn discard_one(
         GivenUp::End => outbox::end(tx, entry.id)?,
     }
     for key in [archive_key, update_key].map(|key| key(object.object())) {
-        holds::recount_entries(tx, key, now)?;
+        holds::recount_entries(tx, key, GuardedEntries::of_key(key), now)?;
     }
     Ok(())
 }
@@ -122,8 +122,8 @@ fn discard_link(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<
     if let Some(hs_id) = entry.standing.hs_id.filter(|_| pair.direction.pulls()) {
         due::ask(tx, &pair.key, hs_id, Origin::Poll, pass.now)?;
     }
-    let (_, held) = links::leaving(tx, &pair, pass.now)?;
-    holds::recount(tx, disassociation_key(&pair.name()), held, pass.now)
+    let (name, entries) = (pair.name(), GuardedEntries::of_pair(&pair));
+    holds::recount_entries(tx, disassociation_key(&name), entries, pass.now)
 }
 
 /// The fields of a discarded update go back to their base; what they held is kept.

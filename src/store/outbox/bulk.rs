@@ -1,11 +1,10 @@
-//! What befalls many entries at once, in one statement each: a first backfill or a hold has more of them than a
+//! What befalls many entries at once, in one statement each: a first backfill has more of them than a
 //! transaction could carry over one by one. Each makes of an entry what `decide/entry` says; `store/shape/local_sql/entries`
 //! holds them to it.
 
 use rusqlite::{Connection, Transaction, named_params};
 
 use crate::decide::retry::latest_due;
-use crate::model::id::HoldId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -43,67 +42,6 @@ pub(crate) fn release_property(
            AND EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id AND f.property = :property)",
     )?
     .execute(named_params! { ":object": object, ":property": property, ":now": now.to_string() })?;
-    Ok(())
-}
-
-/// Makes all due entries of an operation wait for an operator's word.
-pub(crate) fn hold_due(
-    tx: &Transaction<'_>,
-    object: &str,
-    operation: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET waits_for = 'guard', next_attempt_at = NULL
-         WHERE object = :object
-           AND operation = :operation
-           AND state = 'pending'
-           AND next_attempt_at <= :now
-           AND approved_hold IS NULL",
-    )?
-    .execute(
-        named_params! { ":object": object, ":operation": operation, ":now": now.to_string() },
-    )?;
-    Ok(())
-}
-
-/// Lets go the entries that wait for the guard.
-pub(crate) fn release_held(
-    tx: &Transaction<'_>,
-    object: &str,
-    operation: &str,
-    hold: HoldId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET waits_for = NULL, next_attempt_at = :now, approved_hold = :hold
-         WHERE object = :object AND operation = :operation AND state = 'pending' AND waits_for = 'guard'",
-    )?
-    .execute(named_params! { ":object": object, ":operation": operation, ":hold": hold.0, ":now": now.to_string() })?;
-    Ok(())
-}
-
-/// Gives up the entries that wait for the guard.
-pub(crate) fn discard_held(
-    tx: &Transaction<'_>,
-    object: &str,
-    operation: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET discarded_at = :now
-         WHERE object = :object
-           AND operation = :operation
-           AND state = 'pending'
-           AND waits_for = 'guard'
-           AND discarded_at IS NULL",
-    )?
-    .execute(
-        named_params! { ":object": object, ":operation": operation, ":now": now.to_string() },
-    )?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::decide::outgoing::associate::{LinkEnd, NamedType, QueuedLink, needs_r
 use crate::decide::portal::link_types::KnownType;
 use crate::model::association::{PairMapping, TypeId};
 use crate::model::entry::Operation;
-use crate::model::id::{HoldId, HubspotId, LocalId, OutboxId};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -707,31 +707,6 @@ fn associate_anew(
     Ok(())
 }
 
-/// Pairs of records whose disassociation is due and that no approval covers, and those that wait for one already.
-pub(crate) fn leaving(
-    connection: &Connection,
-    pair: &PairMapping,
-    now: Timestamp,
-) -> Result<(u64, u64), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT coalesce(sum(NOT held), 0), coalesce(sum(held), 0)
-         FROM (
-             SELECT max(waits_for IS 'guard') AS held
-             FROM sync_outbox
-             WHERE object = :from AND to_object = :to AND operation = 'disassociate' AND state = 'pending'
-               AND (next_attempt_at <= :now OR waits_for = 'guard')
-               AND approved_hold IS NULL
-               AND discarded_at IS NULL
-             GROUP BY local_id, to_local_id
-         )",
-    )?;
-    let (due, held): (i64, i64) = statement.query_row(
-        named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str(), ":now": now.to_string() },
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    Ok((due.unsigned_abs(), held.unsigned_abs()))
-}
-
 /// Pairs of records that are associated.
 pub(crate) fn count_pairs(connection: &Connection, pair: &PairMapping) -> Result<u64, StoreError> {
     let count: i64 = connection
@@ -758,65 +733,5 @@ pub(crate) fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Resul
                        WHERE value ->> 'from' = e.object AND value ->> 'to' = e.to_object)",
     )?
     .execute(named_params! { ":pairs": pairs, ":now": now.to_string() })?;
-    Ok(())
-}
-
-/// Makes all due disassociations of a pair wait for an operator's word.
-pub(crate) fn hold_due(
-    tx: &Transaction<'_>,
-    pair: &PairMapping,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET waits_for = 'guard', next_attempt_at = NULL
-         WHERE object = :from AND to_object = :to AND operation = 'disassociate'
-           AND state = 'pending' AND next_attempt_at <= :now AND approved_hold IS NULL",
-    )?
-    .execute(
-        named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str(), ":now": now.to_string() },
-    )?;
-    Ok(())
-}
-
-/// Lets go the disassociations of a pair that wait for the guard.
-pub(crate) fn release_held(
-    tx: &Transaction<'_>,
-    pair: &PairMapping,
-    hold: HoldId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET waits_for = NULL, next_attempt_at = :now, approved_hold = :hold
-         WHERE object = :from AND to_object = :to AND operation = 'disassociate'
-           AND state = 'pending' AND waits_for = 'guard'",
-    )?
-    .execute(named_params! {
-        ":from": pair.from.as_str(),
-        ":to": pair.to.as_str(),
-        ":hold": hold.0,
-        ":now": now.to_string(),
-    })?;
-    Ok(())
-}
-
-/// Gives up the disassociations that wait for the guard.
-pub(crate) fn discard_held(
-    tx: &Transaction<'_>,
-    pair: &PairMapping,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET discarded_at = :now
-         WHERE object = :from AND to_object = :to AND operation = 'disassociate'
-           AND state = 'pending' AND waits_for = 'guard' AND discarded_at IS NULL",
-    )?
-    .execute(named_params! {
-        ":from": pair.from.as_str(),
-        ":to": pair.to.as_str(),
-        ":now": now.to_string(),
-    })?;
     Ok(())
 }

@@ -24,7 +24,7 @@
 //! | discarded | to be given up | – | to be given up |
 //!
 //! Triggers on the mirror tables make the last five (a deletion that is discarded is undone by `inserted again` too), and one statement over many entries makes held, released, backfilled,
-//! writable and healed (`store/outbox/bulk`); `store/shape/local_sql` holds both to this table. An entry that has an attempt
+//! writable and healed (`store/outbox/bulk`, `store/outbox/guarded`); `store/shape/local_sql` holds both to this table. An entry that has an attempt
 //! in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
 //!
 //! `associate` and `disassociate` are entries of two rows, not a row's own. What an attempt, the guard or a person makes of an

@@ -10,6 +10,7 @@ use crate::model::id::{HoldId, HubspotId, OutboxId};
 use crate::model::mapping::{Direction, Policy};
 use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
+use crate::store::outbox::GuardedEntries;
 use crate::store::shape::ddl;
 use crate::store::testing::{self, contacts, daemons_connection, folder, mapping, now, open};
 use crate::store::{Lane, Mode, StoreError, WriteTx, outbox};
@@ -307,6 +308,11 @@ fn giving_an_entry_up_makes_of_it_what_the_table_says() {
     }
 }
 
+/// Archives of contacts, as the guard sees them.
+fn archives() -> GuardedEntries<'static> {
+    GuardedEntries::of("contacts", "archive")
+}
+
 /// Holds what taking back a hold of these entries makes of each to what the table says: of those alone that are held, and
 /// that nobody has given up yet.
 fn a_taken_back_hold_holds_to_the_table(
@@ -324,10 +330,10 @@ fn a_taken_back_hold_holds_to_the_table(
 #[test]
 fn a_hold_that_is_taken_back_makes_of_an_entry_what_the_table_says() {
     a_taken_back_hold_holds_to_the_table(Operation::Archive, |tx| {
-        outbox::discard_held(tx, "contacts", "archive", now())
+        archives().discard_held(tx, now())
     });
     a_taken_back_hold_holds_to_the_table(Operation::Disassociate, |tx| {
-        outbox::links::discard_held(tx, &pair(), now())
+        GuardedEntries::of_pair(&pair()).discard_held(tx, now())
     });
 }
 
@@ -336,12 +342,12 @@ fn an_approval_makes_of_an_entry_what_the_table_says() {
     the_daemon_holds_to_the_table(
         |standing| standing.operation == Operation::Archive,
         &EntryEvent::Released { hold: 7, at: now() },
-        |tx| outbox::release_held(tx, "contacts", "archive", HoldId(7), now()),
+        |tx| archives().release_held(tx, HoldId(7), now()),
     );
     the_daemon_holds_to_the_table(
         |standing| standing.operation == Operation::Disassociate,
         &EntryEvent::Released { hold: 7, at: now() },
-        |tx| outbox::links::release_held(tx, &pair(), HoldId(7), now()),
+        |tx| GuardedEntries::of_pair(&pair()).release_held(tx, HoldId(7), now()),
     );
 }
 
@@ -353,7 +359,7 @@ fn the_guard_makes_of_an_entry_what_the_table_says() {
             standing.operation == Operation::Archive && standing.due.is_some_and(|due| due <= now())
         },
         &EntryEvent::Held,
-        |tx| outbox::hold_due(tx, "contacts", "archive", now()),
+        |tx| archives().hold_due(tx, now()),
     );
     the_daemon_holds_to_the_table(
         |standing| {
@@ -361,7 +367,7 @@ fn the_guard_makes_of_an_entry_what_the_table_says() {
                 && standing.due.is_some_and(|due| due <= now())
         },
         &EntryEvent::Held,
-        |tx| outbox::links::hold_due(tx, &pair(), now()),
+        |tx| GuardedEntries::of_pair(&pair()).hold_due(tx, now()),
     );
 }
 
