@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Transaction;
 
+use crate::decide::entry::EntryEvent;
 use crate::decide::outgoing::along::{
     AlongSettlement, NamedLink, WithLinks, settle_along, with_links,
 };
@@ -272,7 +273,7 @@ fn settle_one(
         (AlongSettlement::Befalls(event), _) => {
             work.befall(&link, event)?;
             // What a create carries is no attempt of its own.
-            outbox::uncount_attempt(tx, link.id)
+            work.befall(&link, EntryEvent::Uncounted)
         }
     }
 }

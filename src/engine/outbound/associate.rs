@@ -18,6 +18,7 @@ use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
+use crate::engine::hands::Hands;
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
 use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
 use crate::engine::portal::objects::ObjectSync;
@@ -507,11 +508,8 @@ async fn fail(
                     continue;
                 }
                 let next = until.unwrap_or(now + wait).min(latest_due(now));
-                let event = failed_link(fate, &words, next, now);
-                outbox::act(tx, &sync.mapping.from, &entry, Act::Befall(event), now)?;
-                if fate == BatchFate::Retry {
-                    outbox::uncount_attempt(tx, sent.id)?;
-                }
+                let acts = failed_link(fate, &words, next, now);
+                Hands::of_entry(tx, &sync.mapping.from, &entry, now).carry_out(acts)?;
                 ask_again(tx, &sync, sent, now)?;
             }
             Ok(())

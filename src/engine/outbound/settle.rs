@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::acts::Act;
+use crate::decide::acts::{Act, back_and_uncounted};
 use crate::decide::adopt::{Existing, ExistingOutcome, FormerArchive, Met, settle_existing};
 use crate::decide::incoming::convert::remote_record;
 use crate::decide::outgoing::acknowledge::{
@@ -48,7 +48,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
-use crate::store::outbox::{self, Answered, links};
+use crate::store::outbox::{self, links};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, conflicts, gaps, holds, reads, unreadable};
 
@@ -635,10 +635,8 @@ async fn settle_failed_batch(
                 }
                 FailedOutcome::Refuse => refuse(tx, &applying.pass, &entry, &words)?,
                 FailedOutcome::Retry => {
-                    outbox::clear_sent(tx, entry.id)?;
                     let waits_for = locked.then_some(WaitsFor::Lock);
-                    outbox::retry(tx, entry.id, next, Some(&words), waits_for, Answered::Yes)?;
-                    outbox::uncount_attempt(tx, entry.id)?;
+                    hands.carry_out(back_and_uncounted(next, &words, waits_for))?;
                 }
                 FailedOutcome::Lose => {
                     hands.carry_out(lost(&entry, &words, next, now))?;

@@ -259,11 +259,6 @@ pub(crate) fn put_off_unread(
     change(tx, id, EntryEvent::PutOff { next, words }).map(drop)
 }
 
-/// An attempt that never reached HubSpot does not count.
-pub(crate) fn uncount_attempt(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
-    change(tx, id, EntryEvent::Uncounted).map(drop)
-}
-
 /// Parks an entry for a person.
 pub(crate) fn park(
     tx: &Transaction<'_>,

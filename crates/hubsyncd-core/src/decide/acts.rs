@@ -1,12 +1,12 @@
 //! What is to be written of a row, its entry and its conflicts, once both sides were looked at: a list in order, which
 //! `engine/hands` carries out. What an event makes of the entry is `decide/entry`'s to say.
 
-use crate::decide::entry::EntryEvent;
+use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::merge::Owed;
 use crate::decide::outgoing::gap::{Gap, LookAt};
 use crate::decide::record::ConflictNote;
 use crate::model::conflict::Winner;
-use crate::model::entry::Base;
+use crate::model::entry::{Base, WaitsFor};
 use crate::model::id::HubspotId;
 use crate::model::name::PropertyName;
 use crate::model::origin::Origin;
@@ -122,4 +122,20 @@ pub fn pushed(property: &PropertyName, base: &Base, value: &Value) -> Act {
         new: value.clone(),
         origin: Origin::Push,
     }
+}
+
+/// What is written of an entry whose attempt HubSpot did not look at (a limit, a lock, an outage that it answered for): nothing of
+/// it happened, it counts as not made, and it is made again at `next`.
+pub fn back_and_uncounted(next: Timestamp, words: &str, waits_for: Option<WaitsFor>) -> Vec<Act> {
+    let back = EntryEvent::SentBack {
+        next,
+        words: Some(words.to_owned()),
+        waits_for,
+        answered: Answered::Yes,
+    };
+    vec![
+        Act::ClearSent,
+        Act::Befall(back),
+        Act::Befall(EntryEvent::Uncounted),
+    ]
 }

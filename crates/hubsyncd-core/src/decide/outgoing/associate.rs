@@ -4,6 +4,7 @@
 //! without a change (`hubspot/api-facts.md#8`). So an answer that is lost puts nothing in doubt for longer than it takes to
 //! ask again.
 
+use crate::decide::acts::{Act, back_and_uncounted};
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::outgoing::settle::BatchFate;
 use crate::decide::portal::link_types::KnownType;
@@ -326,9 +327,9 @@ fn turned_round(operation: Operation) -> Operation {
     }
 }
 
-/// What befalls an entry whose batch failed as a whole and is not split. `until` is when HubSpot is to be asked again.
-pub fn failed_link(fate: BatchFate, words: &str, until: Timestamp, now: Timestamp) -> EntryEvent {
-    match fate {
+/// What is written of an entry whose batch failed as a whole and is not split. `until` is when HubSpot is to be asked again.
+pub fn failed_link(fate: BatchFate, words: &str, until: Timestamp, now: Timestamp) -> Vec<Act> {
+    let event = match fate {
         BatchFate::Split | BatchFate::Dead => EntryEvent::Refused {
             words: words.to_owned(),
             answered: Answered::Yes,
@@ -338,13 +339,9 @@ pub fn failed_link(fate: BatchFate, words: &str, until: Timestamp, now: Timestam
             next: until,
             words: words.to_owned(),
         },
-        BatchFate::Retry => EntryEvent::SentBack {
-            next: until,
-            words: Some(words.to_owned()),
-            waits_for: None,
-            answered: Answered::Yes,
-        },
-    }
+        BatchFate::Retry => return back_and_uncounted(until, words, None),
+    };
+    vec![Act::Befall(event)]
 }
 
 /// What befalls an entry that was in flight when the daemon ended, or whose step failed: it is sent again at once. One that went
@@ -691,22 +688,25 @@ mod tests {
     #[test]
     fn what_a_failure_leaves_is_sent_again_unless_it_was_refused() {
         let fails = |fate| failed_link(fate, "words", at(30), at(20));
-        assert!(matches!(
+        assert_eq!(
             fails(BatchFate::Lost),
-            EntryEvent::Lost { next, .. } if next == at(30)
-        ));
-        assert!(matches!(
-            fails(BatchFate::Retry),
-            EntryEvent::SentBack { .. }
-        ));
+            [Act::Befall(EntryEvent::Lost {
+                at: at(20),
+                next: at(30),
+                words: "words".to_owned(),
+            })]
+        );
+        let again = fails(BatchFate::Retry);
+        assert_eq!(again, back_and_uncounted(at(30), "words", None));
+        assert_eq!(again.last(), Some(&Act::Befall(EntryEvent::Uncounted)));
         for fate in [BatchFate::Dead, BatchFate::Split] {
-            assert!(matches!(
+            assert_eq!(
                 fails(fate),
-                EntryEvent::Refused {
+                [Act::Befall(EntryEvent::Refused {
+                    words: "words".to_owned(),
                     answered: Answered::Yes,
-                    ..
-                }
-            ));
+                })]
+            );
         }
         let mut left = link(Operation::Associate, TypesSay::Plain);
         assert_eq!(left_in_flight(&left, at(20)), None);
