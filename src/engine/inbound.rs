@@ -11,3 +11,4 @@ pub mod links;
 pub mod merge;
 pub mod removal;
 pub mod unshown;
+pub(crate) mod went;

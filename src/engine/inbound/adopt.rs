@@ -18,8 +18,9 @@ use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::hands::Hands;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::existence::{MadeRecord, archive_made, note_made};
+use crate::engine::inbound::existence::note_made;
 use crate::engine::inbound::merge::{ShownRecord, merge_into};
+use crate::engine::inbound::went::{MadeRecord, row_went};
 use crate::engine::outbound::left_out;
 use crate::engine::pass::Pass;
 use crate::model::entry::Entry;
@@ -160,17 +161,15 @@ pub(crate) fn link_made(
         };
         return link(tx, applying, record, claimant, base);
     }
-    if entry.row.is_none() {
-        return deleted_meanwhile(tx, pass, record, Some(create));
+    // Deleted while it was in doubt, its archive is measured against what the create carried.
+    if entry.row.is_some() {
+        hands.carry_out(based_on_carried(entry))?;
     }
-    // Deleted while it was in doubt: its archive is measured against what the create carried.
-    hands.carry_out(based_on_carried(entry))?;
     let shows = match is_fresh(record) {
         true => MadeRecord::Fresh,
         false => MadeRecord::Found,
     };
-    archive_made(tx, pass, entry, record, shows)?;
-    Ok(false)
+    row_went(tx, pass, entry, record, shows).map(|()| false)
 }
 
 /// Gives a row the record of a row that was deleted, whose archive ends: what that held is what both sides agreed on.
@@ -219,7 +218,11 @@ pub fn link(
     let pass = &applying.pass;
     let object = pass.name();
     let Some(mut row) = pass.object.table.by_local_id(tx, local_id)? else {
-        return deleted_meanwhile(tx, pass, record, create);
+        let Some(create) = create else {
+            return Ok(false);
+        };
+        outbox::drop_fields(tx, create.id)?;
+        return row_went(tx, pass, create, record, MadeRecord::Found).map(|()| false);
     };
     row.link(record);
     take_spelling(tx, applying, &mut row, record)?;
@@ -302,29 +305,6 @@ pub(crate) fn take_conflicts(
         conflicts::move_open(tx, about(from), property, to, row.value(property))?;
     }
     Ok(open)
-}
-
-/// The row was deleted while its create was in doubt, and the record is there: it is archived, past the guard.
-fn deleted_meanwhile(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    record: &RemoteRecord,
-    create: Option<&Entry>,
-) -> Result<bool, StoreError> {
-    match create {
-        // Nobody deleted it: its table was dropped. The record comes in as any other.
-        Some(create) if create.row.is_none() => {
-            outbox::end(tx, create.id)?;
-            reads::ask(tx, pass.name(), record.id, pass.origin, pass.now)?;
-            Ok(false)
-        }
-        Some(create) => {
-            outbox::drop_fields(tx, create.id)?;
-            archive_made(tx, pass, create, record, MadeRecord::Found)?;
-            Ok(false)
-        }
-        None => Ok(false),
-    }
 }
 
 #[cfg(test)]

@@ -412,45 +412,6 @@ pub(crate) fn undelete(
     Ok(true)
 }
 
-/// What is shown of a record that a create made whose row was deleted meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MadeRecord {
-    /// What the create's own answer shows.
-    Answered,
-    /// No more than its create and HubSpot's own defaults.
-    Fresh,
-    /// Whatever became of it since.
-    Found,
-}
-
-/// Makes a create the archive of the record that it made. What is kept of the deleted row tells when HubSpot made the
-/// record, so that no answer which misses it is believed too soon, and what HubSpot gave it by itself is nobody's edit.
-pub(crate) fn archive_made(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    entry: &Entry,
-    record: &RemoteRecord,
-    shows: MadeRecord,
-) -> Result<(), StoreError> {
-    if let Some(text) = entry.row.as_deref() {
-        let is_written = |property: &PropertyName| {
-            let mut fields = entry.fields.iter();
-            fields.any(|field| field.property == *property)
-        };
-        let mapping = pass.object.mapping();
-        let filled = match shows {
-            MadeRecord::Answered | MadeRecord::Fresh => {
-                rowjson::with_defaults(mapping, text, record, is_written)
-            }
-            MadeRecord::Found => text.to_owned(),
-        };
-        let version = (shows == MadeRecord::Answered).then_some(record.updated_at);
-        let row = rowjson::with_times(&filled, record.created_at, version);
-        outbox::set_row(tx, entry.id, &row)?;
-    }
-    outbox::become_archive(tx, entry.id, record.id, pass.now)
-}
-
 /// The row comes back with HubSpot's values and its own `local_id`, and nothing of it waits.
 pub(crate) fn bring_back(
     tx: &Transaction<'_>,

@@ -22,6 +22,7 @@ use crate::engine::hands::Hands;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
+use crate::engine::inbound::went::{MadeRecord, row_went};
 use crate::engine::outbound::archive;
 use crate::engine::outbound::associate;
 use crate::engine::outbound::claiming::{park_without_row, put_aside};
@@ -336,9 +337,7 @@ fn claim_update(
     record: &RemoteRecord,
 ) -> Result<Option<Sent>, StoreError> {
     let Some(row) = pass.object.table.by_local_id(tx, entry.local_id)? else {
-        // Deleted while an attempt was in doubt.
-        outbox::become_archive(tx, entry.id, record.id, pass.now)?;
-        return Ok(None);
+        return row_went(tx, pass, entry, record, MadeRecord::Found).map(|()| None);
     };
     let is_sent = |property: &PropertyName| entry.field(property).is_some();
     if let Some(words) = unsendable(pass.object.mapping(), &row, is_sent) {

@@ -28,7 +28,8 @@ use crate::engine::hands::Hands;
 use crate::engine::inbound::adopt::{self, Claimant};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::existence::{MadeRecord, archive_made, note_made};
+use crate::engine::inbound::existence::note_made;
+use crate::engine::inbound::went::{MadeRecord, row_went};
 use crate::engine::outbound::along;
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::archive_key;
@@ -42,7 +43,7 @@ use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, WriteInput};
 use crate::model::attempt::{Late, Sent};
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
-use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -411,7 +412,7 @@ fn acknowledge(
     }
 }
 
-/// The row was deleted while its push was in flight: the record is to be archived.
+/// The row went while its push was in flight: what was sent is written down, whatever becomes of the record.
 fn deleted_meanwhile(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -424,30 +425,7 @@ fn deleted_meanwhile(
     if entry.standing.operation == Operation::Create {
         note_made(tx, &pass.saying(Origin::Push), entry.local_id, record)?;
     }
-    if entry.row.is_none() {
-        reads::ask(tx, object, record.id, Origin::Poll, pass.now)?;
-        return end_without_row(tx, pass, entry.id);
-    }
-    match entry.standing.operation {
-        Operation::Create => archive_made(tx, pass, entry, record, MadeRecord::Answered),
-        Operation::Update | Operation::Archive | Operation::Associate | Operation::Disassociate => {
-            outbox::become_archive(tx, entry.id, record.id, pass.now)
-        }
-    }
-}
-
-/// Ends an entry whose row is gone without a trigger's word. What was written while it was in flight is named.
-fn end_without_row(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<(), StoreError> {
-    let left = outbox::by_id(tx, id)?;
-    let unsent = left
-        .filter(|entry| entry.standing.operation == Operation::Update && !entry.fields.is_empty());
-    match unsent {
-        Some(entry) => {
-            let table = &pass.object.mapping().table;
-            outbox::park_without_row(tx, table, &entry, outbox::UNRECORDED)
-        }
-        None => outbox::end(tx, id),
-    }
+    row_went(tx, pass, entry, record, MadeRecord::Answered)
 }
 
 /// "Already exists" adopts: the row takes the record's id, and the fields go through the merge.
