@@ -6,6 +6,7 @@
 use rusqlite::Transaction;
 
 use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
+use crate::engine::inbound::adopt::become_record;
 use crate::engine::inbound::applying::{Applying, refuse_saying, why_kept};
 use crate::engine::inbound::existence::Matter;
 use crate::engine::pass::Pass;
@@ -108,9 +109,7 @@ fn take_over(
         pass.object.table.check_given_up(tx, former)?;
     }
     outbox::rename_record(tx, object, row.record.local_id, record.id)?;
-    let local_id = row.record.local_id;
-    conflicts::follow(tx, object, local_id, Some(record.id))?;
-    outbox::links::follow(tx, object, local_id, Some(record.id), pass.now)?;
+    become_record(tx, pass, row.record.local_id, record.id)?;
     Ok(row)
 }
 

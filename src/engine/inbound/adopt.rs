@@ -14,6 +14,7 @@ use crate::decide::adopt::{
 use crate::decide::echo::sent_values;
 use crate::decide::incoming::convert::record_identities;
 use crate::decide::incoming::freshness::{Freshness, of_claim};
+use crate::decide::outgoing::looking::agreed_before;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::hands::Hands;
@@ -32,7 +33,7 @@ use crate::store::around::Around;
 use crate::store::conflicts::{self, About};
 use crate::store::history::Origin;
 use crate::store::outbox;
-use crate::store::{StoreError, fields, reads, rowjson};
+use crate::store::{StoreError, fields, reads};
 
 /// A row that has no record and is to get one.
 #[derive(Clone, Copy)]
@@ -172,7 +173,7 @@ pub(crate) fn link_made(
     row_went(tx, pass, entry, record, shows).map(|()| false)
 }
 
-/// Gives a row the record of a row that was deleted, whose archive ends: what that held is what both sides agreed on.
+/// Gives a row the record of a row that was deleted, whose archive ends, with what both sides agreed on of that.
 pub(crate) fn take_place(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
@@ -181,17 +182,13 @@ pub(crate) fn take_place(
     archive: &Entry,
 ) -> Result<bool, StoreError> {
     let pass = &applying.pass;
-    let former = archive
-        .row
-        .as_deref()
-        .map(|row| rowjson::values(pass.object.mapping(), row))
-        .unwrap_or_default();
+    let agreed = agreed_before(pass.object, archive);
     outbox::end(tx, archive.id)?;
     if let Some(row) = pass.object.table.by_local_id(tx, claimant.local_id)? {
         let object = pass.name();
         take_conflicts(tx, object, archive.local_id, &row, record.id)?;
     }
-    let base = CleanBase::Given(&former);
+    let base = CleanBase::Given(&agreed);
     link(tx, applying, record, claimant, base)
 }
 
@@ -216,7 +213,6 @@ pub fn link(
 ) -> Result<bool, StoreError> {
     let Claimant { local_id, create } = claimant;
     let pass = &applying.pass;
-    let object = pass.name();
     let Some(mut row) = pass.object.table.by_local_id(tx, local_id)? else {
         let Some(create) = create else {
             return Ok(false);
@@ -227,9 +223,7 @@ pub fn link(
     row.link(record);
     take_spelling(tx, applying, &mut row, record)?;
     pass.object.table.update(tx, &row)?;
-    reads::unbury(tx, object, record.id)?;
-    conflicts::follow(tx, object, local_id, Some(record.id))?;
-    outbox::links::follow(tx, object, local_id, Some(record.id), pass.now)?;
+    become_record(tx, pass, local_id, record.id)?;
     if let Some(create) = create {
         rebase(tx, pass, create, &row, clean_base)?;
         outbox::become_update(tx, create.id, record.id, pass.now)?;
@@ -244,6 +238,20 @@ pub fn link(
     };
     merge_into(tx, applying, row, shown)?;
     Ok(true)
+}
+
+/// A row is a record from this moment: nothing buries that any more, and what waits of the row, conflicts and associations, is
+/// about it.
+pub(crate) fn become_record(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    local_id: LocalId,
+    hs_id: HubspotId,
+) -> Result<(), StoreError> {
+    let object = pass.name();
+    reads::unbury(tx, object, hs_id)?;
+    conflicts::follow(tx, object, local_id, Some(hs_id))?;
+    outbox::links::follow(tx, object, local_id, Some(hs_id), pass.now)
 }
 
 /// The fields that a create knows get their bases afresh, and keep the time at which they were written: what it carried is
@@ -468,6 +476,19 @@ mod tests {
         assert_eq!(times(&scene), [format!("firstname {}", at(10))]);
         read(&scene, 110, &theirs, 50);
         assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Theirs"]);
+    }
+
+    #[test]
+    fn a_row_that_takes_a_deleted_ones_place_still_sends_what_that_waited_to_send() {
+        let scene = Scene::of(Policy::Remote);
+        let base = record(101, 0, &[("email", ANN), ("firstname", "Base")]);
+        scene.apply(How::at(0), &base);
+        scene.program("UPDATE contacts SET first_name = 'Ours'; DELETE FROM contacts");
+        insert_at(&scene, 10);
+        scene.apply(How::at(20), &base);
+        assert_eq!(scene.outbox(), ["update 2 101; firstname was Base"]);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ours"]);
+        assert_eq!(scene.conflicts(), Vec::<String>::new());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::taken::shared_words;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::hands::Hands;
-use crate::engine::inbound::adopt::{link_made, take_conflicts};
+use crate::engine::inbound::adopt::{become_record, link_made, take_conflicts};
 use crate::engine::inbound::apply::{apply_record, may_come_back};
 use crate::engine::inbound::applying::Applying;
 use crate::engine::outbound::along;
@@ -397,6 +397,7 @@ fn relink(
     }
     row.link_former(hs_id, former);
     object.table.update(tx, &row)?;
+    become_record(tx, pass, row.record.local_id, hs_id)?;
     if outbox::shown_version(tx, archive.id)?.is_some() {
         // What an answer showed while nobody had the record is nobody's yet.
         reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
@@ -788,6 +789,33 @@ mod tests {
         );
     }
 
+    /// A push looks at row 2, which was inserted again.
+    fn inserted_again(scene: &Scene) {
+        scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
+            let create = create.expect("a create").id;
+            link_reinserted(tx, &scene.pass(at(10)), &[create])
+        });
+    }
+
+    #[test]
+    fn an_association_of_a_row_that_is_inserted_again_goes_out_by_the_record_that_it_keeps() {
+        let scene = Scene::of(Policy::Newest);
+        let made = record(101, 0, &[("email", "ann@example.com")]);
+        scene.apply(How::at(0), &made);
+        scene.program(&format!("DELETE FROM contacts; {ANN}"));
+        scene.daemon(&format!(
+            "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, waits_for, to_object, to_local_id, category, type_id)
+             VALUES ('contacts', 2, 'associate', '{}', 'create', 'companies', 9, 'HUBSPOT_DEFINED', 279)",
+            at(5)
+        ));
+        inserted_again(&scene);
+        assert_eq!(
+            scene.rows("SELECT hs_id, waits_for, next_attempt_at FROM sync_outbox"),
+            [format!("101 - {}", at(10))]
+        );
+    }
+
     #[test]
     fn a_row_that_is_inserted_again_keeps_the_record_whose_archive_waits() {
         let scene = Scene::of(Policy::Newest);
@@ -797,11 +825,7 @@ mod tests {
         };
         scene.apply(How::at(0), &made);
         scene.program(&format!("DELETE FROM contacts; {ANN}"));
-        scene.write(|tx| {
-            let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
-            let create = create.expect("a create").id;
-            link_reinserted(tx, &scene.pass(at(10)), &[create])
-        });
+        inserted_again(&scene);
         assert_eq!(
             scene.rows("SELECT local_id, hs_id, hs_created_at FROM contacts"),
             [format!("2 101 {}", at(-5))]
@@ -823,11 +847,7 @@ mod tests {
         scene.program("DELETE FROM contacts");
         scene.apply(How::at(3), &of_ann(2, "Anna"));
         scene.program("INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Ann')");
-        scene.write(|tx| {
-            let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
-            let create = create.expect("a create").id;
-            link_reinserted(tx, &scene.pass(at(10)), &[create])
-        });
+        inserted_again(&scene);
         assert_eq!(scene.outbox(), Vec::<String>::new());
         assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
     }

@@ -25,7 +25,7 @@ use crate::decide::outgoing::taken::shared_words;
 use crate::decide::record::CleanBase;
 use crate::decide::retry::{RetryClass, latest_due, next_attempt};
 use crate::engine::hands::Hands;
-use crate::engine::inbound::adopt::{self, Claimant};
+use crate::engine::inbound::adopt::{self, Claimant, become_record};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::note_made;
@@ -389,10 +389,8 @@ fn acknowledge(
     };
     if is_create {
         row.link(record);
-        reads::unbury(tx, object.object(), record.id)?;
-        conflicts::follow(tx, object.object(), entry.local_id, Some(record.id))?;
+        become_record(tx, pass, entry.local_id, record.id)?;
         note_made(tx, &pass.saying(Origin::Push), entry.local_id, record)?;
-        outbox::links::follow(tx, object.object(), entry.local_id, Some(record.id), now)?;
     }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let acts = acknowledged(object.mapping(), entry, &row, record, &held);

@@ -255,6 +255,22 @@ pub fn former_values(object: &SyncedObject, entry: &Entry) -> FieldValues {
         .unwrap_or_default()
 }
 
+/// What both sides agreed on of a deleted row whose archive waits: the base of what it waited to send, and what it held of the
+/// rest. Of a field whose base nobody knows there is nothing.
+pub fn agreed_before(object: &SyncedObject, archive: &Entry) -> FieldValues {
+    let held = former_values(object, archive);
+    let fields = object.mapping().fields.iter();
+    let agreed = fields.filter_map(|field| {
+        let agreed = match archive.field(&field.property).map(|waits| &waits.base) {
+            Some(Base::Known(base)) => Some(base),
+            Some(Base::Unknown) => None,
+            None => held.get(&field.property),
+        };
+        Some((field.property.clone(), agreed?.clone()))
+    });
+    agreed.collect()
+}
+
 /// The fields of a create that becomes an update of the record whose archive waits: what the deleted row waited to send
 /// keeps its base, and what it held is the base of the rest. `open`: conflicts that go over to the row.
 pub fn relinked(
@@ -264,14 +280,16 @@ pub fn relinked(
     archive: &Entry,
     open: &BTreeMap<PropertyName, OpenConflict>,
 ) -> Vec<Act> {
-    let values = former_values(object, archive);
+    let agreed = agreed_before(object, archive);
     let fields = object.mapping().fields.iter();
     let pushed = fields.filter(|field| field.direction.pushes());
     let acts = pushed.map(|field| {
         let property = &field.property;
-        let older = archive.field(property).map(|older| older.base.clone());
-        let base = older.or_else(|| values.get(property).cloned().map(Base::Known));
-        let base = base.unwrap_or(NO_RECORD);
+        let base = match agreed.get(property) {
+            Some(agreed) => Base::Known(agreed.clone()),
+            None if archive.field(property).is_some() => Base::Unknown,
+            None => NO_RECORD,
+        };
         let is_same = base.is_same(field.property_type, row.value(property));
         match is_same || open.contains_key(property) {
             true => Act::DropField(property.clone()),
