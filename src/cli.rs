@@ -10,6 +10,7 @@ use crate::app::subscriptions::WebhooksError;
 use crate::config::ConfigError;
 use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
+use crate::daemon::tasks::with_causes;
 use crate::store::StoreError;
 use crate::store::people::{PeopleDb, PeopleError};
 
@@ -135,10 +136,7 @@ pub struct ConfigPath {
 /// # Errors
 /// `err` can't be written to.
 pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Result<ExitStatus> {
-    let mut sentences: Vec<String> = error.chain().map(ToString::to_string).collect();
-    // An error that only carries another one says the same.
-    sentences.dedup();
-    writeln!(err, "hubsyncd: {}", sentences.join(": "))?;
+    writeln!(err, "hubsyncd: {}", with_causes(error.as_ref()))?;
     if let Some(hint) = error.chain().find_map(hint) {
         writeln!(err, "hint: {hint}")?;
     }

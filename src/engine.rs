@@ -52,10 +52,10 @@ pub enum StepError {
     #[error(transparent)]
     OAuth(#[from] crate::hubspot::call::oauth::OAuthError),
     /// A token could not be sealed.
-    #[error("{0}")]
+    #[error(transparent)]
     Seal(crate::store::seal::SealError),
     /// A walk through search results would not end.
-    #[error("{0}; the walk goes on through the full comparison")]
+    #[error(transparent)]
     NoProgress(#[from] crate::decide::cursor::NoProgress),
     /// The token belongs to another portal than the mapping file names.
     #[error("the token is for portal {found}, and the mapping file for portal {expected}")]
@@ -89,7 +89,9 @@ impl StepError {
             }
             Self::Hubspot(error) => error.hint(),
             Self::OAuth(_) => Some("it is tried again; look at this machine's network and proxy"),
-            Self::NoProgress(_) => Some("nothing is lost; report it if it comes again"),
+            Self::NoProgress(_) => Some(
+                "report it if it comes again; nothing is lost, since the full comparison finds what the search leaves out",
+            ),
             Self::Seal(_) => Some("check `token_key` of `[auth.oauth]`"),
         }
     }

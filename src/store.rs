@@ -115,9 +115,9 @@ impl Store {
             taken.map_err(|error| access::explain(&options.path, error))?;
         let epoch = lease.epoch();
         let restored = lock.is_restored(epoch) || recognised;
-        lock.sign(epoch).map_err(|source| StoreError::Open {
+        lock.sign(epoch).map_err(|cause| StoreError::Open {
             path: options.path.clone(),
-            source: Arc::new(source),
+            cause: Arc::new(cause),
         })?;
         let readers = Readers::new(options);
         let writer = Writer::start(options, connection, clock, lease.clone(), lock)?;
@@ -229,16 +229,17 @@ fn is_beside(path: &Path) -> bool {
     name.ends_with(b"-wal") || name.ends_with(b"-shm")
 }
 
-/// What went wrong with the database. Each case is something that a caller treats differently.
+/// What went wrong with the database. Each case is something that a caller treats differently. What SQLite said is part of the words,
+/// since they go to `last_error` as they are, and therefore no `source` besides.
 #[derive(Debug, Clone, Error)]
 pub enum StoreError {
     /// The file, its lock or its folder can't be opened.
-    #[error("can't open `{}`: {source}", path.display())]
+    #[error("can't open `{}`: {cause}", path.display())]
     Open {
         /// The file that was asked for.
         path: PathBuf,
         /// What the system said.
-        source: Arc<io::Error>,
+        cause: Arc<io::Error>,
     },
     /// Another daemon holds the file.
     #[error("`{}` is held by another daemon{}", path.display(), pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
@@ -337,19 +338,19 @@ pub enum StoreError {
     LeaseGone,
     /// No room is left on the disk.
     #[error("the disk is full: {0}")]
-    Full(#[source] Arc<rusqlite::Error>),
+    Full(Arc<rusqlite::Error>),
     /// The file or its file system can't be written.
     #[error("the database can't be written: {0}")]
-    ReadOnly(#[source] Arc<rusqlite::Error>),
+    ReadOnly(Arc<rusqlite::Error>),
     /// The file is damaged.
     #[error("the database is damaged: {0}")]
-    Corrupt(#[source] Arc<rusqlite::Error>),
+    Corrupt(Arc<rusqlite::Error>),
     /// The file is something else.
     #[error("the file is no SQLite database: {0}")]
-    NoDatabase(#[source] Arc<rusqlite::Error>),
+    NoDatabase(Arc<rusqlite::Error>),
     /// Another program's transaction lasted longer than the busy timeout.
     #[error("another program kept the database busy: {0}")]
-    Busy(#[source] Arc<rusqlite::Error>),
+    Busy(Arc<rusqlite::Error>),
     /// The store was closed.
     #[error("the database was closed")]
     Closed,
@@ -383,7 +384,7 @@ pub enum StoreError {
     UnknownValue(String),
     /// Anything else that SQLite says.
     #[error("SQLite: {0}")]
-    Sqlite(#[source] Arc<rusqlite::Error>),
+    Sqlite(Arc<rusqlite::Error>),
 }
 
 impl StoreError {

@@ -65,7 +65,7 @@ pub enum LoginError {
     #[error(transparent)]
     Hubspot(#[from] HubspotError),
     /// The callback's address can't be listened on.
-    #[error("can't listen on `{address}`: {source}")]
+    #[error("can't listen on `{address}`")]
     Listen {
         /// The address.
         address: String,

@@ -58,7 +58,7 @@ pub enum WebhooksError {
     #[error("`{}` is no HubSpot project: it has no {PROJECT_MARK}", .0.display())]
     NoProject(PathBuf),
     /// The project's file can't be read or written.
-    #[error("can't use `{}`: {source}", path.display())]
+    #[error("can't use `{}`", path.display())]
     File {
         /// The file.
         path: PathBuf,

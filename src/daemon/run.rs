@@ -43,7 +43,7 @@ pub(crate) enum RunError {
     #[error(transparent)]
     Step(#[from] StepError),
     /// A listener.
-    #[error("can't listen on {address}: {source}")]
+    #[error("can't listen on {address}")]
     Listen {
         /// The section of the mapping file.
         section: &'static str,

@@ -121,7 +121,7 @@ pub(super) fn reload(tls: &Tls) {
         Ok(true) => tracing::info!("the certificate's files changed; new connections use them"),
         Ok(false) => {}
         Err(error) => {
-            tracing::error!(error = %error, "the certificate's files changed and can't be used; the old certificate serves on");
+            tracing::error!(error = %with_causes(&error), "the certificate's files changed and can't be used; the old certificate serves on");
         }
     }
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file can't be read.
-    #[error("can't read `{}`: {source}", path.display())]
+    #[error("can't read `{}`", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file holds something else.
-    #[error("`{}` holds no {what} as PEM: {source}", path.display())]
+    #[error("`{}` holds no {what} as PEM", path.display())]
     NotPem {
         /// The file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// Certificate and key don't belong together, or are of a kind that TLS doesn't take.
-    #[error("the certificate can't be used: {0}")]
+    #[error("the certificate can't be used")]
     Refused(#[from] rustls::Error),
 }
 

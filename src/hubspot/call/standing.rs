@@ -204,24 +204,14 @@ fn one_line(words: &str) -> String {
     words.chars().take(MOST_LETTERS).collect()
 }
 
-/// What the HTTP client says around a cause, and what the sentence before has said already.
-const WRAPPERS: [&str; 4] = [
-    "error sending request",
-    "client error (Connect)",
-    "client error (SendRequest)",
-    "tcp connect error",
-];
-
-/// An error and its causes in one line; transport errors quote no URL and no body.
+/// An error and its causes in one line; transport errors quote no URL and no body. An error's own words never hold those of its
+/// `source`: either it is transparent, or its words end with the cause's and it names none.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) && !WRAPPERS.contains(&more.as_str()) {
-            words.push_str(": ");
-            words.push_str(&more);
-        }
+        words.push_str(": ");
+        words.push_str(&error.to_string());
         cause = error.source();
     }
     words

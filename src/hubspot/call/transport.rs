@@ -4,6 +4,7 @@
 //! redirect, never waits for a quota. What it does say is whether a failed request can have reached HubSpot.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -252,7 +253,11 @@ impl ReqwestTransport {
         }
         let mut response = match builder.send().await {
             Ok(response) => response,
-            Err(error) => return Err(self.explained(sort_send_error(error)).await),
+            Err(error) => {
+                let is_of_tunnel = is_about_a_tunnel(&error);
+                let error = sort_send_error(error);
+                return Err(self.explained(error, is_of_tunnel).await);
+            }
         };
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
@@ -265,9 +270,8 @@ impl ReqwestTransport {
     }
 
     /// An error with the proxy's status, where it is of the tunnel: the HTTP client keeps that for itself.
-    async fn explained(&self, error: TransportError) -> TransportError {
-        let is_refused =
-            matches!(&error, TransportError::NotSent(cause) if is_about_a_tunnel(cause.as_ref()));
+    async fn explained(&self, error: TransportError, is_of_tunnel: bool) -> TransportError {
+        let is_refused = is_of_tunnel && matches!(&error, TransportError::NotSent(_));
         match (is_refused, &self.tunnel) {
             (true, Some(tunnel)) => match tunnel.status().await {
                 Some(status) => TransportError::Tunnel { status },
@@ -383,13 +387,30 @@ fn is_loopback(host: &str) -> bool {
 fn sort_send_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     if is_about_a_certificate(&error) {
-        TransportError::Unverified(error.into())
+        TransportError::Unverified(Innermost(error).into())
     } else if error.is_connect() || error.is_builder() {
-        TransportError::NotSent(error.into())
+        TransportError::NotSent(Innermost(error).into())
     } else {
-        TransportError::Lost(error.into())
+        TransportError::Lost(Innermost(error).into())
     }
 }
+
+/// A failure of the HTTP client's, in the words of its innermost cause. What the client says around that ("error sending request",
+/// "client error (Connect)", "tcp connect error") only tells through whose hands it went.
+#[derive(Debug)]
+struct Innermost(reqwest::Error);
+
+impl fmt::Display for Innermost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut innermost: &dyn Error = &self.0;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        fmt::Display::fmt(innermost, formatter)
+    }
+}
+
+impl Error for Innermost {}
 
 /// Whether TLS refused the other side's certificate: somewhere below, rustls says so.
 fn is_about_a_certificate(error: &(dyn Error + 'static)) -> bool {
@@ -423,7 +444,7 @@ async fn read_bounded(response: &mut reqwest::Response) -> Result<Bytes, Transpo
         let chunk = response
             .chunk()
             .await
-            .map_err(|error| TransportError::Lost(error.without_url().into()))?;
+            .map_err(|error| TransportError::Lost(Innermost(error.without_url()).into()))?;
         let Some(chunk) = chunk else {
             return Ok(body.freeze());
         };

@@ -75,7 +75,7 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> StoreError {
         Some((path, file)) => not_ours(&own, path, file),
         None => StoreError::Open {
             path: path.to_path_buf(),
-            source: Arc::new(error),
+            cause: Arc::new(error),
         },
     }
 }

@@ -253,7 +253,7 @@ fn cannot_open(path: &Path, error: io::Error) -> StoreError {
     }
     StoreError::Open {
         path,
-        source: Arc::new(error),
+        cause: Arc::new(error),
     }
 }
 

@@ -80,7 +80,7 @@ impl Watch {
             .spawn(move || work(&at_work, fallback, look, &ring))
             .map_err(|error| StoreError::Open {
                 path: path.to_path_buf(),
-                source: Arc::new(error),
+                cause: Arc::new(error),
             })?;
         Ok(Self {
             bell,

@@ -202,7 +202,7 @@ impl Writer {
             .spawn(move || work(&at_work, owner))
             .map_err(|error| StoreError::Open {
                 path,
-                source: Arc::new(error),
+                cause: Arc::new(error),
             })?;
         Ok(Self {
             hands: WriterHands::Thread {
