@@ -353,6 +353,15 @@ mod tests {
             .expect("reads texts")
     }
 
+    /// Each of these queries finds something that was to be kept, and nothing else.
+    fn leaves_what_is_kept(folder: &TempDir, queries: &[&str]) {
+        for sql in queries {
+            let left = rows(folder, sql);
+            assert!(!left.is_empty(), "{sql} took too much");
+            assert!(left.iter().all(|text| text == "kept"), "{sql}: {left:?}");
+        }
+    }
+
     /// Contact 1 is record 300, into which 200 went and into that 100. Their rows 2 and 3 are gone; contact 4 had record
     /// 100 long ago and is record 400 by now.
     const MERGED: &str = "
@@ -377,19 +386,18 @@ mod tests {
     fn what_was_merged_into_a_record_goes_with_it() {
         let (folder, store) = filled(MERGED);
         erase_contact(&store, 300);
-        for sql in [
-            "SELECT email FROM contacts",
-            "SELECT old_value FROM sync_history",
-            "SELECT local_value FROM sync_conflicts",
-            "SELECT row FROM sync_outbox",
-            "SELECT base_value FROM sync_outbox_fields",
-            "SELECT value FROM _sync_sent",
-            "SELECT value FROM sync_inbox",
-        ] {
-            let left = rows(&folder, sql);
-            assert!(!left.is_empty(), "{sql} took too much");
-            assert!(left.iter().all(|text| text == "kept"), "{sql}: {left:?}");
-        }
+        leaves_what_is_kept(
+            &folder,
+            &[
+                "SELECT email FROM contacts",
+                "SELECT old_value FROM sync_history",
+                "SELECT local_value FROM sync_conflicts",
+                "SELECT row FROM sync_outbox",
+                "SELECT base_value FROM sync_outbox_fields",
+                "SELECT value FROM _sync_sent",
+                "SELECT value FROM sync_inbox",
+            ],
+        );
         assert_eq!(rows(&folder, "SELECT old_value FROM sync_history").len(), 3);
         assert_eq!(
             rows(&folder, "SELECT hs_id FROM _sync_tombstones ORDER BY hs_id"),
@@ -419,16 +427,17 @@ mod tests {
                  ('contacts', 7, 'gone'), ('contacts', 8, 'gone'), ('contacts', 9, 'kept')",
         );
         erase_contact(&store, 200);
-        for sql in [
-            "SELECT old_value FROM sync_history",
-            "SELECT local_value FROM sync_conflicts",
-            "SELECT row FROM sync_outbox",
-            "SELECT base_value FROM sync_outbox_fields",
-            "SELECT value FROM _sync_sent",
-            "SELECT row FROM _sync_replaced",
-        ] {
-            assert_eq!(rows(&folder, sql), ["kept"], "{sql}");
-        }
+        leaves_what_is_kept(
+            &folder,
+            &[
+                "SELECT old_value FROM sync_history",
+                "SELECT local_value FROM sync_conflicts",
+                "SELECT row FROM sync_outbox",
+                "SELECT base_value FROM sync_outbox_fields",
+                "SELECT value FROM _sync_sent",
+                "SELECT row FROM _sync_replaced",
+            ],
+        );
     }
 
     #[test]
@@ -468,16 +477,15 @@ mod tests {
             erase(tx, &table, &pairs, HubspotId(300), now())
         };
         at_once(store.write(Lane::Bulk, job)).expect("erases");
-        for sql in [
-            "SELECT coalesce(new_value, old_value) ->> 'label' FROM sync_history",
-            "SELECT local_value ->> '$[0].label' FROM sync_conflicts",
-            "SELECT label FROM _sync_links_waiting",
-            "SELECT due_at FROM _sync_links_due",
-        ] {
-            let left = rows(&folder, sql);
-            assert!(!left.is_empty(), "{sql} took too much");
-            assert!(left.iter().all(|text| text == "kept"), "{sql}: {left:?}");
-        }
+        leaves_what_is_kept(
+            &folder,
+            &[
+                "SELECT coalesce(new_value, old_value) ->> 'label' FROM sync_history",
+                "SELECT local_value ->> '$[0].label' FROM sync_conflicts",
+                "SELECT label FROM _sync_links_waiting",
+                "SELECT due_at FROM _sync_links_due",
+            ],
+        );
     }
 
     #[test]

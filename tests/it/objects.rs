@@ -333,13 +333,7 @@ fn an_object_that_the_portal_has_not_waits_and_loads_by_itself_once_it_is_there(
 #[test]
 fn a_property_that_is_readable_and_not_listed_is_pulled() {
     let portal = Portal::quick();
-    let now = portal.now_ms();
-    let deal = [
-        ("dealname", "Big"),
-        ("dealstage", "qualifiedtobuy"),
-        ("pipeline", "default"),
-    ];
-    portal.stand().create("deals", &deal, now);
+    portal.deal();
     let schedule = "[schedule]\npoll = \"1s\"\nreference = \"1s\"\n";
     let objects = "[objects.deals.properties]\ndealname = \"dealname\"\ndealstage = \"dealstage\"\n\
                    hs_v2_date_entered_qualifiedtobuy = \"qualified_at\"\n\

@@ -25,13 +25,7 @@ fn owners_pipelines_and_stages_of_every_object_that_has_them_are_there() {
 #[test]
 fn a_stage_of_another_pipeline_is_refused_before_it_is_sent() {
     let portal = Portal::quick();
-    let now = portal.now_ms();
-    let deal = [
-        ("dealname", "Big"),
-        ("dealstage", "qualifiedtobuy"),
-        ("pipeline", "default"),
-    ];
-    let id = portal.stand().create("deals", &deal, now);
+    let id = portal.deal();
     let mut site = Site::with(&portal, "", "[objects.deals]\n");
     site.start_and_load();
     let (pipeline, stage) = (
@@ -109,13 +103,7 @@ fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
         stage_rules: [("closedwon".to_owned(), words.to_owned())].into(),
         ..Settings::quick()
     });
-    let now = portal.now_ms();
-    let deal = [
-        ("dealname", "Big"),
-        ("dealstage", "qualifiedtobuy"),
-        ("pipeline", "default"),
-    ];
-    let id = portal.stand().create("deals", &deal, now);
+    let id = portal.deal();
     let mut site = Site::with(&portal, "", "[objects.deals]\n");
     site.start_and_load();
     site.execute("UPDATE deals SET dealstage = 'closedwon'");
@@ -136,13 +124,7 @@ fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
 #[test]
 fn an_answer_that_contradicts_the_reference_tables_makes_them_be_read_again() {
     let portal = Portal::quick();
-    let now = portal.now_ms();
-    let deal = [
-        ("dealname", "Big"),
-        ("dealstage", "qualifiedtobuy"),
-        ("pipeline", "default"),
-    ];
-    let id = portal.stand().create("deals", &deal, now);
+    let id = portal.deal();
     let schedule = "[schedule]\npoll = \"1s\"\nreference = \"1h\"\n";
     let mut site = Site::with(&portal, schedule, "[objects.deals]\n");
     site.start_and_load();
