@@ -190,3 +190,181 @@ pub(super) fn set_other(
     history::record(tx, change, pass.now)?;
     object.table.set_former(tx, local_id, other, value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, pass, record, synced, with_contacts, write};
+    use crate::model::id::OutboxId;
+    use crate::model::mapping::{ObjectMapping, Policy};
+    use crate::store::Store;
+    use crate::store::shape::ddl;
+    use crate::store::testing::{contacts, mapping, now, texts as shown};
+
+    const PENDING: &str = "
+        UPDATE contacts SET stage = 'lead', first_name = 'Augusta' WHERE local_id = 1;
+        INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, enqueued_at, next_attempt_at)
+        VALUES (1, 'contacts', 1, 1001, 'update', '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:00.000Z');
+        INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at)
+        VALUES (1, 'stage', 'customer', '2026-11-24T03:00:00.000Z'), (1, 'firstname', 'Ada', '2026-11-24T03:00:00.000Z');";
+
+    fn without_stage() -> ObjectMapping {
+        let mut mapping = contacts();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "stage");
+        mapping
+    }
+
+    fn discard_the_only_entry(store: &Store) {
+        let object = synced(without_stage());
+        write(store, move |tx| {
+            let queued = outbox::by_id(tx, OutboxId(1))?.expect("is there");
+            discard_one(tx, &pass(&object), &queued)
+        });
+    }
+
+    #[test]
+    fn discarding_takes_a_property_back_that_left_the_mapping_and_writes_down_what_is_so() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            tx.execute_batch(PENDING)?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+        });
+        discard_the_only_entry(&store);
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT first_name || ' ' || stage FROM contacts WHERE local_id = 1"
+            ),
+            ["Ada customer"]
+        );
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT property || ' ' || old_value || ' ' || new_value || ' ' || origin FROM sync_history ORDER BY id"
+            ),
+            [
+                "firstname Augusta Ada discard",
+                "stage lead customer discard"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_discarded_deletion_leaves_pending_what_was_pending_before_it() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+        );
+        scene.program(
+            "UPDATE contacts SET first_name = 'Ours', price = '2';
+             UPDATE contacts SET price = '1' WHERE price = '2'",
+        );
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(3)
+        ));
+        let before = scene.outbox();
+        assert_eq!(before, ["update 1 101; firstname was Base"]);
+        scene.program("DELETE FROM contacts; DELETE FROM sync_outbox");
+        scene.write(|tx| {
+            let (_, queued) = outbox::discarded(tx, BATCH)?.remove(0);
+            discard_one(tx, &scene.pass(at(9)), &queued)
+        });
+        assert_eq!(scene.outbox(), before);
+        assert_eq!(
+            scene.rows("SELECT local_id, first_name, price FROM contacts"),
+            ["1 Ours 1"]
+        );
+        let waits = "SELECT e.state, e.row IS NULL, e.discarded_at IS NULL, e.next_attempt_at IS NOT NULL, f.changed_at
+                     FROM sync_outbox AS e, sync_outbox_fields AS f";
+        assert_eq!(scene.rows(waits), [format!("pending 1 1 1 {}", at(3))]);
+        assert_eq!(
+            scene.rows("SELECT origin FROM sync_history WHERE origin = 'discard'"),
+            NOTHING
+        );
+        // Nothing was pending: nothing is.
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("DELETE FROM contacts; DELETE FROM sync_outbox");
+        scene.write(|tx| {
+            let (_, queued) = outbox::discarded(tx, BATCH)?.remove(0);
+            discard_one(tx, &scene.pass(at(9)), &queued)
+        });
+        assert_eq!(scene.outbox(), NOTHING);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Base"]);
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    #[test]
+    fn a_discarded_deletion_brings_back_what_was_pending_of_a_property_that_left_the_mapping() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            tx.execute_batch(PENDING)?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now())?;
+            tx.execute_batch("DELETE FROM contacts WHERE local_id = 1")?;
+            tx.execute(
+                "UPDATE sync_outbox SET operation = 'archive', row = ?1 WHERE id = 1",
+                [r#"{"email":"1@example.com","firstname":"Augusta","stage":"lead"}"#],
+            )?;
+            Ok(())
+        });
+        discard_the_only_entry(&store);
+        assert_eq!(
+            shown(&folder, "SELECT stage FROM contacts WHERE local_id = 1"),
+            ["lead"]
+        );
+        let waits = "SELECT e.operation || ' ' || f.base_value
+                     FROM sync_outbox_fields AS f JOIN sync_outbox AS e ON e.id = f.outbox_id WHERE f.property = 'stage'";
+        assert_eq!(shown(&folder, waits), ["update customer"]);
+        assert_eq!(
+            shown(&folder, "SELECT origin FROM sync_history"),
+            NOTHING.map(str::to_owned)
+        );
+    }
+
+    #[test]
+    fn a_discarded_deletion_brings_back_a_column_that_had_left_the_mapping_before_it() {
+        let (folder, store) = with_contacts(1);
+        write(&store, |tx| {
+            tx.execute_batch("UPDATE contacts SET stage = 'lead'")?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+        });
+        crate::store::testing::connection(&folder)
+            .execute_batch("DELETE FROM contacts")
+            .expect("deletes");
+        discard_the_only_entry(&store);
+        assert_eq!(shown(&folder, "SELECT stage FROM contacts"), ["lead"]);
+    }
+
+    #[test]
+    fn discarding_says_nothing_of_a_column_that_is_not_there_any_more() {
+        for gone in [
+            "DELETE FROM sync_fields WHERE property = 'stage'",
+            "ALTER TABLE contacts DROP COLUMN stage",
+        ] {
+            let (folder, store) = with_contacts(2);
+            write(&store, move |tx| {
+                tx.execute_batch(PENDING)?;
+                ddl::bring_up(tx, &mapping(vec![without_stage()]), now())?;
+                // No column can be dropped that a trigger names.
+                let triggers: Option<String> = tx.query_row(
+                    "SELECT group_concat('DROP TRIGGER ' || name, ';') FROM sqlite_schema WHERE type = 'trigger'",
+                    [],
+                    |row| row.get(0),
+                )?;
+                tx.execute_batch(&triggers.unwrap_or_default())?;
+                Ok(tx.execute_batch(gone)?)
+            });
+            discard_the_only_entry(&store);
+            assert_eq!(
+                shown(&folder, "SELECT property FROM sync_history"),
+                ["firstname"],
+                "{gone}"
+            );
+        }
+    }
+}
