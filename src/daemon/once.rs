@@ -24,7 +24,8 @@ use crate::daemon::table::{Parts, renewal_job};
 use crate::daemon::tasks::{
     Job, Loop, Name, Tasks, is_fatal, is_stopping, wait_after_failure, with_causes,
 };
-use crate::decide::round::{self, Part, Retries, Settled, Step, Task};
+use crate::decide::round::once::{Retries, Settled, is_left, settled, wait_for_next};
+use crate::decide::round::{self, Part, Step, Task};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
 use crate::engine::source::reconcile;
@@ -538,9 +539,9 @@ async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), St
         }
         let due = settled.iter().map(|(_, due)| *due);
         let now = engine.clock().now();
-        let wait = match round::is_left(&left, &left_before, now) {
+        let wait = match is_left(&left, &left_before, now) {
             true => Some(Duration::ZERO),
-            false => round::wait_for_next(due, now, now + work.left()),
+            false => wait_for_next(due, now, now + work.left()),
         };
         left_before = left;
         objects = settled.into_iter().map(|(object, _)| object).collect();
@@ -688,7 +689,7 @@ async fn settle(work: &OnceWork, object: &ObjectSync) -> Result<Option<Timestamp
             said.push((step, work.drain(step, Some(object)).await?));
         }
         let retries = retries(work, object).await?;
-        match round::settled(said, retries, work.engine.clock().now()) {
+        match settled(said, retries, work.engine.clock().now()) {
             Settled::Again => {}
             Settled::Until(until) => return Ok(until),
             Settled::Cut => return Ok(None),

@@ -21,27 +21,14 @@
 //! A daemon's task takes *turns*: it calls its steps in this order until one of them has more to do, which ends the turn,
 //! and so does the end of a walk. Where none has, the task waits for the earliest moment that one of them named. `once`
 //! calls each step to its end before the next one.
-//!
-//! | the turn | the task waits |
-//! |---|---|
-//! | has more to do | not at all |
-//! | names a moment | until then, but 5 ms at least and 30 s at most; a ring ends the wait |
-//! | names none | 30 s; a ring ends the wait |
-//! | failed | as long as the failure asks for; a ring does not end the wait |
-//!
-//! A chore is called at its interval, and again after a failure; where the interval is longer than 30 s, the loop looks more
-//! often whether it is due.
+
+pub mod once;
+pub mod pace;
 
 use std::time::Duration;
 
 use crate::decide::retry::latest_due;
 use crate::model::time::Timestamp;
-
-/// The longest wait between two turns: a lost ring costs this and never a change.
-pub(crate) const SLOW_LOOK: Duration = Duration::from_secs(30);
-
-/// A turn must not begin sooner than this after one that had nothing to do: a moment that lies in the past would spin.
-pub const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 
 /// Between two looks for what nobody rings for: people's decisions, and the first read that a comparison waits for.
 pub const LOOK: Duration = Duration::from_secs(1);
@@ -414,177 +401,6 @@ impl Turn {
     }
 }
 
-/// How long a loop waits between two turns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// Not at all.
-    Not,
-    /// So long, or until the bell is rung.
-    OrRing(Duration),
-    /// So long, whoever rings.
-    Whole(Duration),
-}
-
-/// The pace of a loop: what it has heard of its bell, and how often it has failed in a row.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    longest: Duration,
-    heard: u64,
-    failures: u32,
-}
-
-impl Pace {
-    /// Of a loop that looks at this interval at least.
-    pub fn new(longest: Duration) -> Self {
-        Self {
-            longest: longest.min(SLOW_LOOK),
-            heard: 0,
-            failures: 0,
-        }
-    }
-
-    /// A turn begins: it sees what those wrote who have rung so far.
-    pub fn begins(&mut self, rings: u64) {
-        self.heard = rings;
-    }
-
-    /// Who rings after so many rings is not heard by the turn that has begun, and ends the wait after it.
-    pub fn heard(&self) -> u64 {
-        self.heard
-    }
-
-    /// A turn went well.
-    pub fn went_well(&mut self, said: Progress, now: Timestamp) -> Wait {
-        self.failures = 0;
-        match said {
-            Progress::More => Wait::Not,
-            Progress::Idle { until: None } => Wait::OrRing(self.longest),
-            Progress::Idle { until: Some(until) } => {
-                Wait::OrRing(until.since(now).clamp(SHORTEST_WAIT, self.longest))
-            }
-        }
-    }
-
-    /// A turn failed; `wait` is how long to wait after so many failures in a row.
-    pub fn failed(&mut self, wait: impl FnOnce(u32) -> Duration) -> Wait {
-        self.failures += 1;
-        Wait::Whole(wait(self.failures))
-    }
-}
-
-/// What is called at an interval. Its loop may look more often, and a call that failed is due again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chore {
-    interval: Duration,
-    next: Timestamp,
-}
-
-impl Chore {
-    /// Due at once.
-    pub fn every(interval: Duration) -> Self {
-        Self {
-            interval,
-            next: Timestamp::EPOCH,
-        }
-    }
-
-    /// Whether it is to be called. A wall clock that went back must not stop it.
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.next || self.next.since(now) > self.interval
-    }
-
-    /// It was called at `now`.
-    pub fn done(&mut self, now: Timestamp) {
-        self.next = now + self.interval;
-    }
-
-    /// When it is due.
-    pub fn rest(&self) -> Progress {
-        Progress::Idle {
-            until: Some(self.next),
-        }
-    }
-}
-
-/// What a round of `once` over an object comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    /// Something is due already: the round is made again.
-    Again,
-    /// Nothing is due until then, or at all.
-    Until(Option<Timestamp>),
-    /// A step was cut off while it had more to do.
-    Cut,
-}
-
-/// When the next retries of an object fall due, those left out that rest until somebody else has changed something: a
-/// run that ends waits for no others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retries {
-    /// Of reads.
-    pub read: Option<Timestamp>,
-    /// Of local changes.
-    pub push: Option<Timestamp>,
-}
-
-/// What the steps of [`Part::Settle`] came to, each called until it was idle or cut off.
-pub fn settled(
-    said: impl IntoIterator<Item = (Step, Progress)>,
-    retries: Retries,
-    now: Timestamp,
-) -> Settled {
-    let all = said.into_iter().map(|(step, said)| match (step, said) {
-        (_, Progress::More) => Progress::More,
-        (_, Progress::Idle { until: None }) => Progress::RING,
-        (step, Progress::Idle { until: Some(until) }) => {
-            let retry = match step {
-                Step::Reads => retries.read,
-                Step::Push => retries.push,
-                // A removal that a program's constraint refused is not waited for.
-                Step::Removals => None,
-                // Nor the next pass over all associations, and what HubSpot did not tell.
-                Step::Links => None,
-                Step::Schema
-                | Step::Reference
-                | Step::FirstRead
-                | Step::Filling
-                | Step::Comparison
-                | Step::Poll
-                | Step::Again(_)
-                | Step::Decisions
-                | Step::Inbox
-                | Step::Looks
-                | Step::Histories => Some(until),
-            };
-            Progress::Idle {
-                until: retry.map(|retry| retry.max(until)),
-            }
-        }
-    });
-    match all.fold(Progress::RING, Progress::or) {
-        Progress::More => Settled::Cut,
-        Progress::Idle { until: Some(until) } if until <= now => Settled::Again,
-        Progress::Idle { until } => Settled::Until(until),
-    }
-}
-
-/// Whether another object's step has left an object something to push that is due by now, such as an association that waited for
-/// that object's create. `left` is when the first change of each object is due, `before` the same after the round before: what is
-/// due as it was is not pushed by one more round.
-pub fn is_left(left: &[Option<Timestamp>], before: &[Option<Timestamp>], now: Timestamp) -> bool {
-    left != before && left.iter().flatten().any(|due| *due <= now)
-}
-
-/// How long `once` waits for what is due next of all objects. `None`: nothing is due before the deadline.
-pub fn wait_for_next(
-    due: impl IntoIterator<Item = Option<Timestamp>>,
-    now: Timestamp,
-    deadline: Timestamp,
-) -> Option<Duration> {
-    let next = due.into_iter().flatten().min()?;
-    (next < deadline).then(|| next.since(now).max(SHORTEST_WAIT))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -592,6 +408,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decide::round::pace::{Pace, SLOW_LOOK, Wait};
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::EPOCH + Duration::from_secs(1_800_000_000 + seconds)
@@ -807,118 +624,6 @@ mod tests {
         check(CountsFrom::End, Some(NOW + 300), None, NOW + 7);
     }
 
-    #[test]
-    fn a_loop_waits_for_what_its_turn_says() {
-        let check = |longest, said, expected| {
-            let mut pace = Pace::new(Duration::from_secs(longest));
-            assert_eq!(pace.went_well(said, at(NOW)), expected);
-        };
-        let ring = |seconds| Wait::OrRing(Duration::from_secs(seconds));
-        check(3_600, Progress::More, Wait::Not);
-        check(3_600, Progress::RING, ring(30));
-        check(3_600, idle(NOW + 7), ring(7));
-        check(3_600, idle(NOW + 700), ring(30));
-        check(3_600, idle(NOW - 1), Wait::OrRing(SHORTEST_WAIT));
-        check(10, Progress::RING, ring(10));
-        check(10, idle(NOW + 20), ring(10));
-    }
-
-    #[test]
-    fn failures_are_counted_until_a_turn_goes_well() {
-        let mut pace = Pace::new(SLOW_LOOK);
-        let seconds = |count: u32| Duration::from_secs(count.into());
-        assert_eq!(pace.failed(seconds), Wait::Whole(seconds(1)));
-        assert_eq!(pace.failed(seconds), Wait::Whole(seconds(2)));
-        pace.went_well(Progress::RING, at(NOW));
-        assert_eq!(pace.failed(seconds), Wait::Whole(seconds(1)));
-    }
-
-    #[test]
-    fn a_chore_is_called_at_its_interval_and_again_after_a_failure() {
-        let mut chore = Chore::every(Duration::from_secs(100));
-        assert!(chore.is_due(at(0)));
-        chore.done(at(0));
-        assert_eq!(chore.rest(), idle(100));
-        assert!(!chore.is_due(at(99)));
-        assert!(chore.is_due(at(100)), "and so it stays until it is done");
-        assert!(
-            chore.is_due(at(0) - Duration::from_secs(1)),
-            "the clock went back"
-        );
-    }
-
-    #[test]
-    fn once_goes_round_until_nothing_is_due() {
-        let due = |said| match said {
-            Progress::Idle { until } => until,
-            Progress::More => None,
-        };
-        let check = |reads, removals, push, expected| {
-            let said = [
-                (Step::Reads, reads),
-                (Step::Removals, removals),
-                (Step::Push, push),
-            ];
-            let retries = Retries {
-                read: due(reads),
-                push: due(push),
-            };
-            assert_eq!(settled(said, retries, at(NOW)), expected);
-        };
-        let none = Progress::RING;
-        check(none, none, none, Settled::Until(None));
-        check(idle(80), none, idle(70), Settled::Until(Some(at(70))));
-        check(none, none, idle(NOW), Settled::Again);
-        check(none, Progress::More, none, Settled::Cut);
-        check(none, idle(NOW), none, Settled::Until(None));
-        let wait =
-            |due: [Option<Timestamp>; 2], deadline| wait_for_next(due, at(NOW), at(deadline));
-        assert_eq!(wait([None, None], 100), None);
-        assert_eq!(
-            wait([Some(at(80)), Some(at(60))], 100),
-            Some(Duration::from_secs(10))
-        );
-        assert_eq!(wait([Some(at(80)), None], 80), None, "not in time");
-        assert_eq!(wait([Some(at(0)), None], 100), Some(SHORTEST_WAIT));
-    }
-
-    #[test]
-    fn once_goes_round_again_for_what_one_object_leaves_another() {
-        let now = at(NOW);
-        assert!(!is_left(&[None, None], &[], now));
-        assert!(is_left(&[Some(now), None], &[], now));
-        assert!(is_left(
-            &[Some(at(NOW - 1)), None],
-            &[Some(at(NOW - 2)), None],
-            now
-        ));
-        assert!(!is_left(&[Some(at(NOW + 1)), None], &[], now));
-        assert!(
-            !is_left(&[Some(now), None], &[Some(now), None], now),
-            "nobody pushes it"
-        );
-    }
-
-    #[test]
-    fn once_waits_for_retries_and_not_for_what_rests_until_somebody_else_acts() {
-        let check = |read, push, expected| {
-            let said = [(Step::Reads, idle(60)), (Step::Push, idle(70))];
-            let settled = settled(said, Retries { read, push }, at(NOW));
-            assert_eq!(settled, Settled::Until(expected));
-        };
-        check(Some(at(60)), Some(at(70)), Some(at(60)));
-        check(None, Some(at(70)), Some(at(70)));
-        check(None, Some(at(90)), Some(at(90)));
-        check(None, None, None);
-        // A step that waits for nothing has no retries either.
-        let said = [(Step::Push, Progress::RING)];
-        let retries = Retries {
-            read: None,
-            push: Some(at(NOW)),
-        };
-        assert_eq!(settled(said, retries, at(NOW)), Settled::Until(None));
-    }
-
     /// An object with so much to do at each step; time passes in the waits alone.
     #[derive(Debug, Clone)]
     struct World {
@@ -1058,35 +763,6 @@ mod tests {
                         prop_assert!(world.was_called_since(step, since), "{task:?} never calls {step:?}");
                         prop_assert_eq!(world.left.get(&number(step)).copied().unwrap_or(0), 0, "{:?} is not done", step);
                     }
-                }
-            }
-        }
-
-        /// Somebody writes and rings at any moment: what no turn has seen ends the wait that follows.
-        #[test]
-        fn a_bell_is_never_lost(moments in prop::collection::vec((0_u8..6, 1_u64..3_600), 1..60)) {
-            let (mut pace, mut rings) = (Pace::new(SLOW_LOOK), 0_u64);
-            // Writes that no turn which has begun could see, and how the present turn has ended.
-            let (mut unseen, mut wait) = (0_u32, Some(Wait::Not));
-            for (what, seconds) in moments {
-                match (what, wait) {
-                    (0 | 1, _) => {
-                        unseen += 1;
-                        rings += 1;
-                    }
-                    // The wait is over, by itself or by a ring.
-                    (2, Some(_)) => {
-                        pace.begins(rings);
-                        (unseen, wait) = (0, None);
-                    }
-                    (3, None) => wait = Some(pace.went_well(idle(seconds), at(NOW))),
-                    (4, None) => wait = Some(pace.went_well(Progress::More, at(NOW))),
-                    (5, None) => wait = Some(pace.failed(|_| Duration::from_secs(seconds))),
-                    _ => {}
-                }
-                if let Some(Wait::OrRing(longest)) = wait {
-                    prop_assert!(longest <= SLOW_LOOK);
-                    prop_assert_eq!(unseen > 0, pace.heard() != rings);
                 }
             }
         }
