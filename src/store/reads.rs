@@ -144,6 +144,7 @@ pub fn due(
             let origin: String = row.get(1)?;
             Ok(Due {
                 id: HubspotId(row.get(0)?),
+                // It only names where a change came from: a record is not left unread for it.
                 origin: Origin::parse(&origin).unwrap_or(Origin::Poll),
                 number: row.get(2)?,
             })
@@ -175,6 +176,7 @@ pub fn done(tx: &Transaction<'_>, object: &ObjectType, due: Due) -> Result<(), S
              WHERE object = :object AND hs_id = :id AND asked <= :number AND problem IS NULL",
         )?
         .execute(of)?;
+    // Its table has refused it: the sentence stands until `end_done`, so that a status in between does not lose it.
     if done == 0 {
         tx.prepare_cached(
             "UPDATE _sync_reads

@@ -364,6 +364,7 @@ impl Limiter {
             if state.closed {
                 return Poll::Ready(());
             }
+            // Polled again by the same task: one waker each, however often.
             state
                 .closing
                 .retain(|waker| !waker.will_wake(context.waker()));
@@ -508,6 +509,7 @@ impl QueuePlace<'_> {
             | QuotaVerdict::Lease(_)
             | QuotaVerdict::Go => None,
         };
+        // Before the queue: whoever waits behind somebody would else be told of a pause only once that one has gone.
         if let Some(refusal) = refusal {
             return QueueLook::Ready(Err(refusal));
         }
@@ -517,6 +519,7 @@ impl QueuePlace<'_> {
         match verdict {
             QuotaVerdict::Wait(at) => QueueLook::Wait(at.map(|at| at.saturating_sub(now.steady))),
             QuotaVerdict::Paused(at, _) => QueueLook::Wait(Some(at.saturating_sub(now.steady))),
+            // One writes the lease for all; the end of its write wakes the others.
             QuotaVerdict::Lease(_) if state.leasing => QueueLook::Wait(None),
             QuotaVerdict::Lease(count) => {
                 let request = state.begin_lease(count, self.limiter.clock.now());
@@ -532,6 +535,7 @@ impl QueuePlace<'_> {
     fn go(&mut self, state: &mut LimiterState, requests: u32, now: Now) -> QueueLook {
         let lane = self.class.index();
         let pace = state.quota.pace(self.class, now);
+        // A look that ends in a wait keeps what the pace has let through: it is asked for the rest alone.
         while self.paced < requests {
             if let Some(wait) = state.pace[lane].take(pace, &self.limiter.clock) {
                 return QueueLook::Wait(Some(wait));
@@ -596,6 +600,7 @@ impl Permit {
         };
         let mut state = self.limiter.state();
         let now = self.limiter.now(&state);
+        // A gateway in front of it: it counts against the window all the same, and HubSpot itself was not heard.
         let ending = if answered.by_hubspot {
             Ending::Answered
         } else {

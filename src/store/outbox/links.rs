@@ -50,6 +50,7 @@ pub fn due(
         )?;
         found.extend(rows.collect::<Result<Vec<_>, _>>()?);
     }
+    // Each operation gave its oldest: the oldest of both are among them.
     found.sort_unstable();
     found.truncate(limit);
     Ok(found.into_iter().map(|(_, id)| OutboxId(id)).collect())
@@ -358,6 +359,7 @@ pub fn name(
                 ":type_id": kind.number,
                 ":label": label,
             })?;
+        // Another row is of that type already, and means the same.
         if done == 0 {
             tx.prepare_cached("DELETE FROM associations WHERE id = :row")?
                 .execute(named_params! { ":row": row })?;
@@ -501,6 +503,7 @@ pub(crate) fn bring_back(
         for (object, local_id) in ends {
             is_there &= end_of(tx, &object, LocalId(local_id))?.is_there;
         }
+        // The other row went too, and took its associations into its own entry.
         if is_there {
             bring_one_back(tx, &link, now)?;
         }

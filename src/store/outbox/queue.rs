@@ -46,6 +46,7 @@ pub(crate) fn backlog(
         count(Operation::Update)?,
         count(Operation::Archive)?,
     );
+    // Archives are never taken youngest first: nobody waits for them, and the guard counts them as a whole.
     let newest = if creates + updates > 0 {
         newest(connection, object, &now)?
     } else {
@@ -75,6 +76,7 @@ fn newest(
          LIMIT 1"
     ))?;
     let mut youngest: Option<((String, i64), Operation)> = None;
+    // One operation after the other: each goes by the index, and both at once would sort all that is due.
     for operation in [Operation::Create, Operation::Update] {
         let found = statement
             .query_row(

@@ -57,6 +57,7 @@ pub fn owed(
     let mut all = BTreeMap::new();
     for row in rows {
         let (property, owed) = row?;
+        // A name that is none was written by somebody else, and no field is called so.
         if let Ok(property) = PropertyName::parse(&property) {
             all.insert(property, owed);
         }
@@ -155,6 +156,7 @@ pub(crate) fn remember_sent(
          VALUES (:object, :local_id, :property, :value, :now, (SELECT sent_over FROM sync_outbox WHERE id = :id))",
     )?;
     for field in &entry.fields {
+        // Written after the claim: the request did not carry it.
         let Some(sent) = &field.sent else { continue };
         statement.execute(named_params! {
             ":object": object.as_str(),
@@ -198,6 +200,7 @@ pub fn sent_earlier(
         let over: Option<String> = row.get(2)?;
         sent.entry(property).or_default().push(SentValue {
             value: Value::from_stored(row.get(1)?),
+            // Nothing is known of what it went over: whatever the record shows may be later.
             over: over
                 .as_deref()
                 .map(time_of)
