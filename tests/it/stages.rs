@@ -97,6 +97,35 @@ fn what_a_new_record_lacks_and_a_stage_that_is_not_the_default_pipelines_is_foun
 }
 
 #[test]
+fn a_contact_or_company_that_nothing_identifies_is_found_unsent_until_it_is_named() {
+    let portal = Portal::quick();
+    let site = Site::with(&portal, "", "[objects.contacts]\n[objects.companies]\n");
+    site.once();
+    let writes = portal.stand().write_log().len();
+    site.execute("INSERT INTO contacts (city) VALUES ('Rome')");
+    site.execute("INSERT INTO companies (city) VALUES ('Rome')");
+    site.once();
+    let told =
+        "SELECT group_concat(object || ' ' || state || ' ' || code || ' ' || last_error, '; ')
+        FROM (SELECT * FROM sync_outbox ORDER BY object DESC)";
+    assert_eq!(
+        site.text(told).as_deref(),
+        Some(
+            "contacts dead required-property row 1 of contacts has none of `email`, `firstname`, `lastname`, and HubSpot takes no new \
+             record of contacts without one of them: write one [required-property]; \
+             companies dead required-property row 1 of companies has none of `name`, `domain`, and HubSpot takes no new record of \
+             companies without one of them: write one [required-property]"
+        )
+    );
+    assert_eq!(portal.stand().write_log().len(), writes);
+    site.execute("UPDATE contacts SET lastname = 'Lovelace'");
+    site.execute("UPDATE companies SET domain = 'example.com'");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(portal.stand().write_log().len(), writes + 2);
+}
+
+#[test]
 fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
     let words = "Deals above 10,000 need the approval of a manager before they are won";
     let portal = Portal::with(Settings {

@@ -49,6 +49,8 @@ pub struct StandardObject {
     /// The properties without which HubSpot takes no create of it, beside what a portal's own rules demand
     /// (`hubspot/api-facts.md#5`).
     pub required: &'static [&'static str],
+    /// Properties without at least one of which HubSpot takes no create; empty where it asks for none.
+    pub one_of: &'static [&'static str],
     /// What becomes of a new record's associations.
     pub new_links: NewLinks,
     /// The properties that an object without a list of its own gets, so that `[objects.contacts]` alone works. All are

@@ -27,6 +27,8 @@ pub struct SyncedObject {
     pub unique: Vec<PropertyName>,
     /// Properties without which HubSpot takes no create.
     pub required: Vec<String>,
+    /// Properties without at least one of which HubSpot takes no create.
+    pub one_of: &'static [&'static str],
     /// What becomes of a new record's associations.
     pub new_links: NewLinks,
     /// The properties that say where a record stands, where it moves through pipelines.
@@ -48,6 +50,7 @@ impl SyncedObject {
             names: FieldNames::of(&mapping),
             properties: asked_properties(&mapping, None),
             required: required.iter().map(ToString::to_string).collect(),
+            one_of: standard.map_or(&[][..], |standard| standard.one_of),
             new_links: NewLinks::of(&mapping.object),
             stages: standard.and_then(|standard| standard.stages),
             mapping: Arc::new(mapping),

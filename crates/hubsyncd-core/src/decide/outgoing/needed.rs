@@ -38,6 +38,26 @@ pub fn missing(object: &SyncedObject, row: &MirrorRow) -> Option<String> {
     };
     let mut required = object.required.iter();
     let missing = required.find_map(|name| lacks(name, ""));
+    let missing = missing.or_else(|| {
+        let mut columns = object.one_of.iter().filter_map(|name| sent(name));
+        let is_given = object.one_of.is_empty() || columns.clone().any(has_value);
+        let all = |names: Vec<&str>| format!("`{}`", names.join("`, `"));
+        (!is_given).then(|| match columns.next() {
+            Some(first) => format!(
+                "row {id} of {table} has none of {}, and HubSpot takes no new record of {} without one of them: write one \
+                 [{REQUIRED_PROPERTY}]",
+                all([first].into_iter().chain(columns).map(|field| field.column.as_str()).collect()),
+                mapping.object,
+            ),
+            None => format!(
+                "HubSpot takes no new record of {} without one of {}, which no column of `{table}` sends: add one to \
+                 `[objects.{}.properties]` [{REQUIRED_PROPERTY}]",
+                mapping.object,
+                all(object.one_of.to_vec()),
+                mapping.object
+            ),
+        })
+    });
     // Whoever names a pipeline names a stage of it.
     missing.or_else(|| {
         let stages = object
@@ -185,6 +205,7 @@ mod tests {
                 default_pipeline: Some("sales"),
             }),
             required: vec!["dealname".to_owned()],
+            one_of: &[],
             ..SyncedObject::of(ObjectMapping {
                 fields: fields.collect(),
                 ..contacts.mapping().clone()
@@ -276,6 +297,35 @@ mod tests {
         assert!(is_placed(&row, "pipeline"));
         // The pipeline of a record that HubSpot has is not the default one for being unknown here.
         assert!(!is_placed(&deal(&[("dealstage", "due")]), "dealstage"));
+    }
+
+    #[test]
+    fn a_create_that_nothing_identifies_is_told_of() {
+        let mut object = deals();
+        object.required.clear();
+        object.one_of = &["dealname", "dealstage", "lastname"];
+        assert_eq!(missing(&object, &deal(&[("dealstage", "won")])), None);
+        let empty = missing(&object, &deal(&[("pipeline", "")])).expect("it is missing");
+        let columns = ["dealname", "dealstage"].map(|name| {
+            let mut fields = object.mapping().fields.iter();
+            let field = fields.find(|field| field.property.as_str() == name);
+            field.expect("a field").column.as_str().to_owned()
+        });
+        assert!(
+            empty.contains("row 7 of contacts has none of")
+                && columns
+                    .iter()
+                    .all(|column| empty.contains(&format!("`{column}`")))
+                && !empty.contains("lastname")
+                && empty.ends_with("[required-property]"),
+            "{empty}"
+        );
+        object.one_of = &["firstname", "lastname"];
+        let unmapped = missing(&object, &deal(&[])).expect("it is missing");
+        assert!(
+            unmapped.contains("without one of `firstname`, `lastname`, which no column"),
+            "{unmapped}"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ const PLAIN: StandardObject = StandardObject {
     has_privacy_deletion: false,
     is_read_only: false,
     required: &[],
+    one_of: &[],
     new_links: NewLinks::Follow,
     properties: &[],
 };
@@ -44,6 +45,7 @@ pub const STANDARD_OBJECTS: [StandardObject; 29] = [
         group: Some("contactinformation"),
         modified_property: MODIFIED_OF_CONTACTS,
         unique: Some("email"),
+        one_of: &["email", "firstname", "lastname"],
         has_privacy_deletion: true,
         properties: &[
             "email",
@@ -72,6 +74,7 @@ pub const STANDARD_OBJECTS: [StandardObject; 29] = [
         events: ObjectEvents::Classic,
         group: Some("companyinformation"),
         domain: Some("domain"),
+        one_of: &["name", "domain"],
         properties: &[
             "name",
             "domain",
