@@ -547,6 +547,16 @@ CREATE TABLE _sync_links_missed (
     PRIMARY KEY (pair, from_hs_id, to_hs_id)
 ) STRICT, WITHOUT ROWID;
 
+-- With how many records one of `from_object` may have a type, where the portal's people limit that (`association_types` has the types).
+CREATE TABLE _sync_link_limits (
+    from_object TEXT NOT NULL,
+    to_object TEXT NOT NULL,
+    category TEXT NOT NULL,
+    type_id INTEGER NOT NULL,
+    most INTEGER NOT NULL CONSTRAINT _sync_link_limits_most CHECK (most > 0),
+    PRIMARY KEY (from_object, to_object, category, type_id)
+) STRICT, WITHOUT ROWID;
+
 -- How far the pass over each pair's records is.
 CREATE TABLE _sync_link_passes (
     pair TEXT NOT NULL PRIMARY KEY,

@@ -357,6 +357,16 @@ pub(super) struct LinkType {
     pub(super) label: Scalar,
 }
 
+/// A type of associations that the portal limits.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LinkLimit {
+    pub(super) category: String,
+    pub(super) type_id: Id,
+    #[serde(default)]
+    pub(super) user_enforced_max_to_object_ids: Option<u32>,
+}
+
 /// A pair that was associated by its default type, or its inverse.
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -229,15 +229,7 @@ fn a_pair_that_is_deleted_here_is_read_before_and_a_label_added_since_is_no_vict
 #[test]
 fn what_hubspot_refuses_is_dead_in_its_words_and_the_others_go_on() {
     let (portal, mut site, ann, [acme, beta]) = loaded("");
-    let plain = portal
-        .stand()
-        .pair_types("contacts", "companies")
-        .into_iter()
-        .find(|kind| kind.label.is_none())
-        .expect("a plain type");
-    portal
-        .stand()
-        .limit_links(("contacts", "companies"), plain.kind, Some(1));
+    limit_to_one(&portal);
     let bob = portal.contact("bob@example.com");
     site.until_sql("SELECT count(*) = 2 FROM contacts");
     site.program()
@@ -255,11 +247,89 @@ fn what_hubspot_refuses_is_dead_in_its_words_and_the_others_go_on() {
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
     assert!(words.contains("has reached its limit of 1"), "{words}");
+    let code = site.text("SELECT code FROM sync_outbox");
+    assert_eq!(code.as_deref(), Some("association-limit"));
+    // Where the other one makes room it goes out after all.
+    let other = format!(
+        "DELETE FROM associations WHERE to_local_id = (SELECT local_id FROM companies WHERE hs_id = {acme}) AND from_local_id = 1"
+    );
+    site.execute(&other);
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    until_equal(&site, &portal);
+    assert_eq!(associated(&portal), 2);
     // Given up, its row goes again.
+    site.execute(&link(ann, acme, "", ""));
+    site.until_sql("SELECT count(*) = 1 FROM sync_outbox WHERE state = 'dead'");
     site.execute("DELETE FROM sync_outbox");
     site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
     until_equal(&site, &portal);
+    // Of what is taken away and what comes in its place, whichever was written first, the former goes first.
+    let beta_goes = format!(
+        "DELETE FROM associations WHERE to_local_id = (SELECT local_id FROM companies WHERE hs_id = {beta}) AND from_local_id = 1"
+    );
+    site.program()
+        .execute_batch(&format!(
+            "BEGIN; {}; {beta_goes}; COMMIT",
+            link(ann, acme, "", "")
+        ))
+        .expect("is taken");
+    site.until_pushed();
+    until_equal(&site, &portal);
+    assert!(in_hubspot(&portal).contains(&format!("{ann} {acme}")));
     assert_eq!(site.stop(), 0);
+}
+
+/// A contact has one company at most.
+fn limit_to_one(portal: &Portal) {
+    let types = portal.stand().pair_types("contacts", "companies");
+    let plain = types.into_iter().find(|kind| kind.label.is_none());
+    let plain = plain.expect("a plain type").kind;
+    let pair = ("contacts", "companies");
+    portal.stand().limit_links(pair, plain, Some(1));
+}
+
+#[test]
+fn under_a_limit_of_one_the_policy_or_a_person_decides_whose_company_stands() {
+    for (policy, resolution, winner) in [
+        ("remote", None, 0),
+        ("local", None, 1),
+        ("manual", Some("remote"), 0),
+        ("manual", Some("local"), 1),
+    ] {
+        let (portal, mut site, ann, companies) = loaded("");
+        site.stop();
+        // What the daemon does not know yet it learns when HubSpot refuses.
+        limit_to_one(&portal);
+        let objects = OBJECTS.replace(" }", &format!(", conflict = \"{policy}\" }}"));
+        site.configure(&portal, "[schedule]\npoll = \"1h\"\n", &objects);
+        let now = portal.now_ms();
+        let [acme, beta] = companies;
+        let ends = (("contacts", ann), ("companies", acme));
+        assert!(portal.stand().associate(ends.0, ends.1, now));
+        site.execute(&link(ann, beta, "", ""));
+        site.start();
+        site.until_sql("SELECT count(*) FROM sync_conflicts WHERE object = 'contacts_companies' AND property = 'association'");
+        if let Some(word) = resolution {
+            site.until_pushed();
+            let here = "SELECT group_concat(DISTINCT o.hs_id) FROM contacts_companies AS l JOIN companies AS o ON o.local_id = l.companies_local_id";
+            assert_eq!(site.text(here), Some(beta.to_string()), "it keeps ours");
+            assert!(in_hubspot(&portal).starts_with(&format!("{ann} {acme}")));
+            site.execute(&format!("UPDATE sync_conflicts SET resolution = '{word}'"));
+        }
+        let wins = companies[winner];
+        eventually(&format!("{policy} {resolution:?}: one company"), || {
+            let links = portal.stand().links("contacts", "companies");
+            !links.is_empty() && links.iter().all(|link| link.to_id == wins)
+        });
+        site.until_pushed();
+        until_equal(&site, &portal);
+        let told = site.text(
+            "SELECT group_concat(winner || ' ' || json_extract(local_value, '$[0].to_hs_id') || ' ' || json_extract(remote_value, '$[0].to_hs_id')) FROM sync_conflicts",
+        );
+        let name = ["remote", "local"][winner];
+        assert_eq!(told, Some(format!("{name} {beta} {acme}")), "{policy}");
+        assert_eq!(site.stop(), 0);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::decide::incoming::links::{
     decide, decide_held, may_be_taken,
 };
 use crate::decide::incoming::unshown::missed as missed_of;
+use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::record::ended_by_itself;
 use crate::decide::retry::AFTER_FLIGHT;
@@ -180,6 +181,7 @@ pub fn apply(
         shown: &found.shown,
         policy: pair.mapping.policy,
         plain,
+        exclusion: &Exclusion::of(&known),
         open: open.as_ref().map(|(_, links)| links),
         word: None,
         elsewhere: &found.waiting,
@@ -252,6 +254,7 @@ pub(crate) fn decide_open(
         shown: &open.remote,
         policy: pair.mapping.policy,
         plain: plain_of(&known),
+        exclusion: &Exclusion::of(&known),
         open: Some(&open),
         word,
         elsewhere: &elsewhere,

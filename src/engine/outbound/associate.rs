@@ -12,15 +12,17 @@ use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::outgoing::associate::{
     LinkAnswer, LinkCall, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay, failed_link,
-    needs_reread, ready, settle_link, together, waits,
+    makes_room, needs_reread, ready, settle_link, together, waits,
 };
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
+use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
 use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
+use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::endpoints::associations::{
@@ -31,6 +33,7 @@ use crate::model::association::TypeId;
 use crate::model::association::json::LinkJson;
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
+use crate::model::refusal::{code_of, coded};
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::links::told::{self, LinkWay};
@@ -46,7 +49,11 @@ pub(super) const AFTER_TYPES: std::time::Duration = std::time::Duration::from_se
 /// What is said of an association while HubSpot does not show what the record has.
 const UNREAD: &str = "HubSpot's answer does not show the record's associations, so that nothing is written over them: they are read again";
 
-/// What is said of one that does.
+/// What is said of an association for which another one has to make room.
+const CROWDED: &str =
+    "the portal allows one association of this kind: the other one is taken away first";
+
+/// What is said of one whose pair's types are not known.
 pub(super) const UNTYPED: &str = "the labels of this pair have not been read from HubSpot yet";
 
 /// Sends the next batch of an object's associations.
@@ -267,7 +274,9 @@ fn claim(
     let now = tx.now();
     let taken = take_in(tx, pair, reread)?;
     let known = types::of(tx, &pair.mapping)?;
+    let exclusion = Exclusion::of(&known);
     let mut going: Vec<(QueuedLink, LinkCall)> = Vec::new();
+    let mut crowded: Vec<(QueuedLink, OutboxId)> = Vec::new();
     for id in links::due(tx, &pair.mapping, now, MOST_WRITTEN)? {
         let writing = LinkWork {
             tx,
@@ -279,7 +288,12 @@ fn claim(
             continue;
         };
         match link.from.hs_id {
-            _ if writing.is_reread(&link, &taken)? => going.push((link, call)),
+            _ if writing.is_reread(&link, &taken)? => {
+                match writing.makes_room(&link, &exclusion)? {
+                    Some(first) => crowded.push((link, first)),
+                    None => going.push((link, call)),
+                }
+            }
             Some(id)
                 if reread.read.unread.contains(&id) || taken.get(&id) == Some(&Taken::InFlight) =>
             {
@@ -287,6 +301,18 @@ fn claim(
             }
             // Nobody knew a moment ago that it is to be read, or somebody has asked again since: the next look reads it.
             Some(_) | None => {}
+        }
+    }
+    // What makes room goes out in this round, or waits itself.
+    for (link, first) in crowded {
+        if going.iter().all(|(other, _)| other.id != first) {
+            let writing = LinkWork {
+                tx,
+                pair,
+                known: &known,
+                now,
+            };
+            writing.befall(&link, waits(None, Some(CROWDED), now + AFTER_UNREAD))?;
         }
     }
     take_whole_pairs(&mut going);
@@ -420,7 +446,14 @@ async fn settle(
     pair: &PairSync,
     batch: LinkBatch,
     written: LinksWritten,
-) -> Result<(), StoreError> {
+) -> Result<(), StepError> {
+    let is_alone = batch.links.len() == 1;
+    let answers: Vec<LinkAnswer> = batch
+        .links
+        .iter()
+        .map(|sent| answer_to(sent, &written, is_alone))
+        .collect();
+    let is_full = answers.iter().any(LinkAnswer::is_of_limit);
     let waits: Vec<_> = batch
         .links
         .iter()
@@ -438,10 +471,9 @@ async fn settle(
                 now,
             };
             let mut done = 0;
-            for (sent, wait) in batch.links.iter().zip(waits) {
-                let answer = answer_to(sent, &written, batch.links.len() == 1);
-                done += usize::from(answer == LinkAnswer::Done);
-                working.settle_one(sent, batch.call, &written, (&answer, now + wait))?;
+            for ((sent, wait), answer) in batch.links.iter().zip(waits).zip(&answers) {
+                done += usize::from(*answer == LinkAnswer::Done);
+                working.settle_one(sent, batch.call, &written, (answer, now + wait))?;
             }
             let work = runs::Work {
                 requests: 1,
@@ -452,7 +484,11 @@ async fn settle(
             runs::extend(tx, object, Kind::Push, work, now)?;
             runs::finish(tx, object, Kind::Push, None, now)
         })
-        .await
+        .await?;
+    match is_full {
+        true => contradictions::after_full_pair(engine, &pair.mapping).await,
+        false => Ok(()),
+    }
 }
 
 /// What the answer says of one association.
@@ -473,7 +509,8 @@ fn answer_to(sent: &QueuedLink, written: &LinksWritten, is_alone: bool) -> LinkA
         .or_else(|| errors.find(|_| is_alone));
     found.map_or(LinkAnswer::Silence, |error| LinkAnswer::Refused {
         category: error.category.clone(),
-        words: error.message.as_str().to_owned(),
+        code: code_of(&error.category, &error.codes),
+        words: coded(error.message.as_str(), &error.category, &error.codes),
     })
 }
 
@@ -483,8 +520,11 @@ async fn fail(
     batch: LinkBatch,
     fate: BatchFate,
     error: &HubspotError,
-) -> Result<(), StoreError> {
-    let words = error.words();
+) -> Result<(), StepError> {
+    let words = match fate {
+        BatchFate::Dead => error.refusal_words(),
+        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.words(),
+    };
     let until = match error.retry() {
         Retry::At(until) => Some(until),
         Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => None,
@@ -512,9 +552,13 @@ async fn fail(
                 Hands::of_entry(tx, &sync.mapping.from, &entry, now).carry_out(acts)?;
                 ask_again(tx, &sync, sent, now)?;
             }
-            Ok(())
+            Ok::<_, StoreError>(())
         })
-        .await
+        .await?;
+    match fate {
+        BatchFate::Dead => contradictions::after_full_pair(engine, &pair.mapping).await,
+        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => Ok(()),
+    }
 }
 
 /// Whatever was asked for before this moment says nothing of what was sent since.
@@ -612,6 +656,20 @@ impl LinkWork<'_> {
         Ok(!needs_reread(operation, named, self.known, is_open))
     }
 
+    /// The entry that has to be done before this one can be.
+    fn makes_room(
+        &self,
+        link: &QueuedLink,
+        exclusion: &Exclusion,
+    ) -> Result<Option<OutboxId>, StoreError> {
+        if *exclusion == Exclusion::default() {
+            return Ok(None);
+        }
+        let mapping = &self.pair.mapping;
+        let own = rows::entries(self.tx, mapping, self.known, link.from.local_id)?;
+        Ok(makes_room(link, &own, exclusion))
+    }
+
     pub(super) fn befall(&self, link: &QueuedLink, event: EntryEvent) -> Result<(), StoreError> {
         let Some(entry) = outbox::by_id(self.tx, link.id)? else {
             return Ok(());
@@ -685,8 +743,10 @@ impl LinkWork<'_> {
         match settle_link(&link, answer, next, self.now) {
             LinkSettlement::Agreed => {
                 self.record(&link, link.standing.operation)?;
-                if link.standing.operation == Operation::Associate {
-                    self.add_implied(&link, &made)?;
+                match link.standing.operation {
+                    Operation::Associate => self.add_implied(&link, &made)?,
+                    Operation::Disassociate => self.make_room(&link)?,
+                    Operation::Create | Operation::Update | Operation::Archive => {}
                 }
                 outbox::end(self.tx, link.id)?;
             }
@@ -714,6 +774,12 @@ impl LinkWork<'_> {
             links::associate_again(self.tx, &self.pair.mapping, (link.from, link.to), self.now)?;
         }
         Ok(())
+    }
+
+    /// An association is gone: what a limit forbade meanwhile may have room by now.
+    fn make_room(&self, link: &QueuedLink) -> Result<(), StoreError> {
+        let ends = (link.from.local_id, link.to.local_id);
+        links::revive_limited(self.tx, &self.pair.mapping, Some(ends), self.now)
     }
 
     /// What HubSpot makes beside an association: the plain type of the pair, what its answer names besides, and in a pair of one

@@ -15,7 +15,7 @@ use crate::decide::outgoing::acknowledge::{
     given_up_existing, lost, parked_bare, parked_in_doubt, refused, sent_back, version_by_answer,
 };
 use crate::decide::outgoing::associate::left_in_flight;
-use crate::decide::outgoing::batch::{NamedRefusal, met, refusal_words, settlements};
+use crate::decide::outgoing::batch::{NamedRefusal, met, settlements};
 use crate::decide::outgoing::gap::Push;
 use crate::decide::outgoing::settle::{
     ALONE_AFTER, BatchFate, FailedOutcome, Failure, Refusal, Settlement, contradicted,
@@ -46,6 +46,7 @@ use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
+use crate::model::refusal::coded;
 use crate::model::time::Timestamp;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
@@ -268,8 +269,8 @@ fn refusal(error: InputError) -> NamedRefusal {
         trace_ids: error.trace_ids,
         ids: error.ids,
         refusal: Refusal {
+            words: coded(error.message.as_str(), &error.category, &error.codes),
             category: error.category,
-            words: refusal_words(error.message.as_str(), &error.codes),
             existing: error.existing_id,
         },
     }
@@ -541,7 +542,10 @@ async fn settle_failed_batch(
         ..
     } = sending;
     let asked_at = engine.now();
-    let words = error.words();
+    let words = match fate {
+        BatchFate::Dead => error.refusal_words(),
+        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.words(),
+    };
     let in_doubt = error.batch_failure() == Failure::ServerError;
     let existing = error.answer().and_then(|answer| answer.existing_id);
     let (until, lock_lasts) = match error.retry() {

@@ -1,11 +1,11 @@
 //! What answers have contradicted already: it is not asked for again for the same cause before the schedule's time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::model::name::ObjectType;
+use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
 
 /// The most names that are remembered: a portal has some hundred owners and stages.
@@ -19,8 +19,8 @@ const BETWEEN: Duration = Duration::from_secs(30);
 pub(crate) struct Contradicted {
     /// Owners and stages that are known, or were asked for.
     names: Mutex<BTreeSet<(NamedBy, String)>>,
-    /// When a refusal last made somebody read.
-    refused_at: Mutex<Option<Timestamp>>,
+    /// When a refusal last made somebody read, of a record and of each pair.
+    refused_at: Mutex<BTreeMap<Option<TableName>, Timestamp>>,
 }
 
 /// What a record names.
@@ -49,12 +49,13 @@ impl Contradicted {
         new
     }
 
-    /// Whether a refusal may make somebody read at this moment.
-    pub(super) fn may_read(&self, now: Timestamp) -> bool {
+    /// Whether a refusal, of a record or of a pair, may make somebody read at this moment.
+    pub(super) fn may_read(&self, of: Option<&TableName>, now: Timestamp) -> bool {
         let mut refused_at = self.refused_at.lock();
-        let may = refused_at.is_none_or(|last| now.since(last) >= BETWEEN || last > now);
+        let last = refused_at.get(&of.cloned());
+        let may = last.is_none_or(|last| now.since(*last) >= BETWEEN || *last > now);
         if may {
-            *refused_at = Some(now);
+            refused_at.insert(of.cloned(), now);
         }
         may
     }

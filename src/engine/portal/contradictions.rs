@@ -9,9 +9,10 @@ use rusqlite::Connection;
 use crate::decide::outgoing::settle::Contradiction;
 use crate::engine::portal::contradicted::NamedBy;
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::portal::{reference, schema};
+use crate::engine::portal::{pair_types, reference, schema};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::Record;
+use crate::model::association::PairMapping;
 use crate::store::{StoreError, reference as tables};
 
 /// The property that holds a record's owner, of every object.
@@ -91,7 +92,7 @@ pub(crate) async fn after_refusals(
     object: &ObjectSync,
     contradicted: BTreeSet<Contradiction>,
 ) -> Result<(), StepError> {
-    if contradicted.is_empty() || !engine.memory.contradicted.may_read(engine.now()) {
+    if contradicted.is_empty() || !engine.memory.contradicted.may_read(None, engine.now()) {
         return Ok(());
     }
     for what in contradicted {
@@ -110,4 +111,15 @@ pub(crate) async fn after_refusals(
         }
     }
     Ok(())
+}
+
+/// Reads again with how many records one of a pair may be associated: HubSpot has refused one that should have room.
+///
+/// # Errors
+/// The database refuses.
+pub(crate) async fn after_full_pair(engine: &Engine, pair: &PairMapping) -> Result<(), StepError> {
+    match engine.memory.contradicted.may_read(Some(&pair.key), engine.now()) {
+        true => pair_types::read_limits_again(engine, pair).await,
+        false => Ok(()),
+    }
 }

@@ -1,4 +1,6 @@
-//! The types that the mapped pairs of objects have in HubSpot.
+//! The types that the mapped pairs of objects have in HubSpot, and with how many records the portal lets one have them.
+
+use std::collections::BTreeMap;
 
 use rusqlite::Transaction;
 
@@ -7,18 +9,23 @@ use crate::engine::portal::schema::is_of_one_object;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::HubspotError;
 use crate::hubspot::endpoints::associations::Ends;
-use crate::model::association::{AssociationType, PairMapping};
+use crate::model::association::{AssociationType, PairMapping, TypeId};
 use crate::model::mapping::Mapping;
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
 use crate::store::links::{passes, types};
+use crate::store::{Lane, StoreError, outbox};
 
 /// The types of a pair, and those of the other direction.
 #[derive(Debug)]
 pub(super) struct ShownTypes {
     there: Vec<AssociationType>,
     back: Vec<AssociationType>,
+    /// `None` where HubSpot does not give them: what is known of them stays.
+    limits: Option<Limits>,
 }
+
+/// With how many records one may have each type that the portal limits.
+type Limits = BTreeMap<TypeId, u32>;
 
 /// Reads the types of all pairs. One that HubSpot does not give keeps what is known of it.
 pub(super) async fn read(
@@ -48,7 +55,27 @@ async fn read_of(engine: &Engine, pair: &PairMapping) -> Result<ShownTypes, Hubs
             engine.client.association_types(ends).await?
         }
     };
-    Ok(ShownTypes { there, back })
+    Ok(ShownTypes {
+        there,
+        back,
+        limits: read_limits(engine, pair).await?,
+    })
+}
+
+/// The limits of a pair that is written; nothing goes by those of one that only comes from HubSpot.
+async fn read_limits(engine: &Engine, pair: &PairMapping) -> Result<Option<Limits>, HubspotError> {
+    if !pair.direction.pushes() {
+        return Ok(None);
+    }
+    let (from, to) = (&pair.from, &pair.to);
+    match engine.client.association_limits(Ends { from, to }).await {
+        Ok(limits) => Ok(Some(limits)),
+        Err(error) if is_of_one_object(&error) => {
+            tracing::debug!(object = %pair.key, error = %error, "the limits of an association could not be read; they stay as they are known");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Saves what is new of a pair's types. Where one is gone, so are the associations of it: a pass over all finds that.
@@ -59,14 +86,63 @@ pub(super) fn save(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let known = types::of(tx, pair)?;
-    let changes = link_types::compare(pair, &known, &shown.there, &shown.back);
+    let mut there = shown.there.clone();
+    for kind in &mut there {
+        kind.most = match &shown.limits {
+            Some(limits) => limits.get(&kind.id).copied(),
+            None => known
+                .iter()
+                .find(|known| known.id == kind.id)
+                .and_then(|known| known.most),
+        };
+    }
+    let changes = link_types::compare(pair, &known, &there, &shown.back);
     if changes.save.is_empty() {
         return Ok(());
     }
     types::save(tx, pair, &changes.save)?;
     types::relabel(tx, pair)?;
+    let is_other = |saved: &link_types::KnownType| {
+        let before = known.iter().find(|known| known.id == saved.id);
+        before.and_then(|known| known.most) != saved.most
+    };
+    if changes.save.iter().any(is_other) {
+        outbox::links::revive_limited(tx, pair, None, now)?;
+    }
     if changes.went {
         passes::begin(tx, pair, now)?;
     }
+    Ok(())
+}
+
+/// Reads the limits of one pair again, since HubSpot has refused what they would allow. What they refuse for good stays so.
+pub(super) async fn read_limits_again(
+    engine: &Engine,
+    pair: &PairMapping,
+) -> Result<(), StepError> {
+    let limits = match read_limits(engine, pair).await {
+        Ok(Some(limits)) => limits,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            tracing::warn!(object = %pair.key, error = %error, "the limits of an association could not be read again");
+            return Ok(());
+        }
+    };
+    let pair = pair.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let mut known = types::of(tx, &pair)?;
+            known.retain(|known| !known.archived && known.most != limits.get(&known.id).copied());
+            if known.is_empty() {
+                return Ok(());
+            }
+            for kind in &mut known {
+                kind.most = limits.get(&kind.id).copied();
+            }
+            types::save(tx, &pair, &known)?;
+            outbox::links::revive_limited(tx, &pair, None, tx.now())
+        })
+        .await?;
     Ok(())
 }

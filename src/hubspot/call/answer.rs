@@ -218,11 +218,16 @@ fn add_sentences(answer: &mut Answer, context: Option<&Value>) {
             .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
     };
     let context = context.and_then(Value::as_object).into_iter().flatten();
-    let listed = context
+    let coded: Vec<(&String, &Vec<Value>)> = context
         .filter(|(key, _)| is_code(key))
-        .filter_map(|(_, value)| value.as_array())
-        .flatten();
+        .filter_map(|(key, value)| Some((key, value.as_array()?)))
+        .take(MAX_LIST)
+        .collect();
     let mut words = answer.message.as_str().to_owned();
+    for (code, _) in &coded {
+        add(&mut answer.codes, code);
+    }
+    let listed = coded.into_iter().flat_map(|(_, sentences)| sentences);
     for sentence in listed.filter_map(Value::as_str).take(MAX_LIST) {
         if sentence.contains(' ') && !words.contains(sentence) {
             words = format!("{words}: {sentence}");

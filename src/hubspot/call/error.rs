@@ -16,6 +16,7 @@ use crate::hubspot::call::answer::Answer;
 use crate::hubspot::call::limiter::LimiterError;
 use crate::hubspot::call::standing::{Trouble, with_causes};
 use crate::hubspot::call::transport::{Cause, TooLarge, TransportError};
+use crate::model::refusal::coded;
 use crate::model::time::Timestamp;
 
 /// Which call failed, as logs name it: no id, no value.
@@ -525,6 +526,17 @@ impl HubspotError {
             return Some(*status);
         }
         self.answer().map(|answer| answer.status)
+    }
+
+    /// The words of a refusal for good, with our code of it (`model/refusal`).
+    pub fn refusal_words(&self) -> String {
+        let (category, codes) = match (self, self.answer()) {
+            (Self::Forbidden { .. }, _) if self.is_of_scope() => ("MISSING_SCOPES", &[][..]),
+            (Self::Forbidden { .. }, _) => ("FORBIDDEN", &[][..]),
+            (_, Some(answer)) => (answer.category.as_str(), &answer.codes[..]),
+            (_, None) => ("", &[][..]),
+        };
+        coded(&self.words(), category, codes)
     }
 
     /// HubSpot's own words, else what failed: for `last_error` in the database, never for the log.

@@ -74,6 +74,8 @@ pub(crate) struct LinkError {
     pub category: String,
     /// HubSpot's sub-category.
     pub sub_category: String,
+    /// HubSpot's codes of single mistakes.
+    pub codes: Vec<String>,
     /// HubSpot's own words, at most 2 KB.
     pub message: Words,
 }
@@ -244,6 +246,31 @@ impl Client {
         Ok(types.map(type_from_wire).collect())
     }
 
+    /// With how many records of `to` one of `from` may be associated by each type that the portal limits.
+    pub(crate) async fn association_limits(
+        &self,
+        ends: Ends<'_>,
+    ) -> Result<BTreeMap<TypeId, u32>, HubspotError> {
+        let request = Request {
+            endpoint: Endpoint::AssociationLimits,
+            object: Some(ends.from),
+            to: Some(ends.to),
+            query: String::new(),
+            body: None,
+            priority: Priority::Poll,
+        };
+        let (page, _) = self.page::<wire::LinkLimit>(&request).await?;
+        let limits = page.results.read.into_iter().filter_map(|limit| {
+            let kind = TypeId {
+                category: Category::parse(&limit.category),
+                number: limit.type_id.0,
+            };
+            let most = limit.user_enforced_max_to_object_ids;
+            Some((kind, most.filter(|most| *most > 0)?))
+        });
+        Ok(limits.collect())
+    }
+
     /// Associates pairs by the type that they have where nobody names one. Repeating it changes nothing.
     pub(crate) async fn associate_by_default(
         &self,
@@ -412,6 +439,7 @@ fn type_from_wire(found: wire::LinkType) -> AssociationType {
             number: found.type_id.0,
         },
         label: found.label.0.filter(|label| !label.is_empty()),
+        most: None,
     }
 }
 
@@ -498,6 +526,7 @@ fn errors_of(errors: Option<Elements<Value>>) -> Vec<LinkError> {
             ids: IDS.iter().filter_map(context).flat_map(ids_in).collect(),
             category: answer.category,
             sub_category: answer.sub_category,
+            codes: answer.codes,
             message: answer.message,
         }
     };

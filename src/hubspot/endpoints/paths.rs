@@ -78,6 +78,8 @@ endpoints! {
     ArchiveAssociations POST "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/batch/archive";
     /// The types that records of two objects can be associated by.
     AssociationLabels GET "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/labels";
+    /// With how many records of another object one may be associated, type by type, where the portal limits it.
+    AssociationLimits GET "associations": "/crm/associations/v4" | "/crm/associations/" "/definitions/configurations/{object}/{to}";
     /// All properties of an object.
     Properties GET "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}";
     /// Makes a property.
@@ -118,7 +120,8 @@ impl Endpoint {
             | Self::CreateAssociations
             | Self::ArchiveLabels
             | Self::ArchiveAssociations
-            | Self::AssociationLabels => EndpointClass::Associations,
+            | Self::AssociationLabels
+            | Self::AssociationLimits => EndpointClass::Associations,
             Self::List
             | Self::BatchRead
             | Self::BatchCreate
@@ -149,7 +152,8 @@ impl Endpoint {
             | Self::CreateAssociations
             | Self::ArchiveLabels
             | Self::ArchiveAssociations
-            | Self::AssociationLabels => RestingWork::Associations,
+            | Self::AssociationLabels
+            | Self::AssociationLimits => RestingWork::Associations,
             Self::Properties
             | Self::CreateProperty
             | Self::PropertyGroups
@@ -178,6 +182,7 @@ impl Endpoint {
             | Self::ArchiveLabels
             | Self::ArchiveAssociations
             | Self::AssociationLabels
+            | Self::AssociationLimits
             | Self::CreateProperty
             | Self::Schemas
             | Self::Schema
@@ -207,6 +212,7 @@ impl Endpoint {
             | Self::BatchRead
             | Self::ReadAssociations
             | Self::AssociationLabels
+            | Self::AssociationLimits
             | Self::Properties
             | Self::PropertyGroups
             | Self::Owners
@@ -253,6 +259,6 @@ mod tests {
             labels.map(|endpoint| endpoint.label()).collect::<Vec<_>>()
         };
         assert_eq!(labels_of(EndpointClass::Search), ["search"]);
-        assert_eq!(labels_of(EndpointClass::Associations), ["associations"; 6]);
+        assert_eq!(labels_of(EndpointClass::Associations), ["associations"; 7]);
     }
 }

@@ -11,10 +11,12 @@ use crate::store::StoreError;
 /// The types that are known of a pair.
 pub fn of(connection: &Connection, pair: &PairMapping) -> Result<Vec<KnownType>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT category, type_id, label, inverse_type_id, archived
-         FROM association_types
-         WHERE from_object = :from AND to_object = :to
-         ORDER BY category, type_id",
+        "SELECT t.category, t.type_id, t.label, t.inverse_type_id, t.archived, l.most
+         FROM association_types AS t
+         LEFT JOIN _sync_link_limits AS l ON l.from_object = t.from_object AND l.to_object = t.to_object
+              AND l.category = t.category AND l.type_id = t.type_id
+         WHERE t.from_object = :from AND t.to_object = :to
+         ORDER BY t.category, t.type_id",
     )?;
     let rows = statement.query_map(
         named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str() },
@@ -28,6 +30,7 @@ pub fn of(connection: &Connection, pair: &PairMapping) -> Result<Vec<KnownType>,
                 label: row.get(2)?,
                 inverse: row.get(3)?,
                 archived: row.get(4)?,
+                most: row.get(5)?,
             })
         },
     )?;
@@ -46,7 +49,26 @@ pub(crate) fn save(
          ON CONFLICT (from_object, to_object, category, type_id) DO UPDATE
          SET label = excluded.label, inverse_type_id = excluded.inverse_type_id, archived = excluded.archived",
     )?;
+    let mut limit = tx.prepare_cached(
+        "INSERT INTO _sync_link_limits (from_object, to_object, category, type_id, most)
+         VALUES (:from, :to, :category, :type_id, :most)
+         ON CONFLICT DO UPDATE SET most = excluded.most",
+    )?;
+    let mut lift = tx.prepare_cached(
+        "DELETE FROM _sync_link_limits
+         WHERE from_object = :from AND to_object = :to AND category = :category AND type_id = :type_id",
+    )?;
     for known in types {
+        let (from, to) = (pair.from.as_str(), pair.to.as_str());
+        let (category, type_id) = (known.id.category.as_str(), known.id.number);
+        match known.most {
+            Some(most) => limit.execute(
+                named_params! { ":from": from, ":to": to, ":category": category, ":type_id": type_id, ":most": most },
+            )?,
+            None => lift.execute(
+                named_params! { ":from": from, ":to": to, ":category": category, ":type_id": type_id },
+            )?,
+        };
         statement.execute(named_params! {
             ":from": pair.from.as_str(),
             ":to": pair.to.as_str(),
@@ -79,6 +101,7 @@ pub(crate) fn note_met(
             label: label.clone(),
             inverse: None,
             archived: false,
+            most: None,
         })
         .collect();
     save(tx, pair, &new)

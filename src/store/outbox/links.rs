@@ -12,6 +12,7 @@ use crate::model::association::{PairMapping, TypeId};
 use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
+use crate::model::refusal::ASSOCIATION_LIMIT;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::conflicts;
@@ -736,5 +737,31 @@ pub(crate) fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Resul
                        WHERE value ->> 'from' = e.object AND value ->> 'to' = e.to_object)",
     )?
     .execute(named_params! { ":pairs": pairs, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Associations that a limit of their pair forbade are tried again: those of two rows one of which has room by now, or all where
+/// the limit is another.
+pub(crate) fn revive_limited(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    ends: Option<(LocalId, LocalId)>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
+         WHERE object = :from AND to_object = :to AND operation = 'associate' AND state = 'dead' AND code = :code
+           AND (:of_all OR local_id = :from_row OR to_local_id = :to_row)",
+    )?
+    .execute(named_params! {
+        ":from": pair.from.as_str(),
+        ":to": pair.to.as_str(),
+        ":code": ASSOCIATION_LIMIT,
+        ":of_all": ends.is_none(),
+        ":from_row": ends.map(|(from, _)| from.0),
+        ":to_row": ends.map(|(_, to)| to.0),
+        ":now": now.to_string(),
+    })?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 40] = [
+const KEPT: [&str; 41] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -38,6 +38,7 @@ const KEPT: [&str; 40] = [
     "_sync_links_due",
     "_sync_links_waiting",
     "_sync_links_missed",
+    "_sync_link_limits",
     "_sync_link_passes",
     "_sync_gaps",
     "_sync_quota",

@@ -74,8 +74,8 @@ impl TypeId {
         }
     }
 
-    /// Whether a record has at most one association of this type: each names its primary company
-    /// (`hubspot/api-facts.md#8`).
+    /// Whether a record has at most one association of this type by HubSpot's own rule, which makes room for a new one: each names
+    /// its primary company (`hubspot/api-facts.md#8`). What else excludes is `decide/portal/exclusion`'s to say.
     pub(crate) fn is_exclusive(&self) -> bool {
         self.category == Category::HubspotDefined && PRIMARY_FROM.contains(&self.number)
     }
@@ -105,6 +105,8 @@ pub struct AssociationType {
     pub id: TypeId,
     /// What people see; `None` for the plain type.
     pub label: Option<String>,
+    /// With how many records one may have it, where the portal's people limit that.
+    pub most: Option<u32>,
 }
 
 /// What a record is associated with: the other records, and by which types.

@@ -85,6 +85,7 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO _sync_reads (object, hs_id, origin, due_at) VALUES ('contacts', 1, 'poll', 'x');
          INSERT INTO _sync_links_due (pair, side, hs_id, origin, due_at) VALUES ('x', 'from', 1, 'poll', 'x');
          INSERT INTO _sync_links_waiting (pair, from_hs_id, to_hs_id, category, type_id) VALUES ('x', 1, 1, 'x', 1);
+         INSERT INTO _sync_link_limits (from_object, to_object, category, type_id, most) VALUES ('x', 'x', 'x', 1, 1);
          INSERT INTO _sync_links_missed (pair, from_hs_id, to_hs_id) VALUES ('x', 1, 1);
          INSERT INTO _sync_link_passes (pair, from_object, to_object) VALUES ('x', 'x', 'x');
          INSERT INTO association_types (from_object, to_object, category, type_id, archived) VALUES ('x', 'x', 'x', 1, 0);

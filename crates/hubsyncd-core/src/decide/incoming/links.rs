@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::decide::portal::exclusion::{Excludes, Exclusion};
 use crate::model::association::TypeId;
 use crate::model::conflict::Winner;
 use crate::model::entry::{EntryState, Operation};
@@ -69,6 +70,8 @@ pub struct LinkSides<'a> {
     pub policy: Policy,
     /// The pair's plain type, where it is known.
     pub plain: Option<&'a TypeId>,
+    /// What of the pair's types excludes what.
+    pub exclusion: &'a Exclusion,
     /// The conflict of the record's associations that waits for a person.
     pub open: Option<&'a OpenLinks>,
     /// What a person has said of it.
@@ -150,7 +153,7 @@ pub fn may_be_taken(entries: &[LinkEntry]) -> bool {
 
 /// Decides what becomes of a record's associations.
 pub fn decide(sides: LinkSides<'_>) -> LinkChanges {
-    let scope = sides.open.map(Scope::of).unwrap_or_default();
+    let scope = sides.held_scope();
     let mut changes = merged(sides, &scope);
     for entry in sides
         .entries
@@ -171,7 +174,7 @@ pub fn decide(sides: LinkSides<'_>) -> LinkChanges {
 
 /// Decides about the open conflict alone, where nothing is known of HubSpot's side but what that holds.
 pub fn decide_held(sides: LinkSides<'_>) -> LinkChanges {
-    let scope = sides.open.map(Scope::of).unwrap_or_default();
+    let scope = sides.held_scope();
     let own = |entry: &&LinkEntry| scope.has(entry.to, entry.kind.as_ref());
     let own = sides.entries.iter().filter(own);
     let mut changes = LinkChanges {
@@ -182,24 +185,37 @@ pub fn decide_held(sides: LinkSides<'_>) -> LinkChanges {
     changes
 }
 
-/// What of a record's associations a person is to decide: whose exclusive type it is, and what becomes of pairs.
+/// What of a record's associations a person is to decide: whose the exclusive types are, and what becomes of pairs.
 #[derive(Debug, Default)]
 struct Scope {
-    exclusive: bool,
+    /// The exclusive types.
+    kinds: BTreeSet<TypeId>,
+    /// Whether all associations of the record exclude each other.
+    of_all: bool,
     pairs: BTreeSet<LocalId>,
 }
 
 impl Scope {
-    fn of(open: &OpenLinks) -> Self {
+    fn of(open: &OpenLinks, exclusion: &Exclusion) -> Self {
         let all = || open.base.iter().chain(&open.local).chain(&open.remote);
-        let of_pairs = all().filter(|link| !link.kind.is_exclusive());
+        let of_pairs = all().filter(|link| exclusion.why(Some(&link.kind)).is_none());
         let pairs: BTreeSet<LocalId> = of_pairs.map(|link| link.to).collect();
-        let exclusive = all().any(|link| !pairs.contains(&link.to));
-        Self { exclusive, pairs }
+        let kinds = all().filter(|link| !pairs.contains(&link.to));
+        let kinds: BTreeSet<TypeId> = kinds.map(|link| link.kind.clone()).collect();
+        let of_all = exclusion.why(None).is_some() && !kinds.is_empty();
+        Self {
+            kinds,
+            of_all,
+            pairs,
+        }
     }
 
     fn has(&self, to: LocalId, kind: Option<&TypeId>) -> bool {
-        self.pairs.contains(&to) || (self.exclusive && kind.is_some_and(TypeId::is_exclusive))
+        self.pairs.contains(&to) || self.has_kind(kind)
+    }
+
+    fn has_kind(&self, kind: Option<&TypeId>) -> bool {
+        self.of_all || kind.is_some_and(|kind| self.kinds.contains(kind))
     }
 
     fn of_shown(&self, shown: &[ShownLink]) -> BTreeSet<ShownLink> {
@@ -270,25 +286,32 @@ fn merged(sides: LinkSides<'_>, scope: &Scope) -> LinkChanges {
 }
 
 impl LinkSides<'_> {
-    /// An association of ours whose type only one of the record's can have, while HubSpot gave that to another one since.
+    fn held_scope(&self) -> Scope {
+        let open = self.open.map(|open| Scope::of(open, self.exclusion));
+        open.unwrap_or_default()
+    }
+
+    /// An association of ours that excludes one which HubSpot's side named since.
     fn contest_exclusive(&self, entry: &LinkEntry, changes: &mut LinkChanges) {
-        let Some(kind) = entry.kind.as_ref().filter(|kind| kind.is_exclusive()) else {
+        let kind = entry.kind.as_ref();
+        let Some(excludes) = self.exclusion.why(kind) else {
             return;
         };
-        let of_kind = |link: &&ShownLink| link.kind == *kind;
-        let mut given = self.shown.iter().filter(of_kind);
-        if given.any(|link| link.to == entry.to) {
+        let given = |link: &&ShownLink| self.exclusion.parts(kind, Some(&link.kind));
+        let given = self.shown.iter().filter(given);
+        let is_ours = |link: &ShownLink| link.to == entry.to;
+        if given.clone().any(is_ours) || self.is_contested(entry, changes) {
             return;
         }
-        let rival = self
-            .shown
-            .iter()
-            .filter(of_kind)
-            .find(|link| !self.was_known(link));
-        let rival = rival.cloned();
+        // What both sides name under a limit is one too many on both.
+        let is_new = |link: &&ShownLink| {
+            !self.was_known(link) && (excludes == Excludes::Primary || !self.is_here(link))
+        };
+        let rivals: Vec<ShownLink> = given.filter(is_new).cloned().collect();
         let mut away = self.elsewhere.difference(self.known_elsewhere);
-        let away = away.find(|(_, other)| other == kind).cloned();
-        if rival.is_none() && away.is_none() {
+        let away = away.find(|(_, other)| self.exclusion.parts(kind, Some(other)));
+        let away = away.cloned();
+        if rivals.is_empty() && away.is_none() {
             return;
         }
         let (winner, reason) = match self.policy {
@@ -296,26 +319,87 @@ impl LinkSides<'_> {
             Policy::Local => (Some(Winner::Local), BOTH_NAMED_ONE),
             Policy::Manual => (None, WAITS),
         };
-        match winner {
-            Some(Winner::Remote) => self.demote(entry, kind, changes),
+        match (winner, excludes) {
+            (Some(Winner::Remote), Excludes::Pair) => self.give_up_pair(entry.to, changes),
+            (Some(Winner::Remote), Excludes::Primary | Excludes::Limited) => {
+                self.demote(entry, changes);
+            }
             // HubSpot's comes as the base over which ours goes out; what ours implies takes it away again.
-            Some(_) => {}
-            None => {
-                changes.come.retain(|link| Some(link) != rival.as_ref());
-                changes.end.push(entry.id);
+            (Some(_), Excludes::Primary) => {}
+            // Nobody here can take away what leads to a record that is not in the mirror: HubSpot refuses ours.
+            (Some(_), _) if rivals.is_empty() => return,
+            (Some(_), Excludes::Limited | Excludes::Pair) => {
+                changes.come.retain(|link| !rivals.contains(link));
+                changes.take.extend_from_slice(&rivals);
+            }
+            (None, _) => {
+                changes.come.retain(|link| !rivals.contains(link));
+                changes.end.extend(self.makes(entry, excludes));
             }
         }
         changes.conflicts.push(LinkConflict {
             winner,
-            base: self.base(|_, known| known == kind),
-            local: vec![ShownLink {
-                to: entry.to,
-                kind: kind.clone(),
-            }],
-            remote: rival.into_iter().collect(),
+            base: self.base(|_, known| self.exclusion.parts(kind, Some(known))),
+            local: self.named_by(entry, excludes),
+            remote: rivals,
             elsewhere: away.into_iter().collect(),
             reason,
         });
+    }
+
+    /// Whether the pair of an entry, all of which excludes others, is in conflict already by another of its types.
+    fn is_contested(&self, entry: &LinkEntry, changes: &LinkChanges) -> bool {
+        let is_of = |link: &ShownLink| link.to == entry.to;
+        let mut conflicts = changes.conflicts.iter();
+        self.exclusion.why(entry.kind.as_ref()) == Some(Excludes::Pair)
+            && conflicts.any(|conflict| conflict.local.iter().any(is_of))
+    }
+
+    /// Whether a row of ours says the same.
+    fn is_here(&self, link: &ShownLink) -> bool {
+        let mut rows = self.rows.iter();
+        rows.any(|row| row.to == link.to && row.kind.as_ref() == Some(&link.kind))
+    }
+
+    /// What goes out with an entry and excludes the same: itself, or all that is to be made of its pair.
+    fn makes(&self, entry: &LinkEntry, excludes: Excludes) -> Vec<OutboxId> {
+        let of_pair = |other: &&LinkEntry| {
+            excludes == Excludes::Pair
+                && other.operation == Operation::Associate
+                && other.to == entry.to
+        };
+        let own = |other: &&LinkEntry| other.id == entry.id || of_pair(other);
+        let own = self.entries.iter().filter(own);
+        own.map(|other| other.id).collect()
+    }
+
+    /// What an entry names that excludes others: its type, or all of its pair.
+    fn named_by(&self, entry: &LinkEntry, excludes: Excludes) -> Vec<ShownLink> {
+        let link = |kind: &TypeId| ShownLink {
+            to: entry.to,
+            kind: kind.clone(),
+        };
+        if excludes != Excludes::Pair {
+            return entry.kind.iter().map(link).collect();
+        }
+        let rows = self.rows.iter().filter(|row| row.to == entry.to);
+        let kinds: BTreeSet<&TypeId> = rows.filter_map(|row| row.kind.as_ref()).collect();
+        kinds
+            .into_iter()
+            .chain(entry.kind.as_ref().filter(|_| self.rows.is_empty()))
+            .map(link)
+            .collect()
+    }
+
+    /// All that is to be made of a pair of ours loses: nothing is left of it that HubSpot would take.
+    fn give_up_pair(&self, to: LocalId, changes: &mut LinkChanges) {
+        let rows = self.rows.iter().filter(|row| row.to == to);
+        changes.go.extend(rows.map(|row| row.id));
+        changes.go.sort_unstable();
+        changes.go.dedup();
+        let made = |entry: &&LinkEntry| entry.operation == Operation::Associate && entry.to == to;
+        let made = self.entries.iter().filter(made);
+        changes.end.extend(made.map(|entry| entry.id));
     }
 
     /// What HubSpot is known to have had, of some of a record's associations.
@@ -347,8 +431,8 @@ impl LinkSides<'_> {
     }
 
     /// Our exclusive type loses: the pair keeps its plain one, which goes out like any other.
-    fn demote(&self, entry: &LinkEntry, kind: &TypeId, changes: &mut LinkChanges) {
-        let own = |row: &&LinkRow| row.to == entry.to && row.kind.as_ref() == Some(kind);
+    fn demote(&self, entry: &LinkEntry, changes: &mut LinkChanges) {
+        let own = |row: &&LinkRow| row.to == entry.to && row.kind == entry.kind;
         let Some(row) = self.rows.iter().find(own) else {
             changes.end.push(entry.id);
             return;
@@ -426,7 +510,7 @@ impl LinkSides<'_> {
         if self.open.is_none() && reason.is_none() {
             return;
         }
-        let scope = Scope::of(&all);
+        let scope = Scope::of(&all, self.exclusion);
         let base = scope.of_shown(&all.base);
         let there = scope.of_shown(self.shown);
         let here = self.held_here(&scope, changes);
@@ -447,8 +531,8 @@ impl LinkSides<'_> {
             return;
         }
         // Of a record that is not in the mirror yet nothing is concluded: its arrival asks again.
-        let is_away = |kind: &TypeId| scope.exclusive && kind.is_exclusive();
-        let is_away = self.elsewhere.iter().any(|(_, kind)| is_away(kind));
+        let mut elsewhere_now = self.elsewhere.iter();
+        let is_away = elsewhere_now.any(|(_, kind)| scope.has_kind(Some(kind)));
         let winner = match self.word {
             None if is_away && reason.is_none() => return,
             None if is_away => None,
@@ -459,7 +543,7 @@ impl LinkSides<'_> {
         };
         match winner {
             Some(Winner::Remote) => self.give_way(&here, &there, changes),
-            Some(Winner::Local) => send_ours(&here, &there, changes),
+            Some(Winner::Local) => self.send_ours(&here, &there, changes),
             Some(Winner::Agreed | Winner::Value) | None => {}
         }
         changes.open = match winner {
@@ -477,8 +561,10 @@ impl LinkSides<'_> {
         let mut here = BTreeSet::new();
         for (at, row) in rows.iter().enumerate() {
             let Some(kind) = &row.kind else { continue };
-            let is_same = |later: &&LinkRow| later.kind == row.kind && later.to != row.to;
-            if kind.is_exclusive() && rows[at + 1..].iter().any(is_same) {
+            let is_parted = |later: &&LinkRow| {
+                later.to != row.to && self.exclusion.parts(Some(kind), later.kind.as_ref())
+            };
+            if rows[at + 1..].iter().any(is_parted) {
                 self.give_up(row, changes);
                 continue;
             }
@@ -493,10 +579,11 @@ impl LinkSides<'_> {
     /// A row of ours goes; where its type was an exclusive one, the pair keeps its plain type, which goes out like any other.
     fn give_up(&self, row: &LinkRow, changes: &mut LinkChanges) {
         changes.go.push(row.id);
-        let is_exclusive = row.kind.as_ref().is_some_and(TypeId::is_exclusive);
+        let excludes = self.exclusion.why(row.kind.as_ref());
+        let keeps_plain = matches!(excludes, Some(Excludes::Primary | Excludes::Limited));
         if let Some(plain) = self
             .plain
-            .filter(|_| is_exclusive && !self.has_plain(row.to))
+            .filter(|_| keeps_plain && !self.has_plain(row.to))
         {
             changes.make.push(ShownLink {
                 to: row.to,
@@ -520,17 +607,24 @@ impl LinkSides<'_> {
             }
         }
     }
-}
 
-/// Our side stands. HubSpot takes an exclusive type from the other one by itself: that comes as the base over which ours goes
-/// out.
-fn send_ours(here: &BTreeSet<ShownLink>, there: &BTreeSet<ShownLink>, changes: &mut LinkChanges) {
-    changes.make.extend(here.difference(there).cloned());
-    for link in there.difference(here) {
-        let is_given = link.kind.is_exclusive() && here.iter().any(|own| own.kind == link.kind);
-        match is_given {
-            true => changes.come.push(link.clone()),
-            false => changes.take.push(link.clone()),
+    /// Our side stands. HubSpot takes a primary from the other one by itself: that comes as the base over which ours goes out.
+    /// What it only limits is taken away first.
+    fn send_ours(
+        &self,
+        here: &BTreeSet<ShownLink>,
+        there: &BTreeSet<ShownLink>,
+        changes: &mut LinkChanges,
+    ) {
+        changes.make.extend(here.difference(there).cloned());
+        for link in there.difference(here) {
+            let kind = Some(&link.kind);
+            let is_given = self.exclusion.why(kind) == Some(Excludes::Primary)
+                && here.iter().any(|own| own.kind == link.kind);
+            match is_given {
+                true => changes.come.push(link.clone()),
+                false => changes.take.push(link.clone()),
+            }
         }
     }
 }
@@ -551,7 +645,10 @@ const LABELLED_WAITS: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::portal::link_types::KnownType;
     use crate::model::association::Category;
+
+    use std::sync::LazyLock;
 
     use proptest::prelude::*;
 
@@ -598,6 +695,7 @@ mod tests {
 
     static NOWHERE: BTreeSet<(HubspotId, TypeId)> = BTreeSet::new();
     static NONE: BTreeSet<LocalId> = BTreeSet::new();
+    static PRIMARIES: LazyLock<Exclusion> = LazyLock::new(Exclusion::default);
 
     const MAKES: Operation = Operation::Associate;
     const TAKES: Operation = Operation::Disassociate;
@@ -613,6 +711,7 @@ mod tests {
             shown,
             policy: Policy::Local,
             plain: None,
+            exclusion: &PRIMARIES,
             open: None,
             word: None,
             elsewhere: &NOWHERE,
@@ -852,6 +951,124 @@ mod tests {
             local: conflict.local.clone(),
             remote: conflict.remote.clone(),
         }
+    }
+
+    /// What excludes where one type is limited to one record.
+    fn limited(number: i64) -> Exclusion {
+        let known = |id: i64, label: Option<&str>| KnownType {
+            id: kind(id),
+            label: label.map(str::to_owned),
+            inverse: None,
+            archived: false,
+            most: (id == number).then_some(1),
+        };
+        Exclusion::of(&[known(PLAIN, None), known(36, Some("Boss"))])
+    }
+
+    #[test]
+    fn under_a_limit_of_one_the_policy_takes_one_side_and_what_is_in_its_way_is_taken_away_first() {
+        let plain = kind(PLAIN);
+        // A label is limited: the pair that loses keeps its plain type. The plain type is: nothing is left of it.
+        for (number, of_pair) in [(36, false), (PLAIN, true)] {
+            let exclusion = limited(number);
+            let rows = [row(7, 1, number)];
+            let entries = [entry(3, MAKES, 1, number)];
+            let theirs = shown(2, number);
+            let by = |policy, rows: &[LinkRow], entries: &[LinkEntry], open, word| {
+                let sides = LinkSides {
+                    policy,
+                    plain: Some(&plain),
+                    exclusion: &exclusion,
+                    open,
+                    word,
+                    ..sides(rows, entries, std::slice::from_ref(&theirs))
+                };
+                match word {
+                    Some(_) => decide_held(sides),
+                    None => decide(sides),
+                }
+            };
+            let remote = by(Policy::Remote, &rows, &entries, None, None);
+            assert_eq!(remote.conflicts[0].winner, Some(Winner::Remote));
+            assert_eq!(remote.come, [theirs.clone()]);
+            match of_pair {
+                true => assert_eq!((&remote.go, &remote.end), (&vec![7], &vec![OutboxId(3)])),
+                false => assert_eq!(remote.demote, [OutboxId(3)]),
+            }
+            let local = by(Policy::Local, &rows, &entries, None, None);
+            assert_eq!(local.conflicts[0].winner, Some(Winner::Local));
+            assert_eq!(
+                (&local.come, &local.take, &local.end),
+                (&vec![], &vec![theirs.clone()], &vec![])
+            );
+            // That is written down once: the other one is on its way out from then on.
+            let leaving = [entries[0].clone(), entry(4, TAKES, 2, number)];
+            let later = by(Policy::Local, &rows, &leaving, None, None);
+            assert_eq!((later.conflicts, later.take), (vec![], vec![]));
+            let manual = by(Policy::Manual, &rows, &entries, None, None);
+            assert_eq!((&manual.come, &manual.end), (&vec![], &vec![OutboxId(3)]));
+            let open = opened(&manual);
+            let waiting = by(Policy::Manual, &rows, &[], Some(&open), None);
+            assert_eq!(waiting, LinkChanges::default());
+            let local = by(Policy::Manual, &rows, &[], Some(&open), Some(Winner::Local));
+            let ours = [shown(1, number)];
+            assert_eq!(
+                (&local.make[..], &local.take),
+                (&ours[..], &vec![theirs.clone()])
+            );
+            let remote = by(
+                Policy::Manual,
+                &rows,
+                &[],
+                Some(&open),
+                Some(Winner::Remote),
+            );
+            assert_eq!(
+                (&remote.come, &remote.go),
+                (&vec![theirs.clone()], &vec![7])
+            );
+            assert_eq!(remote.make.len(), usize::from(!of_pair), "the plain type");
+            // HubSpot had it before: what is one too many it refuses itself.
+            let known = [rows[0].clone(), row(8, 2, number)];
+            for policy in [Policy::Remote, Policy::Local, Policy::Manual] {
+                let known = by(policy, &known, &entries, None, None);
+                assert_eq!(known, LinkChanges::default());
+            }
+        }
+    }
+
+    #[test]
+    fn a_pair_of_which_only_one_may_be_is_in_conflict_once_whatever_types_it_is_to_have() {
+        let exclusion = limited(PLAIN);
+        let (rows, there) = (
+            [row(7, 1, PLAIN), row(8, 1, 36)],
+            [shown(2, PLAIN), shown(2, 36)],
+        );
+        let entries = [entry(3, MAKES, 1, PLAIN), entry(4, MAKES, 1, 36)];
+        let by = |policy| {
+            decide(LinkSides {
+                policy,
+                exclusion: &exclusion,
+                ..sides(&rows, &entries, &there)
+            })
+        };
+        let remote = by(Policy::Remote);
+        let [conflict] = &remote.conflicts[..] else {
+            panic!("one conflict: {remote:?}");
+        };
+        assert_eq!(
+            (conflict.local.len(), &conflict.remote[..]),
+            (2, &there[..])
+        );
+        assert_eq!(
+            (remote.go, remote.end),
+            (vec![7, 8], vec![OutboxId(3), OutboxId(4)])
+        );
+        let local = by(Policy::Local);
+        assert_eq!((local.conflicts.len(), &local.take[..]), (1, &there[..]));
+        let manual = by(Policy::Manual);
+        assert_eq!(manual.end, [OutboxId(3), OutboxId(4)]);
+        assert_eq!(manual.conflicts.len(), 1);
     }
 
     #[test]

@@ -198,6 +198,7 @@ mod tests {
             label: label.map(str::to_owned),
             inverse,
             archived: false,
+            most: None,
         }
     }
 

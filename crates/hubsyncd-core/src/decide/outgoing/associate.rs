@@ -6,11 +6,14 @@
 
 use crate::decide::acts::{Act, back_and_uncounted};
 use crate::decide::entry::{Answered, EntryEvent};
+use crate::decide::incoming::links::LinkEntry;
 use crate::decide::outgoing::settle::BatchFate;
+use crate::decide::portal::exclusion::{Excludes, Exclusion};
 use crate::decide::portal::link_types::KnownType;
 use crate::model::association::{Category, TypeId};
 use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::refusal::{ASSOCIATION_LIMIT, REFUSED};
 use crate::model::time::Timestamp;
 
 /// One end of an association.
@@ -155,7 +158,7 @@ fn all_types(types: &[&KnownType]) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// Whether HubSpot is asked for a record's associations before an entry of them goes out: where its type is taken from another
+/// Whether HubSpot is asked for a record's associations before an entry of them goes out: where its type excludes that of another
 /// one, where all types of two records go, to which somebody may have added one since, and while a conflict of theirs is open.
 pub fn needs_reread(
     operation: Operation,
@@ -164,12 +167,32 @@ pub fn needs_reread(
     is_open: bool,
 ) -> bool {
     let told = told(named, types);
+    let excludes = |kind: Option<&TypeId>| Exclusion::of(types).why(kind).is_some();
     let takes = match (operation, &told) {
         (Operation::Disassociate, told) => told.takes_all(types),
-        (_, TypesSay::Means(kind)) => kind.is_exclusive(),
-        (_, _) => named.kind().is_some_and(|kind| kind.is_exclusive()),
+        (_, TypesSay::Means(kind)) => excludes(Some(kind)),
+        (_, _) => excludes(named.kind().as_ref()),
     };
     takes || is_open
+}
+
+/// The entry that takes an association away which has to be gone before this one can be: under a limit HubSpot makes no room by
+/// itself. `own` are the entries of the record where it starts.
+pub fn makes_room(link: &QueuedLink, own: &[LinkEntry], exclusion: &Exclusion) -> Option<OutboxId> {
+    let kind = link.kind.as_ref();
+    let is_limited = matches!(
+        exclusion.why(kind),
+        Some(Excludes::Limited | Excludes::Pair)
+    );
+    let is_of_other = |entry: &&LinkEntry| {
+        entry.operation == Operation::Disassociate
+            && entry.state != EntryState::Dead
+            && entry.to != link.to.local_id
+            && exclusion.parts(kind, entry.kind.as_ref())
+    };
+    let associates = link.standing.operation == Operation::Associate;
+    let mut others = own.iter().filter(|_| is_limited && associates);
+    others.find(is_of_other).map(|entry| entry.id)
 }
 
 /// The call by which an entry goes out.
@@ -244,7 +267,9 @@ pub enum LinkAnswer {
     Refused {
         /// HubSpot's category.
         category: String,
-        /// Its words.
+        /// Our code of it (`model/refusal`).
+        code: &'static str,
+        /// Its words, with that code.
         words: String,
     },
     /// Nothing that names it.
@@ -292,7 +317,9 @@ pub fn settle_link(
         }
         // A program has turned it round meanwhile, so that nothing is left to ask for.
         LinkAnswer::Refused { .. } if associates != link.has_row => LinkSettlement::Gone,
-        LinkAnswer::Refused { category, words } => match category.as_str() {
+        LinkAnswer::Refused {
+            category, words, ..
+        } => match category.as_str() {
             "OBJECT_NOT_FOUND" if !associates => LinkSettlement::Gone,
             "OBJECT_NOT_FOUND" if link.standing.attempts < MISSED_ATTEMPTS => {
                 LinkSettlement::LookAtRecords(again(words))
@@ -305,6 +332,14 @@ pub fn settle_link(
                 answered: Answered::Yes,
             }),
         },
+    }
+}
+
+impl LinkAnswer {
+    /// Whether it may be that the portal limits the pair otherwise than it is known to: HubSpot says so, or does not say why it
+    /// refuses.
+    pub fn is_of_limit(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if [ASSOCIATION_LIMIT, REFUSED].contains(code))
     }
 }
 
@@ -433,6 +468,7 @@ mod tests {
             label: label.map(str::to_owned),
             inverse: None,
             archived,
+            most: None,
         };
         let user = || Category::UserDefined;
         let plain = TypeId::of_hubspot(279);
@@ -476,6 +512,7 @@ mod tests {
             label: label.map(str::to_owned),
             inverse: None,
             archived: false,
+            most: None,
         };
         let user = |number| TypeId {
             category: Category::UserDefined,
@@ -521,6 +558,7 @@ mod tests {
             label: label.map(str::to_owned),
             inverse: None,
             archived: false,
+            most: None,
         };
         let types = [known(279, None), known(1, Some("Primary"))];
         let ids: Vec<&TypeId> = types.iter().map(|known| &known.id).collect();
@@ -540,6 +578,37 @@ mod tests {
             assert_eq!(by(Operation::Disassociate), disassociate, "{named:?}");
             assert!(needs_reread(Operation::Associate, named, &types, true));
         }
+    }
+
+    #[test]
+    fn what_a_limit_allows_once_waits_until_the_other_one_is_taken_away() {
+        let known = |number, label: Option<&str>, most| KnownType {
+            id: TypeId::of_hubspot(number),
+            label: label.map(str::to_owned),
+            inverse: None,
+            archived: false,
+            most,
+        };
+        let limited = Exclusion::of(&[known(279, None, Some(1)), known(1, Some("Primary"), None)]);
+        let free = Exclusion::of(&[known(279, None, Some(2)), known(1, Some("Primary"), None)]);
+        let leaving = |to, state| LinkEntry {
+            id: OutboxId(9),
+            operation: Operation::Disassociate,
+            state,
+            to: LocalId(to),
+            kind: Some(TypeId::of_hubspot(1)),
+            takes_all: false,
+            is_in_doubt: false,
+        };
+        let new = link(Operation::Associate, TypesSay::Plain);
+        let first = |own: LinkEntry, exclusion| makes_room(&new, &[own], exclusion);
+        assert_eq!(
+            first(leaving(3, EntryState::Pending), &limited),
+            Some(OutboxId(9))
+        );
+        assert_eq!(first(leaving(3, EntryState::Dead), &limited), None);
+        assert_eq!(first(leaving(2, EntryState::Pending), &limited), None);
+        assert_eq!(first(leaving(3, EntryState::Pending), &free), None);
     }
 
     #[test]
@@ -649,6 +718,7 @@ mod tests {
         let refused = |link: &QueuedLink, category: &str| {
             let answer = LinkAnswer::Refused {
                 category: category.to_owned(),
+                code: REFUSED,
                 words: "words".to_owned(),
             };
             settle_link(link, &answer, at(30), at(20))

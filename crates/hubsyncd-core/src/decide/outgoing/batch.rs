@@ -82,19 +82,6 @@ pub struct NamedRefusal {
     pub refusal: Refusal,
 }
 
-/// What is said of a refusal: HubSpot's words, with the codes that they don't name.
-pub fn refusal_words(words: &str, codes: &[String]) -> String {
-    let codes: Vec<&str> = codes
-        .iter()
-        .map(String::as_str)
-        .filter(|code| !words.contains(code))
-        .collect();
-    match codes[..] {
-        [] => words.to_owned(),
-        [..] => format!("{words} ({})", codes.join(", ")),
-    }
-}
-
 /// Matches results and refusals to inputs: by trace id, by id, by the value of the key. What was acknowledged comes first: it
 /// may have freed the value that another input was refused.
 pub fn settlements(
@@ -337,13 +324,6 @@ mod tests {
         assert!(matches!(settled[0].1, Settlement::Acknowledge(_)));
         assert!(matches!(settled[1].1, Settlement::Dead(_)));
         assert!(met(&settled).is_empty());
-    }
-
-    #[test]
-    fn words_name_only_the_codes_that_they_do_not_name_themselves() {
-        let codes = ["A".to_owned(), "B".to_owned()];
-        assert_eq!(refusal_words("A is wrong", &codes), "A is wrong (B)");
-        assert_eq!(refusal_words("A, B", &codes), "A, B");
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub struct KnownType {
     pub inverse: Option<i64>,
     /// Whether HubSpot no longer has it.
     pub archived: bool,
+    /// With how many records one may have it, where the portal's people limit that.
+    pub most: Option<u32>,
 }
 
 /// What is to be written of a pair's types.
@@ -39,6 +41,7 @@ pub fn compare(
             label: kind.label.clone(),
             inverse: inverse(pair, kind, shown, back),
             archived: false,
+            most: kind.most,
         };
         if !known.contains(&wanted) {
             changes.save.push(wanted);
@@ -114,6 +117,7 @@ mod tests {
         AssociationType {
             id: TypeId { category, number },
             label: label.map(str::to_owned),
+            most: None,
         }
     }
 

@@ -1,0 +1,123 @@
+//! Which associations of one record exclude each other: HubSpot's primary types, and types that the portal limits to one record.
+//!
+//! Of a primary HubSpot makes room by itself: a new one demotes the old one. Under a limit it refuses, so that the other one has
+//! to be taken away first (`hubspot/api-facts.md#8`, `maxToObjectIds`).
+
+use std::collections::BTreeSet;
+
+use crate::decide::portal::link_types::KnownType;
+use crate::model::association::TypeId;
+
+/// Why an association excludes others of its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excludes {
+    /// It names the record's primary: its pair keeps the plain type without it, and HubSpot makes room for it.
+    Primary,
+    /// Its type is limited to one record: its pair keeps the plain type without it.
+    Limited,
+    /// The pair's plain type is limited to one record, and each other type brings that: without it nothing is left of its pair.
+    Pair,
+}
+
+/// What of a pair's types excludes what.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Exclusion {
+    limited: BTreeSet<TypeId>,
+    of_pair: bool,
+}
+
+impl Exclusion {
+    /// That of a pair whose types are known.
+    pub fn of(types: &[KnownType]) -> Self {
+        let now = || types.iter().filter(|known| !known.archived);
+        let is_one = |known: &&KnownType| known.most == Some(1);
+        let mut plain = now().filter(|known| known.label.is_none());
+        let only = plain.next().filter(|_| plain.next().is_none());
+        Self {
+            limited: now().filter(is_one).map(|known| known.id.clone()).collect(),
+            of_pair: only.is_some_and(|known| is_one(&known)),
+        }
+    }
+
+    /// Why an association of a type excludes others; `None` where it doesn't. Without a type it is of one that nobody knows yet.
+    pub fn why(&self, kind: Option<&TypeId>) -> Option<Excludes> {
+        match kind {
+            _ if self.of_pair => Some(Excludes::Pair),
+            Some(kind) if kind.is_exclusive() => Some(Excludes::Primary),
+            Some(kind) if self.limited.contains(kind) => Some(Excludes::Limited),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether a record can't have associations of these two types with two other records.
+    pub fn parts(&self, one: Option<&TypeId>, other: Option<&TypeId>) -> bool {
+        match self.why(one) {
+            Some(Excludes::Pair) => true,
+            Some(Excludes::Primary | Excludes::Limited) => one == other,
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::association::Category;
+
+    fn known(id: TypeId, label: Option<&str>, most: Option<u32>) -> KnownType {
+        KnownType {
+            id,
+            label: label.map(str::to_owned),
+            inverse: None,
+            archived: false,
+            most,
+        }
+    }
+
+    fn boss() -> TypeId {
+        TypeId {
+            category: Category::UserDefined,
+            number: 36,
+        }
+    }
+
+    #[test]
+    fn a_primary_excludes_the_other_a_limit_of_one_what_it_limits_and_that_of_the_plain_type_all() {
+        let (plain, primary) = (TypeId::of_hubspot(279), TypeId::of_hubspot(1));
+        let of = |plain_most, boss_most| {
+            Exclusion::of(&[
+                known(plain.clone(), None, plain_most),
+                known(primary.clone(), Some("Primary"), None),
+                known(boss(), Some("Boss"), boss_most),
+            ])
+        };
+        let why = |exclusion: &Exclusion| {
+            [&plain, &primary, &boss()].map(|kind| exclusion.why(Some(kind)))
+        };
+        let first = Some(Excludes::Primary);
+        assert_eq!(why(&of(None, None)), [None, first, None]);
+        assert_eq!(why(&of(Some(2), Some(3))), [None, first, None]);
+        let limited = of(None, Some(1));
+        assert_eq!(why(&limited), [None, first, Some(Excludes::Limited)]);
+        assert!(limited.parts(Some(&boss()), Some(&boss())));
+        assert!(!limited.parts(Some(&boss()), Some(&plain)));
+        assert_eq!(limited.why(None), None);
+        let whole = of(Some(1), None);
+        assert_eq!(why(&whole), [Some(Excludes::Pair); 3]);
+        assert!(whole.parts(Some(&boss()), Some(&plain)) && whole.parts(None, Some(&plain)));
+    }
+
+    #[test]
+    fn of_several_plain_types_a_limit_holds_for_its_own_and_an_archived_one_limits_nothing() {
+        let (plain, other) = (TypeId::of_hubspot(279), TypeId::of_hubspot(300));
+        let mut types = [
+            known(plain.clone(), None, Some(1)),
+            known(other.clone(), None, None),
+        ];
+        let two = Exclusion::of(&types);
+        assert_eq!(two.why(Some(&plain)), Some(Excludes::Limited));
+        assert_eq!(two.why(Some(&other)), None);
+        types[0].archived = true;
+        assert_eq!(Exclusion::of(&types), Exclusion::default());
+    }
+}
