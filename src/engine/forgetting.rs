@@ -30,7 +30,12 @@ pub(crate) async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepEr
                     unreadable::forget_record(tx, object.object(), id, now)?;
                 }
                 for id in reads::to_be_erased(tx, object.object(), now, BATCH)? {
-                    if object.table.by_hs_id(tx, id)?.is_some() {
+                    let row = object.table.by_hs_id(tx, id)?;
+                    let is_marked = match &row {
+                        Some(row) => object.table.is_marked(tx, row.record.local_id)?,
+                        None => false,
+                    };
+                    if row.is_some() && !is_marked {
                         // Whatever brought it, it is here again.
                         reads::unbury(tx, object.object(), id)?;
                         continue;
@@ -163,6 +168,29 @@ mod tests {
         assert_eq!(told_of_the_lost(&desk), Vec::<String>::new());
         let log_is_to_be_emptied = desk.engine.store().read(erase::log_is_to_be_emptied);
         assert!(run(log_is_to_be_emptied).expect("reads"));
+    }
+
+    #[test]
+    fn a_row_that_says_that_its_record_is_gone_goes_with_what_else_is_known_of_it() {
+        for is_marked in [true, false] {
+            let desk = Desk::new(0);
+            let contacts = desk.loaded();
+            let fill = desk.engine.store().write(Lane::Bulk, move |tx| {
+                let pass = Pass::of(tx, &contacts, Origin::Reconcile, 0);
+                let applying = Applying::from_store(pass, tx.now());
+                apply_record(tx, &applying, &record(101, -9_000, &[("email", SECRET)]), None)?;
+                tx.execute_batch(&format!(
+                    "UPDATE contacts SET hs_archived = {};
+                     INSERT INTO _sync_tombstones (object, hs_id, at, erase_at) VALUES ('contacts', 101, '{now}', '{now}')",
+                    i32::from(is_marked),
+                    now = tx.now()
+                ))?;
+                Ok(tx.now())
+            });
+            let now = run(fill).expect("fills");
+            run(forget(&desk.engine, now)).expect("forgets");
+            assert_eq!(told_of_the_lost(&desk).is_empty(), is_marked);
+        }
     }
 
     #[test]

@@ -209,7 +209,11 @@ fn remove(
         decided: None,
     };
     matter.carry_out(tx, &actions)?;
-    if actions.contains(&Action::RemoveRow) && is_gone_for_good(removal, modes) {
+    // A row that an operator kept against the file's word stays as long as they let it.
+    let is_by_the_file = modes.on_remote_delete == object.mapping().modes.on_remote_delete;
+    let leaves = actions.contains(&Action::RemoveRow)
+        || (actions.contains(&Action::MarkRow) && is_by_the_file);
+    if leaves && is_gone_for_good(removal, modes) {
         reads::erase_later(tx, name, removal.id, Some(pass.now + ERASED_AFTER))?;
     }
     Ok(true)
@@ -309,8 +313,11 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_record_that_is_nowhere_is_erased_after_thirty_days() {
-        let removed = |archived_at: Option<i64>, origin| {
-            let scene = Scene::of(Policy::Newest);
+        let removed_by = |mode, archived_at: Option<i64>, origin| {
+            let mut scene = Scene::of(Policy::Newest);
+            let mut object = scene.object.mapping().clone();
+            object.modes.on_remote_delete = mode;
+            scene.object = synced(object);
             let ann = record(101, 0, &[("firstname", "Ann")]);
             scene.apply(How::at(0), &ann);
             let removal = Removal {
@@ -329,6 +336,7 @@ mod tests {
             });
             scene
         };
+        let removed = |archived_at, origin| removed_by(OnRemoteDelete::Delete, archived_at, origin);
         let erased = |scene: &Scene, days: i64| {
             let day = at(10).plus_millis(days * 86_400_000);
             scene.write(|tx| {
@@ -343,6 +351,10 @@ mod tests {
         lost.apply(How::at(20), &record(101, 15, &[("firstname", "Ann")]));
         assert_eq!(erased(&lost, 30), []);
         assert_eq!(erased(&removed(Some(5), Origin::Reconcile), 30), []);
+        // A row that says that its record is gone goes with the rest.
+        let marked = |archived_at| removed_by(OnRemoteDelete::Mark, archived_at, Origin::Reconcile);
+        assert_eq!(erased(&marked(None), 30), [HubspotId(101)]);
+        assert_eq!(erased(&marked(Some(5)), 30), []);
         assert_eq!(erased(&removed(None, Origin::Webhook), 30), []);
     }
 
