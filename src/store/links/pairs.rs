@@ -10,7 +10,7 @@ use crate::model::time::Timestamp;
 use crate::store::{StoreError, outbox};
 
 /// Why an association's entry is not sent any more.
-const UNMAPPED: &str = "this pair of objects is no longer in the mapping file: write it there again, or discard the entry \
+pub(crate) const UNMAPPED: &str = "this pair of objects is no longer in the mapping file: write it there again, or discard the entry \
      [pair-unmapped]";
 
 /// Makes the file know these pairs alone. What was known of another one under the same name is forgotten, so that its first pass

@@ -25,6 +25,7 @@ use crate::decide::outgoing::along::ASSOCIATION_REQUIRED;
 use crate::model::association::{PRIMARY, PairMapping};
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::store::StoreError;
+use crate::store::links::pairs::UNMAPPED;
 use crate::store::shape::ddl::{each, literal, quoted};
 use crate::store::shape::guards::kept_by_hubsyncd;
 use crate::store::shape::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, made, raise};
@@ -54,6 +55,8 @@ pub(crate) struct Pairs<'a> {
     mapping: &'a Mapping,
     /// A sentence's part for each pair whose types are known, in the mapping's order.
     types: Vec<Option<String>>,
+    /// Whether the file has associations.
+    has_rows: bool,
 }
 
 impl<'a> Pairs<'a> {
@@ -63,14 +66,30 @@ impl<'a> Pairs<'a> {
             .iter()
             .map(|pair| types_of(connection, pair))
             .collect::<Result<_, _>>()?;
-        Ok(Self { mapping, types })
+        let has_rows = connection
+            .prepare_cached("SELECT 1 FROM associations LIMIT 1")?
+            .exists([])?;
+        Ok(Self {
+            mapping,
+            types,
+            has_rows,
+        })
     }
 
     /// Those of which nothing is known but the mapping.
     #[cfg(test)]
     pub(crate) fn untold(mapping: &'a Mapping) -> Self {
         let types = vec![None; mapping.pairs.len()];
-        Self { mapping, types }
+        Self {
+            mapping,
+            types,
+            has_rows: false,
+        }
+    }
+
+    /// Whether no association is here, and none can come: a local write costs nothing for them.
+    fn are_none(&self) -> bool {
+        self.pairs().is_empty() && !self.has_rows
     }
 
     fn pairs(&self) -> &'a [PairMapping] {
@@ -109,12 +128,12 @@ impl<'a> Pairs<'a> {
 
     /// Something of the table whose object a column names.
     fn of_row(&self, object: &str, of_table: impl Fn(&str) -> String) -> String {
-        let ends = self.mapping.objects.iter().filter(|mapped| {
-            let name = mapped.object.as_str();
-            let mut pairs = self.pairs().iter();
-            pairs.any(|pair| pair.from.as_str() == name || pair.to.as_str() == name)
-        });
-        let arms: Vec<String> = ends
+        // Also of an object that stands in no pair: rows of a former one may.
+        let arms: Vec<String> = self
+            .mapping
+            .objects
+            .iter()
+            .filter(|_| !self.are_none())
             .map(|mapped| {
                 let told = of_table(&quoted(mapped.table.as_str()));
                 format!("\n    WHEN {} THEN {told}", literal(mapped.object.as_str()))
@@ -167,7 +186,11 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
             "associations can not be written: the mapping file has no pair, or its pairs wait with their objects (sync_status.last_error) \
              [pair-unmapped]",
         );
-        for event in ["INSERT", "UPDATE", "DELETE"] {
+        let events: &[&str] = match pairs.has_rows {
+            true => &["INSERT", "UPDATE"],
+            false => &["INSERT", "UPDATE", "DELETE"],
+        };
+        for event in events {
             let name = event.to_lowercase();
             let refuse = [format!("SELECT {none}")];
             all.push(guard(
@@ -176,6 +199,9 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
                 FROM_OUTSIDE,
                 &refuse,
             ));
+        }
+        if pairs.has_rows {
+            all.extend(taking_away(pairs));
         }
         return all;
     }
@@ -188,16 +214,24 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
         ),
         guard("update", "BEFORE UPDATE", FROM_OUTSIDE, &[refuse_update()]),
         guard("inserted", "AFTER INSERT", FROM_OUTSIDE, &inserted()),
+    ]);
+    all.extend(taking_away(pairs));
+    all.extend(pairs.pairs().iter().map(|pair| view_of(pairs, pair)));
+    all
+}
+
+/// What a DELETE fires: a row of a pair that is in the file no more may be taken away too.
+fn taking_away(pairs: &Pairs<'_>) -> Vec<Made> {
+    let refuse = refuse_delete(pairs).map(|refuse| {
         guard(
             "delete",
             "BEFORE DELETE",
             FROM_OUTSIDE,
-            &[refuse_delete(pairs)],
-        ),
-        guard("deleted", "AFTER DELETE", FROM_OUTSIDE, &deleted()),
-    ]);
-    all.extend(pairs.pairs().iter().map(|pair| view_of(pairs, pair)));
-    all
+            std::slice::from_ref(&refuse),
+        )
+    });
+    let take = guard("deleted", "AFTER DELETE", FROM_OUTSIDE, &deleted());
+    refuse.into_iter().chain([take]).collect()
 }
 
 fn view(name: &str, columns: &str, select: &str) -> Made {
@@ -443,25 +477,18 @@ fn refuse_update() -> String {
     )
 }
 
-fn refuse_delete(pairs: &Pairs<'_>) -> String {
-    let mapped: Vec<String> = pairs
-        .pairs()
-        .iter()
-        .map(|pair| format!("({})", is_of(pair, "old")))
-        .collect();
-    let mut cases = vec![(
-        format!("({}) IS NOT 1", mapped.join(" OR ")),
-        not_mapped(pairs),
-    )];
+fn refuse_delete(pairs: &Pairs<'_>) -> Option<String> {
     let pulled = pairs.pairs().iter().filter(|pair| !pair.direction.pushes());
-    cases.extend(pulled.map(|pair| {
-        let sentence = format!(
-            "{} comes from HubSpot: leave it as it is [pair-pulled]",
-            pair.key
-        );
-        (is_of(pair, "old"), sentence)
-    }));
-    refuse_where(&cases)
+    let cases: Vec<(String, String)> = pulled
+        .map(|pair| {
+            let sentence = format!(
+                "{} comes from HubSpot: leave it as it is [pair-pulled]",
+                pair.key
+            );
+            (is_of(pair, "old"), sentence)
+        })
+        .collect();
+    (!cases.is_empty()).then(|| refuse_where(&cases))
 }
 
 /// What the pair's types tell of a new row, where they tell one thing.
@@ -614,7 +641,8 @@ fn deleted() -> Vec<String> {
     ]
 }
 
-/// A row goes, and in a pair of one object its other direction with it.
+/// A row goes, and in a pair of one object its other direction with it. What is to be taken away of a pair that is in the file no
+/// more waits until it is there again.
 fn gone(pairs: &Pairs<'_>) -> Vec<String> {
     let is_entry = is_entry_of("new");
     let (from, to) = (
@@ -623,15 +651,26 @@ fn gone(pairs: &Pairs<'_>) -> Vec<String> {
     );
     let ends = "(SELECT new.from_object AS from_object, new.from_local_id AS from_local_id, new.to_object AS to_object, \
                 new.to_local_id AS to_local_id)";
+    let mapped: Vec<String> = pairs
+        .pairs()
+        .iter()
+        .map(|pair| format!("({})", is_of(pair, "new")))
+        .collect();
+    let is_mapped = match mapped.is_empty() {
+        true => "0".to_owned(),
+        false => format!("({})", mapped.join(" OR ")),
+    };
+    let unmapped = literal(UNMAPPED);
     vec![
         release(ends),
         turned("new", "", "disassociate"),
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
-    to_object, to_local_id, category, type_id, label)
+    to_object, to_local_id, category, type_id, label, state, last_error, code)
 SELECT new.from_object, new.from_local_id, h.from_id, 'disassociate', {NOW}, {NOW},
-    new.to_object, new.to_local_id, new.category, new.type_id, new.label
-FROM (SELECT {from} AS from_id, {to} AS to_id) AS h
+    new.to_object, new.to_local_id, new.category, new.type_id, new.label,
+    iif(h.is_mapped, 'pending', 'dead'), iif(h.is_mapped, NULL, {unmapped}), iif(h.is_mapped, NULL, 'pair-unmapped')
+FROM (SELECT {from} AS from_id, {to} AS to_id, {is_mapped} AS is_mapped) AS h
 WHERE h.from_id IS NOT NULL AND h.to_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE {is_entry})"
         ),
         format!(
@@ -679,7 +718,7 @@ fn kept(pairs: &Pairs<'_>) -> String {
 
 /// A deleted row with its associations, where it has any. The part is told of `new.row` too.
 pub(crate) fn with_associations(pairs: &Pairs<'_>) -> String {
-    if pairs.pairs().is_empty() {
+    if pairs.are_none() {
         return "new.row".to_owned();
     }
     format!(
@@ -698,7 +737,7 @@ WHERE object = new.object AND local_id = new.local_id AND taking = 0 AND {}",
         kept(pairs),
         has_any()
     );
-    (!pairs.pairs().is_empty()).then_some(note)
+    (!pairs.are_none()).then_some(note)
 }
 
 /// Whether a mirror row that is deleted has associations.

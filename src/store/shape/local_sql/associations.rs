@@ -566,6 +566,37 @@ fn a_pair_s_view_is_not_put_in_the_place_of_another_table() {
 }
 
 #[test]
+fn a_row_of_a_former_pair_is_taken_away_once_the_pair_is_back_and_goes_with_its_mirror_row_and_comes_back()
+ {
+    linked(|scene| {
+        scene.as_daemon(
+            "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id)
+             VALUES ('contacts', 1, 'companies', 1, 'HUBSPOT_DEFINED', 279), ('contacts', 1, 'companies', 2, 'HUBSPOT_DEFINED', 279)",
+        );
+        let without = Mapping {
+            pairs: Vec::new(),
+            ..pairs()
+        };
+        scene.bring_up(&without);
+        scene.do_run("DELETE FROM associations WHERE to_local_id = 2");
+        let entries = "SELECT operation, hs_id, to_local_id, type_id, state, coalesce(code, '-') FROM sync_outbox ORDER BY id";
+        assert_eq!(
+            scene.rows(entries),
+            ["disassociate 101 2 279 dead pair-unmapped"]
+        );
+        scene.do_run("DELETE FROM contacts WHERE local_id = 1");
+        let kept = "SELECT json_extract(row, '$.associations[0].to_hs_id') FROM sync_outbox WHERE operation = 'archive'";
+        assert_eq!(scene.rows(kept), ["201"]);
+        let rows = "SELECT to_local_id FROM associations";
+        assert_eq!(scene.rows(rows), Vec::<String>::new());
+        scene.do_run(
+            "INSERT INTO contacts (local_id, hs_id, email) VALUES (1, 101, 'ada@example.com')",
+        );
+        assert_eq!(scene.rows(rows), ["1"]);
+    });
+}
+
+#[test]
 fn the_triggers_of_links_read_like_this() {
     linked(|scene| {
         if scene.has_recursive_triggers() || scene.client() != super::scene::Client::Own {
