@@ -1,6 +1,6 @@
 //! `sync_conflicts`: writes conflicts down and reads people's decisions, decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
@@ -343,6 +343,26 @@ pub(crate) fn open_association(
             |row| Ok((ConflictId(row.get(0)?), [row.get(1)?, row.get(2)?, row.get(3)?])),
         )
         .optional()?)
+}
+
+/// Other rows of a pair whose open conflicts are about a row too: of a pair of one object.
+pub(crate) fn open_about(
+    connection: &Connection,
+    pair: &ObjectType,
+    local_id: LocalId,
+) -> Result<BTreeSet<LocalId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT c.local_id
+         FROM sync_conflicts AS c, (VALUES (0), (1), (2)) AS v,
+              json_each(CASE v.column1 WHEN 0 THEN c.base_value WHEN 1 THEN c.local_value ELSE c.remote_value END) AS j
+         WHERE c.object = :pair AND c.property = :association AND c.resolved_at IS NULL AND c.local_id <> :local_id
+           AND j.value ->> 'to_local_id' = :local_id",
+    )?;
+    let rows = statement.query_map(
+        named_params! { ":pair": pair.as_str(), ":association": ASSOCIATION, ":local_id": local_id.0 },
+        |row| row.get(0).map(LocalId),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// What an open conflict of associations is about from now on: its three lists.

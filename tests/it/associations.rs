@@ -94,6 +94,11 @@ fn labels_and_primaries_go_out_and_what_they_imply_is_there_after_the_next_answe
     for company in [acme, beta] {
         site.execute(&link(ann, company, ", label", ", 'Primary'"));
         site.until_pushed();
+        // What it takes from the former one comes with its acknowledgement.
+        assert_eq!(
+            site.number("SELECT count(*) FROM contacts_companies WHERE is_primary"),
+            1
+        );
         until_equal(&site, &portal);
         let primary = "SELECT o.hs_id FROM contacts_companies AS l JOIN companies AS o ON o.local_id = l.companies_local_id WHERE l.is_primary";
         assert_eq!(site.number(primary), company as i64, "one at a time");
@@ -677,6 +682,87 @@ fn one_run_makes_two_new_records_and_their_association_in_whatever_order_the_fil
         );
         assert_eq!(associated(&portal), 1, "{objects}");
     }
+}
+
+#[test]
+fn an_open_conflict_of_a_pair_of_one_object_is_open_from_both_its_ends() {
+    let portal = Portal::quick();
+    let [parent, child] = ["Parent", "Child"].map(|name| company(&portal, name));
+    let pair = ("companies", "companies");
+    let (boss, _) = portal.stand().create_label(pair, "Boss", None);
+    let ends = (("companies", parent), ("companies", child));
+    let now = portal.now_ms() - 86_400_000;
+    assert!(portal.stand().associate(ends.0, ends.1, now));
+    let objects = "[objects.companies]\n[associations]\n\
+         family = { from = \"companies\", to = \"companies\", conflict = \"manual\" }\n";
+    let site = Site::with(&portal, "", objects);
+    site.once();
+    let rows = "SELECT count(*) FROM associations";
+    assert_eq!(site.number(rows), 2);
+    assert!(portal.stand().label(ends.0, ends.1, boss, portal.now_ms()));
+    site.execute(&format!(
+        "DELETE FROM associations WHERE from_local_id = (SELECT local_id FROM companies WHERE hs_id = {parent})"
+    ));
+    site.once();
+    let open = "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL";
+    assert_eq!(site.number(open), 1);
+    // The other end is read too: nothing of what a person is to decide comes or goes.
+    for company in [parent, child] {
+        let now = portal.now_ms();
+        portal
+            .stand()
+            .edit("companies", company, &[("city", "Rome")], now);
+    }
+    site.once();
+    assert_eq!((site.number(rows), site.number(open)), (0, 1));
+    assert_eq!(portal.stand().links(pair.0, pair.1).len(), 4);
+    site.execute("UPDATE sync_conflicts SET resolution = 'remote' WHERE resolved_at IS NULL");
+    site.once();
+    assert_eq!((site.number(rows), site.number(open)), (4, 0));
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+}
+
+#[test]
+fn a_row_of_a_pair_that_left_the_file_may_be_deleted_and_goes_in_hubspot_once_the_pair_is_back() {
+    let (portal, site, ann, _) = associated_once(OBJECTS);
+    let bare = "[objects.contacts]\n[objects.companies]\n";
+    site.configure(&portal, "", bare);
+    site.once();
+    assert!(site.execute("DELETE FROM associations") > 0);
+    site.once();
+    let told =
+        "SELECT group_concat(DISTINCT operation || ' ' || state || ' ' || code) FROM sync_outbox";
+    assert_eq!(
+        site.text(told).as_deref(),
+        Some("disassociate dead pair-unmapped")
+    );
+    assert_eq!(associated(&portal), 1);
+    site.configure(&portal, "", OBJECTS);
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(associated(&portal), 0);
+    assert!(portal.stand().record("contacts", ann).is_some());
+}
+
+#[test]
+fn what_a_deleted_row_takes_along_of_a_pair_that_left_the_file_comes_back_with_it() {
+    let settings = "[guard]\nmax_archives = 0\n";
+    let (portal, site, ..) = associated_once(OBJECTS);
+    for number in 0..11 {
+        portal.contact(&format!("more{number}@example.com"));
+    }
+    site.once();
+    let held = site.number("SELECT count(*) FROM associations");
+    let bare = "[objects.contacts]\n[objects.companies]\n";
+    site.configure(&portal, settings, bare);
+    site.once();
+    site.execute("DELETE FROM contacts");
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 0);
+    site.run(&["once"]);
+    site.execute("DELETE FROM sync_outbox");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 12);
+    assert_eq!(site.number("SELECT count(*) FROM associations"), held);
 }
 
 #[test]

@@ -166,6 +166,10 @@ pub fn apply(
     let here = rows::from(tx, &pair.mapping, from)?;
     let name = pair.mapping.name();
     let open = open_of(tx, &name, from)?;
+    let held = match pair.mapping.is_of_one_object() {
+        true => conflicts::open_about(tx, &name, from)?,
+        false => BTreeSet::new(),
+    };
     let plain = plain_of(&known);
     let known_elsewhere = noted::of(tx, key, shown.id)?;
     let doubted = DoubtedLinks::look(
@@ -186,6 +190,7 @@ pub fn apply(
         word: None,
         elsewhere: &found.waiting,
         known_elsewhere: &known_elsewhere,
+        held: &held,
         doubted: &doubted.rows,
     });
     let writing = Writing {
@@ -259,6 +264,7 @@ pub(crate) fn decide_open(
         word,
         elsewhere: &elsewhere,
         known_elsewhere: &elsewhere,
+        held: &BTreeSet::new(),
         doubted: &BTreeSet::new(),
     });
     let writing = Writing {
@@ -439,6 +445,7 @@ impl Writing<'_> {
     ) -> Result<(), StoreError> {
         let now = match change {
             OpenChange::Ends(winner) => {
+                self.ask_other_ends(former)?;
                 let end = match self.is_decided && *winner != Winner::Agreed {
                     true => End {
                         winner: *winner,
@@ -466,6 +473,26 @@ impl Writing<'_> {
         let (base, local) = (self.list(&now.base)?, self.list(&now.local)?);
         let remote = self.list(&now.remote)?;
         conflicts::move_association(self.tx, id, [&base, &local, &remote])
+    }
+
+    /// What an open conflict of a pair of one object was about waited for it at its other ends too.
+    fn ask_other_ends(&self, former: &OpenLinks) -> Result<(), StoreError> {
+        if !self.pair.mapping.is_of_one_object() {
+            return Ok(());
+        }
+        let all = former
+            .base
+            .iter()
+            .chain(&former.local)
+            .chain(&former.remote);
+        let others: BTreeSet<LocalId> = all.map(|link| link.to).collect();
+        for other in others {
+            let row = self.pair.to.table.by_local_id(self.tx, other)?;
+            if let Some(id) = row.and_then(|row| row.record.hs_id) {
+                due::ask(self.tx, &self.pair.mapping.key, id, Origin::Poll, self.now)?;
+            }
+        }
+        Ok(())
     }
 
     fn label(&self, kind: &TypeId) -> Option<&str> {

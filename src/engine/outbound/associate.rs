@@ -11,8 +11,8 @@ use rusqlite::{Connection, Transaction};
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::outgoing::associate::{
-    LinkAnswer, LinkCall, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay, failed_link,
-    makes_room, needs_reread, ready, settle_link, together, waits,
+    LinkAnswer, LinkCall, LinkEnd, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay,
+    failed_link, makes_room, needs_reread, ready, settle_link, together, waits,
 };
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
@@ -36,6 +36,7 @@ use crate::model::id::{HubspotId, OutboxId};
 use crate::model::refusal::{code_of, coded};
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
+use crate::store::links::due::Side;
 use crate::store::links::told::{self, LinkWay};
 use crate::store::links::{due, rows, types};
 use crate::store::outbox::links;
@@ -164,6 +165,21 @@ struct LinksReread {
     asked: BTreeMap<HubspotId, i64>,
 }
 
+impl LinksReread {
+    /// Whether an answer was to tell of one of an association's ends, and could not, or could not be taken in.
+    fn is_unsettled(
+        &self,
+        pair: &PairSync,
+        link: &QueuedLink,
+        taken: &BTreeMap<HubspotId, Taken>,
+    ) -> bool {
+        // Ids of two objects are numbers of their own.
+        let other = link.to.hs_id.filter(|_| pair.mapping.is_of_one_object());
+        let mut ends = [link.from.hs_id, other].into_iter().flatten();
+        ends.any(|id| self.read.unread.contains(&id) || taken.get(&id) == Some(&Taken::InFlight))
+    }
+}
+
 /// What a look at a pair's entries finds.
 struct LookedLinks {
     /// How the step ends where nothing is due.
@@ -287,21 +303,15 @@ fn claim(
         let Some((link, call)) = writing.prepare(id)? else {
             continue;
         };
-        match link.from.hs_id {
-            _ if writing.is_reread(&link, &taken)? => {
-                match writing.makes_room(&link, &exclusion)? {
-                    Some(first) => crowded.push((link, first)),
-                    None => going.push((link, call)),
-                }
+        if writing.is_reread(&link, &taken)? {
+            match writing.makes_room(&link, &exclusion)? {
+                Some(first) => crowded.push((link, first)),
+                None => going.push((link, call)),
             }
-            Some(id)
-                if reread.read.unread.contains(&id) || taken.get(&id) == Some(&Taken::InFlight) =>
-            {
-                writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
-            }
-            // Nobody knew a moment ago that it is to be read, or somebody has asked again since: the next look reads it.
-            Some(_) | None => {}
+        } else if reread.is_unsettled(pair, &link, &taken) {
+            writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
         }
+        // Else nobody knew a moment ago that it is to be read, or somebody has asked again since: the next look reads it.
     }
     // What makes room goes out in this round, or waits itself.
     for (link, first) in crowded {
@@ -374,7 +384,8 @@ async fn send_batch(engine: &Engine, pair: &PairSync, batch: LinkBatch) -> Resul
     while let Some(mut batch) = batches.pop() {
         let error = match send(engine, pair, &batch).await {
             Ok(written) => {
-                settle(engine, pair, batch, written).await?;
+                let implied = read_implied(engine, pair, &batch).await?;
+                settle(engine, pair, batch, (written, implied)).await?;
                 continue;
             }
             Err(error) => error,
@@ -440,12 +451,47 @@ async fn send(
     }
 }
 
-/// Carries out the answer to a batch in one transaction.
+/// What HubSpot made of types beside them: it answers which labels it set, not what that took from others or named a primary.
+/// Where no answer comes, the records are read later.
+async fn read_implied(
+    engine: &Engine,
+    pair: &PairSync,
+    batch: &LinkBatch,
+) -> Result<LinksReread, StepError> {
+    if batch.call != LinkCall::Create || !pair.mapping.direction.pulls() {
+        return Ok(LinksReread::default());
+    }
+    let mapping = pair.mapping.clone();
+    let known = engine
+        .store
+        .read(move |connection| types::of(connection, &mapping))
+        .await?;
+    if !known.iter().any(|known| known.id.is_primary()) {
+        return Ok(LinksReread::default());
+    }
+    let ids = batch.links.iter().filter_map(|link| link.from.hs_id);
+    let asked = number(engine, pair, ids.clone().collect()).await?;
+    let ends = Ends {
+        from: &pair.mapping.from,
+        to: &pair.mapping.to,
+    };
+    let read = engine
+        .client
+        .read_associations(ends, &ids.collect(), Priority::Interactive)
+        .await;
+    let read = read.unwrap_or_else(|error| {
+        tracing::debug!(object = %pair.mapping.key, error = %error, "what HubSpot made of associations could not be read at once");
+        AssociationsRead::default()
+    });
+    Ok(LinksReread { read, asked })
+}
+
+/// Carries out the answer to a batch in one transaction, with what it implied.
 async fn settle(
     engine: &Engine,
     pair: &PairSync,
     batch: LinkBatch,
-    written: LinksWritten,
+    (written, implied): (LinksWritten, LinksReread),
 ) -> Result<(), StepError> {
     let is_alone = batch.links.len() == 1;
     let answers: Vec<LinkAnswer> = batch
@@ -463,6 +509,7 @@ async fn settle(
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let mut implied = implied;
             let (now, known) = (tx.now(), types::of(tx, &sync.mapping)?);
             let working = LinkWork {
                 tx,
@@ -470,13 +517,32 @@ async fn settle(
                 known: &known,
                 now,
             };
+            // Whoever asked since the read wants another answer. Settling asks anew itself.
+            let key = (&sync.mapping.key, Side::From);
+            let mut is_asked = BTreeSet::new();
+            for (id, number) in &implied.asked {
+                if due::number_of(tx, key, *id)? == Some(*number) {
+                    is_asked.insert(*id);
+                }
+            }
             let mut done = 0;
             for ((sent, wait), answer) in batch.links.iter().zip(waits).zip(&answers) {
                 done += usize::from(*answer == LinkAnswer::Done);
                 working.settle_one(sent, batch.call, &written, (answer, now + wait))?;
             }
+            implied.asked.clear();
+            for id in is_asked {
+                if let Some(number) = due::number_of(tx, key, id)? {
+                    implied.asked.insert(id, number);
+                }
+            }
+            implied
+                .read
+                .links
+                .retain(|id, _| implied.asked.contains_key(id));
+            take_in(tx, &sync, &implied)?;
             let work = runs::Work {
-                requests: 1,
+                requests: 1 + usize::from(!implied.asked.is_empty()),
                 seen: batch.links.len(),
                 changed: done,
             };
@@ -645,15 +711,20 @@ impl LinkWork<'_> {
         taken: &BTreeMap<HubspotId, Taken>,
     ) -> Result<bool, StoreError> {
         let mapping = &self.pair.mapping;
-        let was_read = |id: HubspotId| matches!(taken.get(&id), Some(Taken::In(_)));
-        if !mapping.direction.pulls() || link.from.hs_id.is_some_and(was_read) {
+        if !mapping.direction.pulls() {
             return Ok(true);
         }
+        let was_read = |end: LinkEnd| {
+            let taken = end.hs_id.and_then(|id| taken.get(&id));
+            matches!(taken, Some(Taken::In(_)))
+        };
         let (name, property) = (mapping.name(), conflicts::ASSOCIATION);
-        let is_open = conflicts::is_open(self.tx, &name, link.from.local_id, property)?;
+        let is_open = |end: LinkEnd| conflicts::is_open(self.tx, &name, end.local_id, property);
+        let (from, to, operation) = (link.from, link.to, link.standing.operation);
         let named = link.kind.as_ref().map(NamedType::of).unwrap_or_default();
-        let operation = link.standing.operation;
-        Ok(!needs_reread(operation, named, self.known, is_open))
+        let own = was_read(from) || !needs_reread(operation, named, self.known, is_open(from)?);
+        let others = !mapping.is_of_one_object() || was_read(to) || !is_open(to)?;
+        Ok(own && others)
     }
 
     /// The entry that has to be done before this one can be.

@@ -66,7 +66,7 @@ pub(crate) fn due_reread(
     limit: usize,
 ) -> Result<BTreeSet<HubspotId>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT local_id, category, type_id, label
+        "SELECT local_id, category, type_id, label, to_local_id
          FROM sync_outbox
          WHERE object = :from AND to_object = :to AND operation = :operation
            AND {MAY_BE_SENT} AND next_attempt_at <= :now
@@ -91,9 +91,14 @@ pub(crate) fn due_reread(
                 number: row.get(2)?,
                 label: label.as_deref(),
             };
-            let is_open = conflicts::is_open(connection, &name, local_id, conflicts::ASSOCIATION)?;
-            if needs_reread(operation, named, types, is_open) {
+            let is_open = |row| conflicts::is_open(connection, &name, row, conflicts::ASSOCIATION);
+            if needs_reread(operation, named, types, is_open(local_id)?) {
                 found.extend(end_of(connection, pair.from.as_str(), local_id)?.hs_id);
+            }
+            // An entry of a pair of one object is the other end's too.
+            let other = LocalId(row.get(4)?);
+            if pair.is_of_one_object() && is_open(other)? {
+                found.extend(end_of(connection, pair.to.as_str(), other)?.hs_id);
             }
         }
     }

@@ -80,6 +80,8 @@ pub struct LinkSides<'a> {
     pub elsewhere: &'a BTreeSet<(HubspotId, TypeId)>,
     /// What it showed of such records before.
     pub known_elsewhere: &'a BTreeSet<(HubspotId, TypeId)>,
+    /// Rows of a pair of one object whose open conflict is also about this record: what is between the two waits for that.
+    pub held: &'a BTreeSet<LocalId>,
     /// Rows at the other end of which nobody knows whether they lost their associations, or one of the two records is gone
     /// with all of its own (`decide/incoming/unshown`).
     pub doubted: &'a BTreeSet<LocalId>,
@@ -155,11 +157,9 @@ pub fn may_be_taken(entries: &[LinkEntry]) -> bool {
 pub fn decide(sides: LinkSides<'_>) -> LinkChanges {
     let scope = sides.held_scope();
     let mut changes = merged(sides, &scope);
-    for entry in sides
-        .entries
-        .iter()
-        .filter(|entry| !scope.has(entry.to, entry.kind.as_ref()))
-    {
+    for entry in sides.entries.iter().filter(|entry| {
+        !scope.has(entry.to, entry.kind.as_ref()) && !sides.held.contains(&entry.to)
+    }) {
         match entry.operation {
             Operation::Associate => sides.contest_exclusive(entry, &mut changes),
             Operation::Disassociate => sides.contest_deleted(entry, &mut changes),
@@ -232,6 +232,7 @@ fn merged(sides: LinkSides<'_>, scope: &Scope) -> LinkChanges {
         rows,
         entries,
         shown,
+        held,
         doubted,
         ..
     } = sides;
@@ -253,12 +254,13 @@ fn merged(sides: LinkSides<'_>, scope: &Scope) -> LinkChanges {
     let waits =
         |row: &LinkRow| of(Operation::Associate, row.to).any(|entry| entry.kind == row.kind);
     let goes = |row: &&LinkRow| match &row.kind {
-        _ if doubted.contains(&row.to) => false,
+        _ if doubted.contains(&row.to) || held.contains(&row.to) => false,
         kind if scope.has(row.to, kind.as_ref()) => false,
         Some(kind) => !is_shown(row.to, kind) && !waits(row),
         None => !waits(row),
     };
     let is_done = |entry: &&LinkEntry| match (entry.operation, &entry.kind) {
+        _ if held.contains(&entry.to) => false,
         (_, kind) if scope.has(entry.to, kind.as_ref()) => true,
         (Operation::Associate, Some(kind)) => is_shown(entry.to, kind),
         (Operation::Disassociate, Some(_)) if entry.takes_all => {
@@ -271,7 +273,10 @@ fn merged(sides: LinkSides<'_>, scope: &Scope) -> LinkChanges {
         come: shown
             .iter()
             .filter(|link| {
-                !has_row(link) && !is_being_taken(link) && !scope.has(link.to, Some(&link.kind))
+                !has_row(link)
+                    && !is_being_taken(link)
+                    && !held.contains(&link.to)
+                    && !scope.has(link.to, Some(&link.kind))
             })
             .cloned()
             .collect(),
@@ -716,6 +721,7 @@ mod tests {
             word: None,
             elsewhere: &NOWHERE,
             known_elsewhere: &NOWHERE,
+            held: &NONE,
             doubted: &NONE,
         }
     }
@@ -1192,6 +1198,23 @@ mod tests {
         // It is gone there too.
         let agreed = by(&[], &[], None);
         assert_eq!(agreed.open, Some(OpenChange::Ends(Winner::Agreed)));
+    }
+
+    #[test]
+    fn what_another_record_s_open_conflict_is_about_waits_for_that() {
+        let rows = [row(7, 1, PLAIN), row(8, 2, PLAIN)];
+        let entries = [entry(3, TAKES, 1, 36), entry(4, TAKES, 2, 36)];
+        let there = [shown(1, 36), shown(1, PRIMARY)];
+        let changes = decide(LinkSides {
+            held: &BTreeSet::from([LocalId(1)]),
+            ..sides(&rows, &entries, &there)
+        });
+        let expected = LinkChanges {
+            go: vec![8],
+            end: vec![OutboxId(4)],
+            ..LinkChanges::default()
+        };
+        assert_eq!(changes, expected);
     }
 
     #[test]
