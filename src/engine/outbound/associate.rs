@@ -249,15 +249,24 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
     Ok(LinksReread { read, asked })
 }
 
-/// Looks which records are to be read first, and gives each question a number: an answer that was slow to come says nothing
-/// where a later one was taken in meanwhile. Where none comes, the question is there still.
+/// Looks which records are to be read first, and numbers the questions.
 fn ask_first(tx: &WriteTx<'_>, pair: &PairSync) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
-    let (key, now) = (&pair.mapping.key, tx.now());
-    let ids: Vec<HubspotId> = to_be_read_first(tx, pair, now)?.into_iter().collect();
-    for id in &ids {
-        due::ask(tx, key, *id, Origin::Poll, now + AFTER_FLIGHT)?;
+    let ids = to_be_read_first(tx, pair, tx.now())?;
+    number(tx, pair, &ids.into_iter().collect::<Vec<_>>())
+}
+
+/// Gives each question a number: an answer that was slow to come says nothing where a later one was taken in meanwhile. Where
+/// none comes, the question is there still.
+fn number(
+    tx: &WriteTx<'_>,
+    pair: &PairSync,
+    ids: &[HubspotId],
+) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
+    let (key, again) = (&pair.mapping.key, tx.now() + AFTER_FLIGHT);
+    for id in ids {
+        due::ask(tx, key, *id, Origin::Poll, again)?;
     }
-    due::asked(tx, key, &ids)
+    due::asked(tx, key, ids)
 }
 
 /// Takes in what was read, and tells of which records: over what is not known nothing is written.
@@ -461,23 +470,33 @@ async fn read_implied(
     if batch.call != LinkCall::Create || !pair.mapping.direction.pulls() {
         return Ok(LinksReread::default());
     }
-    let mapping = pair.mapping.clone();
-    let known = engine
+    let sync = pair.clone();
+    let ids: BTreeSet<HubspotId> = batch
+        .links
+        .iter()
+        .filter_map(|link| link.from.hs_id)
+        .collect();
+    let written: Vec<HubspotId> = ids.iter().copied().collect();
+    let asked = engine
         .store
-        .read(move |connection| types::of(connection, &mapping))
+        .write(Lane::Interactive, move |tx| {
+            let known = types::of(tx, &sync.mapping)?;
+            match known.iter().any(|known| known.id.is_primary()) {
+                true => number(tx, &sync, &written),
+                false => Ok(BTreeMap::new()),
+            }
+        })
         .await?;
-    if !known.iter().any(|known| known.id.is_primary()) {
+    if asked.is_empty() {
         return Ok(LinksReread::default());
     }
-    let ids = batch.links.iter().filter_map(|link| link.from.hs_id);
-    let asked = number(engine, pair, ids.clone().collect()).await?;
     let ends = Ends {
         from: &pair.mapping.from,
         to: &pair.mapping.to,
     };
     let read = engine
         .client
-        .read_associations(ends, &ids.collect(), Priority::Interactive)
+        .read_associations(ends, &ids, Priority::Interactive)
         .await;
     let read = read.unwrap_or_else(|error| {
         tracing::debug!(object = %pair.mapping.key, error = %error, "what HubSpot made of associations could not be read at once");
