@@ -153,6 +153,7 @@ fn claim(
     let Some(present) = outbox::by_id(tx, entry.id)? else {
         return Ok(None);
     };
+    // Given up since the look: the row comes back by the discards' own step, and its record must be there.
     if present.standing.discarded_at.is_some() {
         return Ok(None);
     }
@@ -196,6 +197,7 @@ fn claim(
         key: "",
         decided: None,
     };
+    // Each of these ends what the entry knows of lost updates: what they brought is written down before.
     let keeps = [Action::Archive, Action::BringBack, Action::Undelete];
     if keeps.iter().any(|action| actions.contains(action)) {
         look.note_arrived()?;
@@ -228,6 +230,7 @@ impl ArchiveLook<'_, '_> {
             return Ok(Here::Replaced);
         }
         for identity in identities(object, &former_values(object, self.entry)) {
+            // A create that is dead makes no record by itself: the archive would wait for it for ever.
             if let Some(other) = object.table.unlinked_by(tx, &identity)?
                 && outbox::of_row(tx, object.object(), other)?
                     .is_some_and(|queued| queued.standing.state != EntryState::Dead)
@@ -246,6 +249,7 @@ impl ArchiveLook<'_, '_> {
         };
         let record = match self.read.look(hs_id, known) {
             Look::Shown(record) if record.id == hs_id => record,
+            // HubSpot answers to the id of a record that was merged away with the one that is left (`hubspot/api-facts.md#13`).
             Look::Shown(_) => return Ok(Hubspot::Merged),
             Look::Outdated => return Ok(Hubspot::Outdated),
             Look::Unread => return Ok(Hubspot::Unread),
@@ -309,6 +313,7 @@ impl ArchiveLook<'_, '_> {
 
     fn put_off(&self, again: Again) -> Result<(), StoreError> {
         let (tx, id, now) = (self.tx, self.entry.id, self.pass.now);
+        // A row inserted again takes its record over with its own push, which goes before any archive.
         let rest = match again {
             Again::Create => AFTER_REINSERT,
             Again::At(_)

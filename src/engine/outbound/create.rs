@@ -72,6 +72,7 @@ pub async fn send(
     let due = left_out::without_keyless(engine, object, due).await?;
     let due = searched::ripe(engine, object, due).await?;
     let without_backfill = looked_up(object, LookBefore::BatchRead).next().is_some();
+    // Besides those in doubt: where no first read has brought what HubSpot has, and where a backup forgot what was made since.
     let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
         queued.standing.unanswered_since.is_some()
             || without_backfill
@@ -141,6 +142,7 @@ async fn look(
     for (property, values) in asked_for(object, &looks) {
         let keys: Vec<String> = values.into_iter().collect();
         let is_own_key = object.key_property.as_ref() == Some(&property);
+        // Our own key says whose record it is. Of a natural one its history does: a person may have typed the same.
         for present in match is_own_key || !in_doubt {
             true => {
                 let query = query_by(object, &property, keys, false);
@@ -226,6 +228,7 @@ fn take_found(
 ) -> Result<(), StoreError> {
     let pass = &applying.pass;
     let object = pass.object;
+    // A record that a row has already was not made by a create that is still in doubt.
     let meant = match object.table.by_hs_id(tx, record.id)? {
         None => meant_by(object, looks, record),
         Some(_) => None,

@@ -55,6 +55,7 @@ const AFTER_REMOVAL: Duration = Duration::from_mins(1);
 
 /// Sends the object's next batch.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    // Its rows are not pushed, but its pairs may be: what is in flight is of associations alone.
     if !object.mapping().direction.pushes() {
         recover_left(engine, object).await?;
         return associate::step(engine, object).await;
@@ -92,6 +93,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if due.is_empty() {
         return Ok(Progress::Idle { until: next });
     }
+    // A row that a program wrote back to what HubSpot has costs no request.
     let due = if pick.operation == Operation::Update {
         unchanged::without_unchanged(engine, object, due).await?
     } else {

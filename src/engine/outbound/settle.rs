@@ -63,10 +63,12 @@ pub(crate) async fn settle_batch(
     let (engine, ground) = (sending.engine, sending.ground);
     let in_all = claimed.len();
     let mut late = Vec::new();
+    // What makes HubSpot fail again and again goes by itself: the others of its batch must not fail with it.
     let (alone, together): (Vec<_>, Vec<_>) = claimed
         .into_iter()
         .partition(|sent| sent.attempts > ALONE_AFTER);
     let mut batches: Vec<Vec<Sent>> = alone.into_iter().map(|sent| vec![sent]).collect();
+    // One call takes associations along and the other knows records by their keys: they go one after the other.
     let (bare, linked) = together.into_iter().partition(|sent| sent.along.is_empty());
     batches.extend([linked, bare]);
     let mut first_error = None;
@@ -597,6 +599,7 @@ async fn settle_failed_batch(
                 return Ok(());
             }
             let hands = Hands::of_entry(tx, name, &entry, now);
+            // Surely not carried out: nothing is to be looked for in the archived record.
             if let (Operation::Archive, Some(hs_id)) = (operation, entry.standing.hs_id)
                 && fate != BatchFate::Lost
                 && !in_doubt

@@ -60,6 +60,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     };
     let asked_at = engine.now();
     let (whole, mut found) = search_whole(engine, object, &window).await?;
+    // Before values are read: a page that makes no sense costs no further request.
     let end = walk_on(engine, object, &window, &found).await?;
     let (done, date) = (found.is_last, found.date);
     let mut read = match whole {
@@ -78,6 +79,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     };
     read.unread.extend(found.unread);
     read.odd = found.odd;
+    // What HubSpot changed after the answer's `Date` no page has shown: the window ends there.
     let window = SearchWindow {
         last_id: end,
         ..window.seen_at(date)
