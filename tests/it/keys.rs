@@ -99,6 +99,7 @@ fn of_two_new_rows_with_one_natural_key_the_second_is_dead() {
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
     assert!(words.contains("has the order_number of row 1"), "{words}");
+    assert!(words.ends_with("[record-of-another-row]"), "{words}");
     // It was never sent: nobody had to refuse it.
     assert_eq!(portal.requests("/deals/batch/create"), 1);
 }

@@ -47,8 +47,8 @@ fn text_that_is_no_utf_8_is_dead_by_its_column_keeps_its_bytes_and_nothing_else_
     assert_eq!(
         site.text(DEAD).as_deref(),
         Some(
-            "`contacts.first_name` of row 1 holds text that is no UTF-8, so that it can't be sent: write it again; \
-             `contacts.first_name` of row 4 holds text that is no UTF-8, so that it can't be sent: write it again"
+            "`contacts.first_name` of row 1 holds text that is no UTF-8, so that it can't be sent: write it again [unsendable-text]; \
+             `contacts.first_name` of row 4 holds text that is no UTF-8, so that it can't be sent: write it again [unsendable-text]"
         )
     );
     // Somebody edits it in HubSpot, and other fields go on arriving.
@@ -118,7 +118,7 @@ fn a_value_of_65_mib_is_one_records_problem() {
     assert_eq!(
         site.text(DEAD).as_deref(),
         Some(
-            "`contacts.city` of row 1 holds more than the 65536 characters that HubSpot takes: write a shorter text"
+            "`contacts.city` of row 1 holds more than the 65536 characters that HubSpot takes: write a shorter text [value-too-long]"
         )
     );
     // Its deletion is one entry of many, though it keeps the whole row.

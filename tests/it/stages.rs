@@ -141,6 +141,8 @@ fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
         .text("SELECT last_error FROM sync_outbox")
         .expect("a sentence");
     assert!(said.contains(words), "{said}");
+    let code = site.text("SELECT code FROM sync_outbox");
+    assert_eq!(code.as_deref(), Some("pipeline-rule"));
     // A person approves.
     portal.stand().settings_mut().stage_rules.clear();
     site.execute("UPDATE sync_outbox SET state = 'pending'");

@@ -236,7 +236,7 @@ fn a_missing_write_scope_is_told_where_the_outbox_is_listed() {
     assert!(out.contains("waits for a scope"), "{out}");
     assert_eq!(
         site.text("SELECT last_error FROM sync_outbox").as_deref(),
-        Some(sentence)
+        Some(&*format!("{sentence} [missing-scope]"))
     );
     // What HubSpot's side changes comes all the same.
     let id = portal.contact("new@example.com");

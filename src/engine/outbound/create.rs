@@ -701,7 +701,7 @@ mod tests {
                 .starts_with("dead: the answer to this create was lost, its row was deleted, and"),
             "{words:?}"
         );
-        assert!(words[0].ends_with("archive it, then discard this entry"));
+        assert!(words[0].ends_with("archive it, then discard this entry [create-in-doubt]"));
         scene.program("DELETE FROM sync_outbox");
         let given_up = scene.write(|tx| outbox::discarded(tx, 1));
         assert_eq!(given_up.len(), 1);

@@ -611,7 +611,7 @@ mod tests {
             scene.rows("SELECT operation, state, hs_id, last_error FROM sync_outbox"),
             [
                 "update dead - row 1, HubSpot record 101, is gone, and no trigger recorded its deletion, with what waited of it: \
-              write `firstname` again, and discard this entry"
+              write `firstname` again, and discard this entry [row-gone]"
             ]
         );
         assert_eq!(

@@ -250,7 +250,9 @@ async fn settle_answer(
             });
             match settled {
                 Err(error) if error.is_of_one_row() => {
-                    let words = format!("HubSpot's answer does not fit into the table: {error}");
+                    let words = format!(
+                        "HubSpot's answer does not fit into the table: {error} [answer-unfit]"
+                    );
                     if let Some(queued) = outbox::by_id(tx, sent.entry)? {
                         let hands = Hands::of_entry(tx, name, &queued, now);
                         hands.carry_out(parked_in_doubt(&queued, &words, now))?;
@@ -545,6 +547,7 @@ async fn settle_failed_batch(
     } = sending;
     let asked_at = engine.now();
     let words = match fate {
+        _ if error.is_forbidden() => error.refusal_words(),
         BatchFate::Dead => error.refusal_words(),
         BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.words(),
     };

@@ -294,13 +294,13 @@ pub(crate) fn park_without_row(
         .collect();
     let words = match (entry.standing.operation, properties.is_empty()) {
         (Operation::Create, _) => format!(
-            "row {row} {went}: INSERT it into {table} again to create it in HubSpot, and discard this entry"
+            "row {row} {went}: INSERT it into {table} again to create it in HubSpot, and discard this entry [row-gone]"
         ),
         (_, false) => format!(
-            "row {row}{record} {went}, with what waited of it: write {} again, and discard this entry",
+            "row {row}{record} {went}, with what waited of it: write {} again, and discard this entry [row-gone]",
             properties.join(", ")
         ),
-        (_, true) => format!("row {row}{record} {went}: discard this entry"),
+        (_, true) => format!("row {row}{record} {went}: discard this entry [row-gone]"),
     };
     tracing::error!(table_name = %table, local_id = %row, operation = entry.standing.operation.as_str(), "{words}");
     drop_fields(tx, entry.id)?;

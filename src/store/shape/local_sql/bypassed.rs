@@ -35,7 +35,7 @@ fn what_was_written_while_the_gate_stood_open_is_taken_up_and_told_of_until_it_i
             scene.rows("SELECT last_error FROM sync_outbox WHERE local_id = 2"),
             [
                 "row 2, HubSpot record 102, is gone, and no trigger recorded its deletion, with what waited of it: \
-                 write `email`, `firstname` again, and discard this entry"
+                 write `email`, `firstname` again, and discard this entry [row-gone]"
             ]
         );
         let words = &scene.rows(

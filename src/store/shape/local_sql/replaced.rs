@@ -58,7 +58,7 @@ fn a_table_that_a_program_wrote_back_is_set_aside_and_the_mirror_takes_up_what_w
             scene.rows("SELECT last_error FROM sync_outbox WHERE local_id = 3"),
             [
                 "row 3 stayed in contacts_replaced_1, which a program had put in the place of contacts: \
-                 INSERT it into contacts again to create it in HubSpot, and discard this entry"
+                 INSERT it into contacts again to create it in HubSpot, and discard this entry [row-gone]"
             ]
         );
         assert_eq!(
@@ -106,13 +106,13 @@ fn what_waited_for_the_rows_of_a_dropped_table_is_dead_and_named() {
             scene.rows("SELECT last_error FROM sync_outbox WHERE state = 'dead' ORDER BY local_id"),
             [
                 format!(
-                    "row 1, HubSpot record 101, {went}, with what waited of it: write `firstname` again, and discard this entry"
+                    "row 1, HubSpot record 101, {went}, with what waited of it: write `firstname` again, and discard this entry [row-gone]"
                 ),
                 format!(
-                    "row 3 {went}: INSERT it into contacts again to create it in HubSpot, and discard this entry"
+                    "row 3 {went}: INSERT it into contacts again to create it in HubSpot, and discard this entry [row-gone]"
                 ),
                 format!(
-                    "row 4 {went}: INSERT it into contacts again to create it in HubSpot, and discard this entry"
+                    "row 4 {went}: INSERT it into contacts again to create it in HubSpot, and discard this entry [row-gone]"
                 ),
             ]
         );

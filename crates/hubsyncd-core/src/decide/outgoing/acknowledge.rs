@@ -20,6 +20,7 @@ use crate::decide::incoming::freshness::{Evidence, Freshness, of_version};
 use crate::decide::outgoing::associate::MISSED_ATTEMPTS;
 use crate::decide::outgoing::gap::gaps_of_lost;
 use crate::decide::outgoing::settle::Settlement;
+use crate::decide::outgoing::taken::RECORD_OF_ANOTHER_ROW;
 use crate::decide::record::{ConflictNote, OpenConflict};
 use crate::decide::retry::LOCK_LASTS;
 use crate::model::conflict::Winner;
@@ -323,7 +324,7 @@ pub fn answered_with_anothers(
     other: LocalId,
 ) -> String {
     format!(
-        "HubSpot answered the create of {} row {} with record {record}, which row {other} has already",
+        "HubSpot answered the create of {} row {} with record {record}, which row {other} has already [{RECORD_OF_ANOTHER_ROW}]",
         object.mapping().table,
         create.local_id,
     )
@@ -343,7 +344,7 @@ pub fn exists(next: Timestamp) -> Vec<Act> {
 /// HubSpot does not show the record that it says is there.
 pub fn given_up_existing(id: HubspotId) -> Vec<Act> {
     let words = format!(
-        "HubSpot says that record {id} has this already, and does not show that record: it may be archived"
+        "HubSpot says that record {id} has this already, and does not show that record: it may be archived [record-hidden]"
     );
     let answered = Answered::Yes;
     vec![

@@ -19,6 +19,9 @@ use crate::model::synced::SyncedObject;
 use crate::model::time::Timestamp;
 use crate::model::value::{LONGEST_VALUE, Value};
 
+/// The code of a row that only links, and finds no record to be linked to.
+pub const NO_RECORD_TO_LINK: &str = "no-record-to-link";
+
 /// Why a row that means no record of HubSpot's does not become one, with the code at the end; nothing where it does.
 pub fn made_by_nobody(mapping: &ObjectMapping, row: &MirrorRow) -> Option<String> {
     let new_records = mapping.modes.new_records;
@@ -35,7 +38,7 @@ pub fn made_by_nobody(mapping: &ObjectMapping, row: &MirrorRow) -> Option<String
     };
     Some(format!(
         "{table} row {id} only links to a record that HubSpot has (`new_records = \"{mode}\"`), and {with_value}: \
-         make the record in HubSpot, or write a value that one has [no-record-to-link]"
+         make the record in HubSpot, or write a value that one has [{NO_RECORD_TO_LINK}]"
     ))
 }
 
@@ -57,16 +60,16 @@ pub fn unsendable(
         let (table, column, id) = (&mapping.table, &field.column, row.record.local_id);
         if row.record.unreadable.contains(&field.property) {
             Some(format!(
-                "`{table}.{column}` of row {id} holds text that is no UTF-8, so that it can't be sent: write it again"
+                "`{table}.{column}` of row {id} holds text that is no UTF-8, so that it can't be sent: write it again [unsendable-text]"
             ))
         } else if row.value(&field.property).is_too_long() {
             Some(format!(
-                "`{table}.{column}` of row {id} holds more than the {LONGEST_VALUE} characters that HubSpot takes: write a shorter text"
+                "`{table}.{column}` of row {id} holds more than the {LONGEST_VALUE} characters that HubSpot takes: write a shorter text [value-too-long]"
             ))
         } else if is_identity(field) && field.property_type.is_blurred(row.value(&field.property)) {
             Some(format!(
                 "`{table}.{column}` of row {id} says which record the row is, and holds a number of more digits than a column of type \
-                 `number` can keep: discard this, give the property the type `decimal` in the mapping file, and write it again"
+                 `number` can keep: discard this, give the property the type `decimal` in the mapping file, and write it again [blurred-key]"
             ))
         } else {
             None

@@ -105,11 +105,11 @@ pub fn words_for_a_person(row: RowOfCreate) -> &'static str {
     match row {
         RowOfCreate::Deleted => {
             "the answer to this create was lost, its row was deleted, and without a key or a value that HubSpot can be \
-                     asked for nobody can tell whether it has the record: look for it there and archive it, then discard this entry"
+                     asked for nobody can tell whether it has the record: look for it there and archive it, then discard this entry [create-in-doubt]"
         }
         RowOfCreate::There | RowOfCreate::Gone => {
             "the answer to this create was lost, and without a key or a value that HubSpot keeps unique nobody can tell \
-                     whether it has the record: look for it there, then retry the entry or delete the row"
+                     whether it has the record: look for it there, then retry the entry or delete the row [create-in-doubt]"
         }
     }
 }

@@ -34,6 +34,9 @@ pub struct Giver {
     pub next: Option<Timestamp>,
 }
 
+/// The code of a row that means a record which is another row's.
+pub(crate) const RECORD_OF_ANOTHER_ROW: &str = "record-of-another-row";
+
 /// That two rows have one value which only one of their records may have.
 pub fn shared_words(
     object: &SyncedObject,
@@ -42,7 +45,9 @@ pub fn shared_words(
     (local_id, hs_id): (LocalId, HubspotId),
 ) -> String {
     let table = &object.mapping().table;
-    format!("{table} row {own} has the {shared} of row {local_id}, which is HubSpot record {hs_id}")
+    format!(
+        "{table} row {own} has the {shared} of row {local_id}, which is HubSpot record {hs_id} [{RECORD_OF_ANOTHER_ROW}]"
+    )
 }
 
 /// The unique values that an attempt was to give, with their fields.
