@@ -111,7 +111,11 @@ impl WholeRecord<'_> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let kept = self.kept(tx, row, now, |value| (value, None))?;
-        self.record(tx, (Some(&kept), Some(&into.to_string())), now)
+        self.record(
+            tx,
+            (Some(&self.by_column(&kept)), Some(&into.to_string())),
+            now,
+        )
     }
 
     fn record(

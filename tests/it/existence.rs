@@ -226,6 +226,25 @@ fn a_row_that_only_links_waits_dead_for_its_record() {
 }
 
 #[test]
+fn a_row_that_only_links_is_told_which_row_its_record_is() {
+    let portal = Portal::quick();
+    let mut site = site(&portal, "new_records = \"from_hubspot\"");
+    site.start_and_load();
+    site.execute("INSERT INTO contacts (email) VALUES ('bob@example.com'), ('bob@example.com')");
+    site.until_sql("SELECT count(*) = 2 FROM sync_outbox WHERE code = 'no-record-to-link'");
+    let bob = portal.contact("bob@example.com");
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE code = 'record-of-another-row'");
+    let words = site
+        .text("SELECT last_error FROM sync_outbox")
+        .expect("words");
+    let expected = format!(
+        "contacts row 2 has the email of row 1, which is HubSpot record {bob} [record-of-another-row]"
+    );
+    assert_eq!(words, expected);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn a_record_that_one_side_made_or_took_away_is_one_row_of_the_history() {
     let portal = Portal::quick();
     let site = site(&portal, "");

@@ -12,8 +12,9 @@ use crate::decide::adopt::{
     self as decide, Adoption, Claims, Matched, based_on_carried, is_fresh, rebased, spelled,
 };
 use crate::decide::echo::sent_values;
-use crate::decide::incoming::convert::record_identities;
+use crate::decide::incoming::convert::{match_identity, record_identities};
 use crate::decide::incoming::freshness::{Freshness, of_claim};
+use crate::decide::outgoing::claim::NO_RECORD_TO_LINK;
 use crate::decide::outgoing::looking::agreed_before;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
@@ -228,6 +229,7 @@ pub fn link(
         rebase(tx, pass, create, &row, clean_base)?;
         outbox::become_update(tx, create.id, record.id, pass.now)?;
     }
+    tell_others(tx, pass, &row)?;
     // The row has the record's version already: the merge must not take it for an unchanged search hit.
     row.record.modified_at = None;
     let shown = ShownRecord {
@@ -252,6 +254,26 @@ pub(crate) fn become_record(
     reads::unbury(tx, object, hs_id)?;
     conflicts::follow(tx, object, local_id, Some(hs_id))?;
     outbox::links::follow(tx, object, local_id, Some(hs_id), pass.now)
+}
+
+/// A row that only links and means the same record is told that another one is it by now: its create is looked at again.
+fn tell_others(tx: &Transaction<'_>, pass: &Pass<'_>, row: &MirrorRow) -> Result<(), StoreError> {
+    let object = pass.object;
+    let makes_records = object.mapping().modes.new_records.makes_records();
+    let identity = match_identity(object, &row.record.values).filter(|_| !makes_records);
+    let other = match identity {
+        Some(identity) => object.table.unlinked_by(tx, &identity)?,
+        None => None,
+    };
+    let waiting = match other {
+        Some(other) => outbox::of_row(tx, object.object(), other)?,
+        None => None,
+    };
+    let is_told_otherwise = |entry: &Entry| entry.standing.code() == Some(NO_RECORD_TO_LINK);
+    match waiting.filter(is_told_otherwise) {
+        Some(entry) => outbox::decide(tx, entry.id, pass.now),
+        None => Ok(()),
+    }
 }
 
 /// The fields that a create knows get their bases afresh, and keep the time at which they were written: what it carried is

@@ -185,10 +185,13 @@ impl Matter<'_> {
             (None, Some(entry)) => (entry.local_id, None, entry.row.as_deref()),
             (None, None) => return Ok(()),
         };
-        let remote = self.record.map(rowjson::of_record);
+        // People read a row: what it is for us to bring it back stands in its entry.
+        let shown = |row: &str| rowjson::by_column(self.pass.object.mapping(), row);
+        let (base, local) = (base.map(shown), local.as_deref().map(shown));
+        let remote = self.record.map(|record| shown(&rowjson::of_record(record)));
         let conflict = NewConflict {
             property: WHOLE_RECORD,
-            base,
+            base: base.as_deref(),
             base_known: self.row.is_none(),
             local: local.as_deref(),
             remote: remote.as_deref(),
@@ -305,7 +308,10 @@ impl Matter<'_> {
             let end = End {
                 winner: Winner::Local,
                 resolution: "policy",
-                reason: "the record is created again in HubSpot",
+                reason: match self.pass.object.mapping().modes.new_records.makes_records() {
+                    true => "the record is created again in HubSpot",
+                    false => "the row stays, and is linked once HubSpot has a record of it",
+                },
             };
             conflicts::close(tx, whole, end, now)?;
         }

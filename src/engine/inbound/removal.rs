@@ -368,7 +368,7 @@ mod tests {
         let row = "SELECT local_id, hs_id, hs_archived, first_name, price FROM contacts";
         assert_eq!(scene.rows(row), ["1 101 1 Base 1"]);
         assert_eq!(scene.outbox(), Vec::<String>::new());
-        let kept = "SELECT winner, local_value ->> 'firstname' FROM sync_conflicts";
+        let kept = "SELECT winner, local_value ->> 'first_name' FROM sync_conflicts";
         assert_eq!(scene.rows(kept), ["remote Ours"]);
         // The next comparison misses it again, and tells nobody.
         remove_101(&scene, 30, 0);

@@ -317,13 +317,14 @@ fn look_at_archived(
         local_id: noted.local_id,
         hs_id: Some(noted.hs_id),
     };
-    let edited = rowjson::of_record(record);
+    let shown = |row: &str| rowjson::by_column(object.mapping(), row);
+    let (read, edited) = (shown(&noted.read), shown(&rowjson::of_record(record)));
     if conflicts::names_remote_since(tx, about, WHOLE_RECORD, Some(&edited), noted.noted_at)? {
         return Ok(());
     }
     let conflict = NewConflict {
         property: WHOLE_RECORD,
-        base: Some(&noted.read),
+        base: Some(&read),
         base_known: true,
         local: None,
         remote: Some(&edited),
@@ -528,7 +529,7 @@ mod tests {
         let same = [("firstname", "Base"), ("stage", "lead")];
         check(&same, &[]);
         let edited = [("firstname", "Theirs"), ("stage", "lead")];
-        let words = r#"1 101 * local 1 {"firstname":"Theirs","stage":"lead"}"#;
+        let words = r#"1 101 * local 1 {"first_name":"Theirs","stage":"lead"}"#;
         check(&edited, &[words]);
         // A value that the read did not ask for says nothing.
         check(&[("firstname", "Base"), ("email", "a@example.com")], &[]);

@@ -186,7 +186,7 @@ pub enum Action {
 pub fn decide(sides: &Sides) -> Vec<Action> {
     match sides.word {
         Word::Held => Vec::new(),
-        Word::Local => decided_local(sides.hubspot, sides.here),
+        Word::Local => decided_local(sides.hubspot, sides.here, sides.modes),
         Word::Remote => decided_remote(sides.hubspot, sides.here, sides.modes),
         Word::Unasked | Word::Noted | Word::Passed => merged(sides),
     }
@@ -325,7 +325,9 @@ fn removed(
         (Policy::Manual, _) => vec![
             Action::Ask(REMOVED_THERE),
             Action::ForgetRemoval,
-            Action::Rest("HubSpot no longer has the record; decide its conflict in sync_conflicts"),
+            Action::Rest(
+                "HubSpot no longer has the record; decide its conflict in sync_conflicts [open-conflict]",
+            ),
         ],
         (Policy::Newest, Some(archived)) if written > archived => here(WRITTEN_LATER),
         (Policy::Newest, Some(_)) => there(ARCHIVED_LATER),
@@ -390,7 +392,9 @@ fn deleted(policy: Policy, edited_at: Option<Timestamp>, deleted_at: Timestamp) 
                 "the row was deleted here: the conflict of the whole record (`*`) decides",
             ),
             Action::Ask(EDITED_THERE),
-            Action::Rest("the record was edited in HubSpot; decide its conflict in sync_conflicts"),
+            Action::Rest(
+                "the record was edited in HubSpot; decide its conflict in sync_conflicts [open-conflict]",
+            ),
         ],
         Policy::Newest if deleted_at > edited => here(LOCAL_LATER),
         Policy::Newest => there(REMOTE_LATER),
@@ -419,14 +423,17 @@ fn is_there(hubspot: Hubspot, here: Here) -> Result<bool, Again> {
     }
 }
 
-fn decided_local(hubspot: Hubspot, here: Here) -> Vec<Action> {
+fn decided_local(hubspot: Hubspot, here: Here, modes: Modes) -> Vec<Action> {
     let close = |reason| Action::Close(Winner::Local, reason);
     match (is_there(hubspot, here), here) {
         (Err(again), _) => vec![Action::LookAgain(again)],
         (Ok(_), Here::Marked) => vec![close(MARKED)],
         // First: what is still open of the row follows it to the record that is to be.
         (Ok(false), Here::Row { .. }) => vec![
-            close("decided: the record is created again in HubSpot"),
+            close(match modes.new_records.makes_records() {
+                true => "decided: the record is created again in HubSpot",
+                false => "decided: the row stays, and is linked once HubSpot has a record of it",
+            }),
             Action::CreateAgain,
         ],
         (
