@@ -566,6 +566,31 @@ fn a_pair_s_view_is_not_put_in_the_place_of_another_table() {
 }
 
 #[test]
+fn a_label_with_letters_beyond_ascii_waits_for_the_daemon_where_sqlite_does_not_know_it_again() {
+    linked(|scene| {
+        scene.as_daemon(
+            "INSERT INTO association_types (from_object, to_object, category, type_id, label, inverse_type_id, archived)
+             VALUES ('contacts', 'companies', 'USER_DEFINED', 50, 'Ärzte', 51, 0)",
+        );
+        scene.bring_up(&pairs());
+        scene.do_run(&insert(", label", "1, ' ÄRZTE'"));
+        scene.do_run(&insert(", label", "2, 'ärzte'"));
+        scene.do_run(&insert(", label", "3, 'Ärzte'"));
+        let entries = "SELECT to_local_id, coalesce(type_id, '-'), label FROM sync_outbox WHERE operation = 'associate' ORDER BY id";
+        assert_eq!(
+            scene.rows(entries),
+            ["1 50 Ärzte", "2 - ärzte", "3 50 Ärzte"]
+        );
+        assert!(scene.run(&insert(", label", "1, 'Arzte'")).is_err());
+        assert!(
+            scene
+                .run(&insert(", label, type_id", "1, 'ärzte', 279"))
+                .is_err()
+        );
+    });
+}
+
+#[test]
 fn a_row_of_a_former_pair_is_taken_away_once_the_pair_is_back_and_goes_with_its_mirror_row_and_comes_back()
  {
     linked(|scene| {

@@ -107,7 +107,6 @@ impl<'a> NamedType<'a> {
 
     /// Whether a type may be the one that is meant by a part of its name.
     fn may_be(&self, known: &KnownType) -> bool {
-        let folded = |label: &str| label.trim().to_lowercase();
         let has_label = match self.label {
             Some(label) => known.label.as_deref().map(folded) == Some(folded(label)),
             None => self.number.is_some() || known.label.is_none(),
@@ -117,6 +116,12 @@ impl<'a> NamedType<'a> {
             && self.number.is_none_or(|number| known.id.number == number)
             && self.category.is_none_or(is_of)
     }
+}
+
+/// A label as it is compared: without outer blanks and without regard to case. Letters that differ in small and are one in capitals
+/// (`ß` and `ss`, the two small sigmas) are one.
+fn folded(label: &str) -> String {
+    label.trim().to_lowercase().to_uppercase()
 }
 
 /// What a pair's types say of what is written of an association's type.
@@ -492,6 +497,10 @@ mod tests {
         };
         check(None, None, TypesSay::Means(plain.clone()));
         check(None, Some(" ärztin"), TypesSay::Means(doctor.clone()));
+        for spelling in ["Straße", "STRASSE", "strasse "] {
+            assert_eq!(folded(spelling), "STRASSE");
+        }
+        assert_eq!(folded("ΟΔΟΣ"), folded("οδος"));
         check(None, Some("Gone"), all());
         check(Some(&plain), None, TypesSay::Plain);
         check(Some(&doctor), None, TypesSay::Typed);
