@@ -124,6 +124,26 @@ fn labels_and_primaries_go_out_and_what_they_imply_is_there_after_the_next_answe
 }
 
 #[test]
+fn a_label_is_known_in_any_case_of_any_letter() {
+    let portal = Portal::quick();
+    let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));
+    let pair = ("contacts", "companies");
+    portal.stand().create_label(pair, "Ärzte", None);
+    let mut site = Site::with(&portal, "", OBJECTS);
+    site.start_and_load();
+    site.until_sql("SELECT count(*) FROM association_types WHERE label = 'Ärzte'");
+    site.execute(&link(ann, acme, ", label", ", 'ärzte'"));
+    site.until_sql("SELECT count(*) FROM associations WHERE label = 'Ärzte'");
+    site.until_pushed();
+    until_equal(&site, &portal);
+    assert!(in_hubspot(&portal).contains("Ärzte"));
+    // What the portal has not at all is dead, with what it has.
+    site.execute(&link(ann, acme, ", label", ", 'Ärztin'"));
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'unknown-association-type'");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn a_number_alone_waits_until_the_types_are_read_and_is_never_the_default() {
     let portal = Portal::quick();
     let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));
@@ -469,6 +489,37 @@ fn where_each_side_named_another_primary_the_policy_or_a_person_decides() {
         let [theirs, ours] = companies;
         assert_eq!(told, Some(format!("{name} {ours} {theirs}")), "{policy}");
         assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn a_primary_that_hubspot_names_by_itself_is_nobodys_word_against_ours() {
+    for (policy, is_told) in [("remote", false), ("manual", false), ("remote", true)] {
+        let objects = OBJECTS.replace(" }", &format!(", conflict = \"{policy}\" }}"));
+        let portal = Portal::quick();
+        portal.stand().settings_mut().default_names_primary = is_told;
+        let companies = [company(&portal, "Acme"), company(&portal, "Beta")];
+        let site = Site::with(&portal, "", &objects);
+        site.once();
+        let associate = |name: &str, more: &str, value: &str| {
+            format!(
+                "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id{more})
+                 SELECT 'contacts', c.local_id, 'companies', o.local_id{value} FROM contacts AS c, companies AS o WHERE o.name = '{name}'"
+            )
+        };
+        site.program()
+            .execute_batch(&format!(
+                "BEGIN; INSERT INTO contacts (email) VALUES ('ada@example.com'); {}; {}; COMMIT",
+                associate("Acme", "", ""),
+                associate("Beta", ", label", ", 'Primary'")
+            ))
+            .expect("is taken");
+        site.once();
+        let beta = companies[1] as i64;
+        assert_eq!(primaries(&portal, &site), (beta, beta), "{policy}");
+        assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+        assert_eq!(site.number("SELECT count(*) FROM associations"), 3);
+        until_equal(&site, &portal);
     }
 }
 

@@ -460,14 +460,15 @@ async fn send(
     }
 }
 
-/// What HubSpot made of types beside them: it answers which labels it set, not what that took from others or named a primary.
-/// Where no answer comes, the records are read later.
+/// What HubSpot made beside what it was asked for: it answers which types it set, not what that took from others, and may not say
+/// that it named a primary. Where no answer comes, the records are read later.
 async fn read_implied(
     engine: &Engine,
     pair: &PairSync,
     batch: &LinkBatch,
 ) -> Result<LinksReread, StepError> {
-    if batch.call != LinkCall::Create || !pair.mapping.direction.pulls() {
+    let makes = matches!(batch.call, LinkCall::Default | LinkCall::Create);
+    if !makes || !pair.mapping.direction.pulls() {
         return Ok(LinksReread::default());
     }
     let sync = pair.clone();
@@ -549,6 +550,11 @@ async fn settle(
                 done += usize::from(*answer == LinkAnswer::Done);
                 working.settle_one(sent, batch.call, &written, (answer, now + wait))?;
             }
+            for (sent, answer) in batch.links.iter().zip(&answers) {
+                if *answer == LinkAnswer::Done {
+                    working.add_shown(sent, &implied.read)?;
+                }
+            }
             implied.asked.clear();
             for id in is_asked {
                 if let Some(number) = due::number_of(tx, key, id)? {
@@ -607,6 +613,7 @@ async fn fail(
     error: &HubspotError,
 ) -> Result<(), StepError> {
     let words = match fate {
+        _ if error.is_forbidden() => error.refusal_words(),
         BatchFate::Dead => error.refusal_words(),
         BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.words(),
     };
@@ -894,6 +901,34 @@ impl LinkWork<'_> {
                 let label = back.label.as_deref();
                 rows::insert(self.tx, &self.pair.mapping, (to, from), &back.id, label)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What HubSpot shows, right behind the write, of the two records that it was about is of our own making: a primary that it named
+    /// by itself is nobody's word against ours. What a program has taken away since stays away.
+    fn add_shown(&self, sent: &QueuedLink, read: &AssociationsRead) -> Result<(), StoreError> {
+        let Some((from, to)) = sent.from.hs_id.zip(sent.to.hs_id) else {
+            return Ok(());
+        };
+        let mapping = &self.pair.mapping;
+        let (own, other) = (sent.from.local_id, sent.to.local_id);
+        let here = rows::from(self.tx, mapping, own)?;
+        if here.iter().all(|row| row.to != other) {
+            return Ok(());
+        }
+        let entries = rows::entries(self.tx, mapping, self.known, own)?;
+        let is_taken = |kind: &TypeId| {
+            entries.iter().any(|entry| {
+                entry.operation == Operation::Disassociate
+                    && entry.to == other
+                    && (entry.takes_all || entry.kind.as_ref() == Some(kind))
+            })
+        };
+        let shown = read.links.get(&from).and_then(|links| links.get(&to));
+        for kind in shown.into_iter().flatten().filter(|kind| !is_taken(kind)) {
+            let label = read.types.get(kind).and_then(Option::as_deref);
+            rows::insert(self.tx, mapping, (own, other), kind, label)?;
         }
         Ok(())
     }

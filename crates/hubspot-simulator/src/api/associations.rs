@@ -129,7 +129,10 @@ impl Portal {
         };
         self.check_link(from, to, plain.kind)
             .map_err(|refusal| self.link_problem((from, to), plain.kind, &refusal))?;
-        let made = self.commit_default_link((from, to), &plain, &Author::api(None), now_ms);
+        let mut made = self.commit_default_link((from, to), &plain, &Author::api(None), now_ms);
+        if !self.settings().default_names_primary {
+            made.truncate(1);
+        }
         let types = self.link_types();
         let made = made
             .iter()

@@ -98,6 +98,8 @@ pub struct Settings {
     pub associations_per_page: usize,
     /// Whether the default association of a record that has no primary company yet makes that company the primary one.
     pub first_company_is_primary: bool,
+    /// Whether the answer to a default association names the primary that it made; else the plain type alone.
+    pub default_names_primary: bool,
     /// Whether a label replaces the pair's other labels (unknown 16); else it is added.
     pub label_replaces_others: bool,
     /// Whether a change of associations moves the last-modified time of both records (unknown 12).
@@ -195,6 +197,7 @@ impl Default for Settings {
             association_ids_are_numbers: true,
             associations_per_page: 500,
             first_company_is_primary: true,
+            default_names_primary: true,
             label_replaces_others: false,
             association_moves_modified: false,
             bad_association_type_fails_batch: true,
@@ -232,7 +235,7 @@ impl Settings {
     /// Every open question decided by the seed, so that many seeds test both answers.
     #[must_use]
     pub fn with_unknowns_from(mut self, seed: u64) -> Self {
-        let switches: [&mut bool; 28] = [
+        let switches: [&mut bool; 29] = [
             &mut self.searches_count_in_burst,
             &mut self.searches_count_in_day,
             &mut self.retry_after_on_429,
@@ -261,6 +264,7 @@ impl Settings {
             &mut self.association_archive_is_200,
             &mut self.merged_id_associations_found,
             &mut self.moved_links_are_told,
+            &mut self.default_names_primary,
         ];
         let bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         for (position, switch) in switches.into_iter().enumerate() {
