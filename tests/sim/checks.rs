@@ -234,6 +234,13 @@ pub(crate) fn no_create_happens_twice(
             }
         }
     }
+    let untold = texts(
+        connection,
+        "SELECT id || ' ' || coalesce(last_error, '-') FROM sync_outbox WHERE state = 'dead' AND code IS NULL",
+    );
+    if let Some(entry) = untold.first() {
+        return Err(format!("a dead entry has no code: {entry}"));
+    }
     let again: BTreeSet<String> = texts(
         connection,
         "SELECT local_value FROM sync_conflicts WHERE property = '*' AND winner = 'local'",

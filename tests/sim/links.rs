@@ -12,21 +12,28 @@ use rusqlite::types::Value as Sql;
 
 use crate::checks::texts;
 use crate::local::Programs;
-use crate::plan::{Plan, pick};
+use crate::plan::{MACHINE, Plan, pick};
 use crate::world::World;
 
-/// The pairs of a mapping's objects.
-pub(crate) fn pairs(objects: &[ObjectMapping]) -> Vec<PairMapping> {
-    let [contacts, companies] = objects else {
-        return Vec::new();
+/// The pairs of a mapping's objects; with that of companies among themselves, or without.
+pub(crate) fn pairs(objects: &[ObjectMapping], with_family: bool) -> Vec<PairMapping> {
+    let wanted = [
+        ("contacts_companies", "contacts", "companies", true),
+        ("family", "companies", "companies", with_family),
+        ("machine_contacts", MACHINE, "contacts", true),
+    ];
+    let mapped = |name: &str| objects.iter().find(|object| object.object.as_str() == name);
+    let pair = |(key, from, to, is_wanted): (&str, &str, &str, bool)| {
+        let (from, to) = mapped(from).zip(mapped(to)).filter(|_| is_wanted)?;
+        Some(PairMapping {
+            key: TableName::parse(key).expect("a name"),
+            from: from.object.clone(),
+            to: to.object.clone(),
+            direction: Direction::Both,
+            policy: Policy::Remote,
+        })
     };
-    vec![PairMapping {
-        key: TableName::parse("contacts_companies").expect("a name"),
-        from: contacts.object.clone(),
-        to: companies.object.clone(),
-        direction: Direction::Both,
-        policy: Policy::Remote,
-    }]
+    wanted.into_iter().filter_map(pair).collect()
 }
 
 /// A person may do something with an association beside whatever else people do; drawn by itself, so that what else happens
@@ -175,6 +182,9 @@ pub(crate) fn both_sides_agree(
             &format!(
                 "SELECT f.hs_id FROM sync_outbox AS e JOIN {from} AS f ON f.local_id = e.local_id
                  WHERE e.object = '{from}' AND e.operation IN ('associate', 'disassociate')
+                 UNION
+                 SELECT t.hs_id FROM sync_outbox AS e JOIN {to} AS t ON t.local_id = e.to_local_id
+                 WHERE e.object = '{from}' AND e.to_object = '{from}'
                  UNION
                  SELECT f.hs_id FROM sync_conflicts AS c JOIN {from} AS f ON f.local_id = c.local_id
                  WHERE c.object = '{}' AND c.resolved_at IS NULL",

@@ -12,6 +12,7 @@ use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
 use hubsyncd::model::value::PropertyType;
 use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::portal::{NewObject, Portal};
 use hubsyncd::simulator::settings::Settings;
 use hubsyncd::simulator::webhooks::Webhooks;
 use rand::{RngExt as _, SeedableRng as _};
@@ -188,7 +189,7 @@ impl Plan {
             chances,
             late_max_ms: *pick(rng, &[2_000, 20_000, 59_000]),
             slow_ms: *pick(rng, &[5_000, 40_000, 200_000]),
-            mapping: with_new_records(with_modes(mapping(rng), seed), seed),
+            mapping: with_new_records(with_modes(with_more(mapping(rng), seed), seed), seed),
             guard: guard(small_guard),
             small_guard,
             poll: Duration::from_secs(*pick(rng, &[10, 20, 45])),
@@ -368,13 +369,65 @@ fn mapping(rng: &mut ChaCha8Rng) -> Mapping {
     if rng.random_bool(0.3) {
         objects.push(companies(rng));
     }
-    let pairs = links::pairs(&objects);
-    Mapping { objects, pairs }
+    Mapping {
+        objects,
+        pairs: Vec::new(),
+    }
+}
+
+/// An object that the portal's people have made, and what else stands in pairs; drawn by itself, so that what else a plan draws is
+/// the same.
+fn with_more(mut mapping: Mapping, seed: u64) -> Mapping {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x3AC4_11E5);
+    let rng = &mut rng;
+    if rng.random_bool(0.25) {
+        mapping.objects.push(machines(rng));
+    }
+    let with_family = rng.random_bool(0.5);
+    mapping.pairs = links::pairs(&mapping.objects, with_family);
+    mapping
+}
+
+/// The name of the portal's own object.
+pub(crate) const MACHINE: &str = "machine";
+
+/// That object, as the portal's people make it.
+pub(crate) fn define_machine(portal: &mut Portal, now_ms: i64) {
+    portal.create_object(
+        NewObject {
+            name: MACHINE,
+            singular: "Machine",
+            plural: "Machines",
+            texts: &["name", "serial", "city"],
+            required: &["name"],
+            associated: &["contacts"],
+            ..NewObject::default()
+        },
+        now_ms,
+    );
+}
+
+/// Addressed by its short name, or by its full one.
+fn machines(rng: &mut ChaCha8Rng) -> ObjectMapping {
+    let policy = *pick(rng, &Policy::ALL);
+    let fields = ["serial", "name", "city"].map(|property| field(rng, property, policy));
+    let fields = fields.to_vec();
+    let full = format!("p{}_{MACHINE}", Settings::default().portal_id);
+    let address = rng
+        .random_bool(0.5)
+        .then(|| ObjectType::parse(&full).expect("a name"));
+    ObjectMapping {
+        address,
+        ..object(rng, MACHINE, policy, KeyChoice::Auto, None, fields)
+    }
 }
 
 /// The property and column that a row is known by on both sides; nobody changes it.
-pub(crate) const TAG: [(&str, &str); 2] =
-    [("contacts", "internal_notes"), ("companies", "description")];
+pub(crate) const TAG: [(&str, &str); 3] = [
+    ("contacts", "internal_notes"),
+    ("companies", "description"),
+    (MACHINE, "serial"),
+];
 
 fn contacts(rng: &mut ChaCha8Rng) -> ObjectMapping {
     let policy = *pick(rng, &Policy::ALL);

@@ -17,7 +17,7 @@ use crate::executor::Executor;
 use crate::links;
 use crate::local::{Programs, Shadow};
 use crate::people::People;
-use crate::plan::Plan;
+use crate::plan::{MACHINE, Plan, define_machine};
 use crate::script::Act;
 use crate::tally::Tally;
 use crate::trace::Trace;
@@ -97,7 +97,10 @@ impl Run {
         let draws = |stream: u64| {
             ChaCha8Rng::seed_from_u64(plan.seed.wrapping_mul(31).wrapping_add(stream))
         };
-        let portal = Portal::new(plan.settings.clone(), plan.seed, START_MS);
+        let mut portal = Portal::new(plan.settings.clone(), plan.seed, START_MS);
+        if plan.mapping.object(MACHINE).is_some() {
+            define_machine(&mut portal, START_MS);
+        }
         let mut trace = Trace::new(whole_trace);
         trace.line(0, &format!("{plan:?}"));
         let world = World::new(portal, trace, plan.network, draws(1), draws(2));

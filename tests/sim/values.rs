@@ -75,6 +75,6 @@ impl Values {
 pub(crate) fn is_unique_text(property: &str) -> bool {
     matches!(
         property,
-        "firstname" | "lastname" | "city" | "name" | "internal_notes" | "description"
+        "firstname" | "lastname" | "city" | "name" | "internal_notes" | "description" | "serial"
     )
 }
