@@ -698,7 +698,8 @@ pub(crate) fn recover_object(
     let words = "the daemon stopped before the answer came";
     let mut linked = Vec::new();
     for queued in &left {
-        Hands::of_entry(tx, object, queued, now).carry_out(lost(queued, words, now, now))?;
+        let acts = lost(queued, words, now, now);
+        Hands::of_entry(tx, object, queued, now).carry_out(acts)?;
         if queued.standing.operation == Operation::Create {
             linked.extend(links::naming(tx, object, queued.local_id)?);
         }
