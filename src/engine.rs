@@ -114,12 +114,24 @@ pub struct Settings {
     pub associations: Duration,
 }
 
+/// Where the steps find their settings. Whoever keeps those of the whole mapping file exchanges them there, for its tasks and
+/// for the steps in one.
+#[derive(Clone)]
+pub(crate) struct SettingsSource(Arc<dyn Fn() -> Arc<Settings> + Send + Sync>);
+
+impl SettingsSource {
+    /// Those that a function gives at the moment.
+    pub(crate) fn new(now: impl Fn() -> Arc<Settings> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+}
+
 /// Joins one database and one portal.
 pub struct Engine {
     pub(crate) store: Store,
     pub(crate) client: Client,
     pub(crate) clock: Arc<dyn Clock>,
-    settings: watch::Sender<Arc<Settings>>,
+    settings: watch::Sender<SettingsSource>,
     /// The mapping as the file gives it.
     pub(crate) mapping: Arc<Mapping>,
     /// Read from the portal, and looked at by each step once: one exchange puts all of it in force.
@@ -141,12 +153,14 @@ impl Engine {
         seed: u64,
     ) -> Self {
         let started_at = clock.now();
+        let settings = Arc::new(settings);
+        let settings = SettingsSource::new(move || Arc::clone(&settings));
         Self {
             started_at,
             store,
             client,
             clock,
-            settings: watch::Sender::new(Arc::new(settings)),
+            settings: watch::Sender::new(settings),
             mapping,
             in_force: watch::Sender::default(),
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
@@ -191,14 +205,15 @@ impl Engine {
         &self.memory.deliveries
     }
 
-    /// What of the mapping file is in force at this moment. A step looks once.
+    /// What of the mapping file is in force at this moment. A step looks once, and ends by what it has seen.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.borrow())
+        let source = self.settings.borrow().clone();
+        (source.0)()
     }
 
-    /// Puts other settings in force; a step that runs ends by those that it has looked at.
-    pub(crate) fn exchange_settings(&self, settings: Settings) {
-        self.settings.send_replace(Arc::new(settings));
+    /// From here on the settings are looked for there.
+    pub(crate) fn go_by(&self, source: SettingsSource) {
+        self.settings.send_replace(source);
     }
 
     /// Puts in force what another engine has read of the same portal for the same mapping and file, so that it needn't be

@@ -164,7 +164,7 @@ pub(super) fn parts(config: &Config, all: &Loop, bells: &Bells) -> Parts {
     Parts {
         all: all.clone(),
         bells: bells.clone(),
-        settings: InForce::new(TaskSettings::from(config)),
+        settings: InForce::of(&all.engine, TaskSettings::from(config)),
         webhooks: config.webhooks.is_some(),
         tls: None,
         keeper: None,

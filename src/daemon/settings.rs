@@ -1,12 +1,12 @@
-//! What is in force of the mapping file: one value for the tasks and one for the engine's steps, both made of it here. Whoever
-//! goes by them looks when a step begins, so that they can be exchanged while the tasks run.
+//! What is in force of the mapping file, for the tasks and for the engine's steps: one value, made of the file here. Whoever goes by
+//! it looks when a step begins, so that it can be exchanged while the tasks run, and a task never goes by another file than its steps.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::config::{Config, PollSettings};
-use crate::engine::{Engine, Settings};
+use crate::engine::{Engine, Settings, SettingsSource};
 use crate::model::id::PortalId;
 use crate::store::retention::Keep;
 
@@ -46,27 +46,45 @@ pub(super) fn of_engine(config: &Config, portal: Option<PortalId>) -> Settings {
     }
 }
 
-/// The tasks' settings at this moment, shared by all of them.
+/// All of it.
 #[derive(Debug, Clone)]
-pub struct InForce(Arc<watch::Sender<Arc<TaskSettings>>>);
+pub(crate) struct FileSettings {
+    /// What the tasks go by.
+    pub(crate) tasks: TaskSettings,
+    /// What the engine's steps go by.
+    pub(crate) steps: Arc<Settings>,
+}
+
+/// The settings at this moment, shared by all tasks and by the engine.
+#[derive(Debug, Clone)]
+pub struct InForce(Arc<watch::Sender<Arc<FileSettings>>>);
 
 impl InForce {
-    /// These, until they are exchanged.
-    pub fn new(settings: TaskSettings) -> Self {
-        Self(Arc::new(watch::Sender::new(Arc::new(settings))))
+    /// These for the tasks, and for an engine's steps those that it was made with, until both are exchanged.
+    pub fn of(engine: &Engine, tasks: TaskSettings) -> Self {
+        let steps = engine.settings();
+        let own = Self(Arc::new(watch::Sender::new(Arc::new(FileSettings {
+            tasks,
+            steps,
+        }))));
+        let seen = own.clone();
+        engine.go_by(SettingsSource::new(move || Arc::clone(&seen.now().steps)));
+        own
     }
 
     /// Those of this moment.
-    pub fn now(&self) -> Arc<TaskSettings> {
+    pub(crate) fn now(&self) -> Arc<FileSettings> {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Puts those of another file in force, for the tasks and for the engine's steps. The portal stays. What a task was made
-    /// with, such as its interval, it learns when it is started again.
-    pub fn exchange(&self, engine: &Engine, config: &Config) {
-        let portal = engine.settings().portal;
-        engine.exchange_settings(of_engine(config, portal));
-        self.0.send_replace(Arc::new(TaskSettings::from(config)));
+    /// Puts those of another file in force. The portal stays. What a task was made with, such as its interval, it learns when
+    /// it is started again.
+    pub fn exchange(&self, config: &Config) {
+        let portal = self.now().steps.portal;
+        self.0.send_replace(Arc::new(FileSettings {
+            tasks: TaskSettings::from(config),
+            steps: Arc::new(of_engine(config, portal)),
+        }));
     }
 }
 
@@ -89,14 +107,19 @@ mod tests {
             std::fs::write(&path, text).expect("is written");
             config::load(&path).expect("is a mapping file")
         };
-        let in_force = InForce::new(TaskSettings::from(&read("15s", "90d")));
+        let in_force = InForce::of(&engine, TaskSettings::from(&read("15s", "90d")));
+        in_force.exchange(&read("15s", "90d"));
         let task = in_force.clone();
         let of_a_step = (task.now(), engine.settings());
-        in_force.exchange(&engine, &read("20s", "30d"));
+        in_force.exchange(&read("20s", "30d"));
         let days = |days: u64| Duration::from_hours(24 * days);
-        assert_eq!(of_a_step.0.keep.history, days(90));
-        assert_eq!(task.now().keep.history, days(30));
+        assert_eq!(of_a_step.0.tasks.keep.history, days(90));
+        assert_eq!(task.now().tasks.keep.history, days(30));
         assert_eq!(of_a_step.1.overlap, Duration::from_secs(15));
         assert_eq!(engine.settings().overlap, Duration::from_secs(20));
+        assert!(
+            Arc::ptr_eq(&engine.settings(), &task.now().steps),
+            "one value"
+        );
     }
 }

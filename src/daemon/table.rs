@@ -383,7 +383,7 @@ fn triggers(_: &Parts, _: Rings) -> Paced {
 fn forget(parts: &Parts, _: Rings) -> Paced {
     let settings = parts.settings.clone();
     every(FORGET, move |engine| {
-        let keep = settings.now().keep;
+        let keep = settings.now().tasks.keep;
         async move { heartbeat::forget(&engine, keep).await }
     })
 }
@@ -464,7 +464,7 @@ fn renewal(parts: &Parts, _: Rings) -> Option<Paced> {
 fn portal(parts: &Parts, rings: Rings) -> Paced {
     let condition = Arc::clone(&parts.all.condition);
     let mut first = true;
-    every(parts.settings.now().poll.reference, move |engine| {
+    every(parts.settings.now().tasks.poll.reference, move |engine| {
         let (condition, rings) = (Arc::clone(&condition), rings.clone());
         let again = !std::mem::take(&mut first) || engine.has_kept_back();
         async move {
@@ -673,7 +673,7 @@ impl OwnTurn {
             walks: known.walks,
             compares: cursor.reconcile_started_at.is_some(),
             comparison_due: next_comparison(
-                &self.settings.now().poll.reconcile,
+                &self.settings.now().tasks.poll.reconcile,
                 ended,
                 known.compares_since,
                 now,
@@ -683,8 +683,9 @@ impl OwnTurn {
 
     /// At the object's own interval, or at the relaxed one while webhooks are healthy.
     fn next_poll(&self, engine: &Engine, now: Timestamp) -> Timestamp {
-        let by_schedule = self.settings.now().poll.of(&self.object).next(now);
-        let relaxed = engine.settings().relaxed_poll.filter(|relaxed| {
+        let settings = self.settings.now();
+        let by_schedule = settings.tasks.poll.of(&self.object).next(now);
+        let relaxed = settings.steps.relaxed_poll.filter(|relaxed| {
             engine.deliveries().standing(now, *relaxed) == DeliveryStanding::Healthy
         });
         round::next_poll(now, by_schedule, relaxed)
