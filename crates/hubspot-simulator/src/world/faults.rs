@@ -16,13 +16,13 @@ use crate::world::settings::Settings;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// 429 with the body of the ten-second limit.
+    /// 429 with the body of the ten-second limit, and with `Retry-After` in a portal whose 429s carry one.
     RateLimited,
     /// 500 with HubSpot's JSON; not applied.
     InternalError,
     /// 502 with Cloudflare's HTML; applied or not, by chance.
     BadGateway,
-    /// 503 with JSON and `Retry-After: 1`; not applied.
+    /// 503 with JSON and `Retry-After`; not applied.
     Unavailable,
     /// 504 with HTML; applied or not, by chance.
     GatewayTimeout,
@@ -120,6 +120,8 @@ pub struct Faults {
     pub late_min_ms: u64,
     /// Upper bound of that time, milliseconds.
     pub late_max_ms: u64,
+    /// `Retry-After` of 503, and of a 429 that carries one, seconds.
+    pub retry_after_s: u64,
     /// `Retry-After` of 477, seconds.
     pub migration_s: u64,
     /// List, search and batch read answer 504 with HTML, as a gateway does, if there are more records to tell than this.
@@ -134,6 +136,7 @@ impl Default for Faults {
             slow_ms: 5_000,
             late_min_ms: 1_000,
             late_max_ms: 90_000,
+            retry_after_s: 1,
             migration_s: 60,
             pages_time_out_above: None,
         }

@@ -37,12 +37,14 @@ impl Portal {
         let retry_after =
             |reply: Reply, seconds: u64| with_header(reply, "Retry-After", seconds.to_string());
         Some(match fault {
-            FaultKind::RateLimited => json_reply(
-                429,
-                refusal(self.settings(), Policy::Burst, correlation_id)
-                    .to_string()
-                    .into_bytes(),
-            ),
+            FaultKind::RateLimited => {
+                let body = refusal(self.settings(), Policy::Burst, correlation_id);
+                let reply = json_reply(429, body.to_string().into_bytes());
+                match self.settings().retry_after_on_429 {
+                    true => retry_after(reply, self.faults().retry_after_s),
+                    false => reply,
+                }
+            }
             FaultKind::InternalError => problem(
                 500,
                 "INTERNAL_ERROR",
@@ -50,7 +52,7 @@ impl Portal {
             ),
             FaultKind::Unavailable => retry_after(
                 problem(503, "INTERNAL_ERROR", "The service is unavailable."),
-                1,
+                self.faults().retry_after_s,
             ),
             FaultKind::Locked => {
                 problem(423, "LOCKED", "The record is locked by another operation.")

@@ -97,6 +97,9 @@ fn faults(found: &mut Found, scenario: &Scenario, named: &Value) {
     }
     found.time("faults.slow_ms", faults.slow_ms);
     found.time("faults.late_max_ms", faults.late_max_ms);
+    found.unless(faults.retry_after_s <= LONGEST_MS / 1000, || {
+        "`faults.retry_after_s` is longer than a year: give seconds".to_owned()
+    });
     found.unless(faults.migration_s <= LONGEST_MS / 1000, || {
         "`faults.migration_s` is longer than a year: give seconds".to_owned()
     });
