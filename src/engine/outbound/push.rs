@@ -38,7 +38,7 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::attempt::Sent;
 use crate::model::entry::{Base, Entry, EntryField, Operation};
-use crate::model::id::HubspotId;
+use crate::model::id::{HubspotId, OutboxId};
 use crate::model::mapping::Policy;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
@@ -86,13 +86,18 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::RING);
     };
     let (name, now) = (object.object().clone(), engine.now());
-    let due = engine
+    let (due, awaited) = engine
         .store
-        .read(move |connection| outbox::due(connection, &name, pick, now, BATCH))
+        .read(move |connection| {
+            let due = outbox::due(connection, &name, pick, now, BATCH)?;
+            let awaited = awaited(connection, &name, &due)?;
+            Ok((due, awaited))
+        })
         .await?;
     if due.is_empty() {
         return Ok(Progress::Idle { until: next });
     }
+    let due = without_awaited(engine, object, due, awaited).await?;
     // A row that a program wrote back to what HubSpot has costs no request.
     let due = if pick.operation == Operation::Update {
         unchanged::without_unchanged(engine, object, due).await?
@@ -204,6 +209,62 @@ async fn heal_times(engine: &Engine, object: &ObjectSync) -> Result<(), StoreErr
             Ok(())
         })
         .await
+}
+
+/// The updates of whose record a read is asked for. None of them goes before that read has had its say ([`merge_and_claim`]),
+/// whatever a read of their own would show.
+fn awaited(
+    connection: &Connection,
+    name: &ObjectType,
+    due: &[Entry],
+) -> Result<Vec<OutboxId>, StoreError> {
+    let mut awaited = Vec::new();
+    let updates = due
+        .iter()
+        .filter(|queued| queued.standing.operation == Operation::Update);
+    for queued in updates {
+        if let Some(hs_id) = queued.standing.hs_id
+            && reads::asked_for(connection, name, hs_id)?.is_some()
+        {
+            awaited.push(queued.id);
+        }
+    }
+    Ok(awaited)
+}
+
+/// Puts those off without a request. A push goes before all other work; where few requests go (`limits.per_second = 0.4`), its
+/// own reads would take each place that comes free, and the read that it waits for would never have one.
+async fn without_awaited(
+    engine: &Engine,
+    object: &ObjectSync,
+    mut due: Vec<Entry>,
+    awaited: Vec<OutboxId>,
+) -> Result<Vec<Entry>, StoreError> {
+    if awaited.is_empty() {
+        return Ok(due);
+    }
+    due.retain(|queued| !awaited.contains(&queued.id));
+    let name = object.object().clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            for id in awaited {
+                // A program may have changed the entry, and the read may have come, since they were looked at.
+                let queued = outbox::by_id(tx, id)?.filter(is_free_update);
+                let Some((id, hs_id)) =
+                    queued.and_then(|queued| Some((queued.id, queued.standing.hs_id?)))
+                else {
+                    continue;
+                };
+                if let Some(due) = reads::asked_for(tx, &name, hs_id)? {
+                    outbox::put_off(tx, id, after_its_read(due, now))?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(due)
 }
 
 pub(super) async fn claim_updates(
