@@ -249,9 +249,12 @@ fn spawn(parts: &Parts, job: Job, world: &Arc<World>, door: &Door) {
 }
 
 fn ended(world: &World, task: &str, error: &StepError) {
-    world
-        .state()
-        .breaks(format!("{task} met an error that no retry mends: {error}"));
+    let what = format!("{task} met an error that no retry mends: {error}");
+    let mut state = world.state();
+    match &mut state.ends {
+        Some(ends) => ends.push(what),
+        None => state.breaks(what),
+    }
 }
 
 /// The job, with each of its turns judged, and with a chance for the others after it.

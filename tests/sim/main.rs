@@ -10,6 +10,7 @@ mod checks;
 mod cut;
 mod daemon;
 mod executor;
+mod harm;
 mod links;
 mod local;
 mod model;

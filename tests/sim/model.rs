@@ -58,9 +58,9 @@ pub(crate) struct Told {
     place: Place,
     pub(crate) at_ms: i64,
     value: Text,
-    bit: u64,
+    bit: u128,
     /// The bits of the writes that its author's side held or had gone over.
-    over: u64,
+    over: u128,
     /// Whether it is what its side was compared with, and no word of its own.
     takes_back: bool,
     /// Whether that can't be told.
@@ -73,7 +73,7 @@ pub(crate) struct Told {
 #[derive(Debug, Clone, Default)]
 struct Side {
     value: Text,
-    knows: u64,
+    knows: u128,
     last: Option<usize>,
     /// Which write stands there, whoever brought it.
     stands: usize,

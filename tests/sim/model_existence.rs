@@ -35,6 +35,10 @@ pub(crate) struct Existence {
     /// An operator let go what was held, or decided about something, or gave it up.
     pub(crate) approved: bool,
     pub(crate) decided: bool,
+    /// Second rows of the person.
+    pub(crate) twins: usize,
+    /// Rows and records that the daemon has taken away.
+    taken: [usize; 2],
     /// Records that a person has taken away at some time.
     pub(crate) gone: BTreeSet<u64>,
     /// Records whose row a program has deleted at some time.
@@ -73,8 +77,31 @@ impl Existence {
     /// Whether nobody did anything to the record as a whole.
     pub(crate) fn is_plain(&self) -> bool {
         let nobody = self.archived_ms.is_empty() && self.deleted.is_empty();
-        let nobody = nobody && self.inserted + self.made == 0 && !self.decided;
+        let nobody = nobody && self.inserted + self.made + self.twins == 0 && !self.decided;
         nobody && !self.is_erased && !self.is_intricate && !self.was_hidden
+    }
+
+    /// Whether a program inserted the person at most once and a person made the record at most once, and nobody did anything
+    /// else to it as a whole.
+    pub(crate) fn was_only_made(&self) -> bool {
+        let plain = Self {
+            inserted: 0,
+            made: 0,
+            ..self.clone()
+        };
+        self.inserted <= 1 && self.made <= 1 && plain.is_plain()
+    }
+
+    /// The daemon has taken a row or a record away.
+    pub(crate) fn went(&mut self, mode: Mode, place: Place) -> Result<(), String> {
+        let taken = &mut self.taken[place as usize];
+        *taken += 1;
+        // What goes by a merge or an erasure nobody counts.
+        let is_counted = !self.approved && !self.is_intricate && !self.is_erased;
+        match mode == Mode::Sparing && is_counted && *taken > 1 {
+            true => Err(format!("{taken} went in {place:?} where one may go")),
+            false => Ok(()),
+        }
     }
 
     /// Whether the daemon may remove the row of a record, or archive the record while its person has a row or none.
@@ -94,6 +121,8 @@ impl Existence {
         let ends = match (seen.row, seen.record) {
             _ if seen.is_open => Ends::Open,
             _ if seen.is_held => Ends::Held,
+            // Which of two rows is the person's is not told.
+            _ if self.twins > 0 => return Ok(Ends::There),
             (None, None) => Ends::Gone,
             (Some((_, Some(_))), None) if seen.is_marked => Ends::Marked,
             (Some((_, Some(linked))), Some(record)) if linked == record => Ends::There,
@@ -135,6 +164,9 @@ impl Existence {
                 allowed.retain(|ends| *ends != Gone || self.approved || by_itself);
                 allowed.push(Held);
             }
+            Mode::Sparing if goes || was_archived || !self.deleted.is_empty() => {
+                allowed.push(Held);
+            }
             Mode::Keyless if comes => allowed.push(Unlinked),
             _ if mode.only_links() && stays && (comes || was_archived) => allowed.push(Unlinked),
             _ => {}
@@ -171,18 +203,21 @@ impl Existence {
             Policy::Newest => of_remote,
         };
         let came_again = self.inserted > 0;
+        // Whoever was there at first can be deleted once more than he was inserted.
+        let was_there = usize::from(mode != Mode::New);
         let is_tie = |one: i64, other: i64| (one - other).abs() < seen.clock_ms;
         match (&self.archived_ms[..], &self.deleted[..]) {
             _ if self.is_erased && !came_again => vec![Gone],
             _ if self.is_intricate || self.is_erased || self.made > 0 || self.decided => {
                 vec![Gone, There, Open]
             }
-            ([], all) if came_again && all.len() <= self.inserted => vec![There, Open],
+            ([], all) if came_again && all.len() < self.inserted + was_there => vec![There, Open],
             _ if came_again || is_doubtful => vec![Gone, There, Open],
+            // Where nobody has made it yet, there is nobody.
+            ([], []) if mode == Mode::New => vec![Gone],
             ([], []) => vec![There],
-            ([_, ..], [one, ..]) if policy == Policy::Manual && one.over_an_edit => {
-                vec![Gone, Open]
-            }
+            // What waits for a person goes on waiting.
+            ([_, ..], [_, ..]) if policy == Policy::Manual => vec![Gone, Open],
             ([_, ..], [_, ..]) => vec![Gone],
             ([archived], []) => {
                 let written = seen.pending_local_ms;

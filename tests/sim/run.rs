@@ -93,7 +93,7 @@ pub(crate) fn run_plan(plan: Plan, whole_trace: bool) -> Outcome {
 }
 
 impl Run {
-    fn new(plan: Plan, whole_trace: bool) -> Self {
+    pub(crate) fn new(plan: Plan, whole_trace: bool) -> Self {
         let draws = |stream: u64| {
             ChaCha8Rng::seed_from_u64(plan.seed.wrapping_mul(31).wrapping_add(stream))
         };
@@ -221,6 +221,12 @@ impl Run {
             daemon.kill();
         }
         self.world.cut_wire();
+    }
+
+    /// Lets that much time pass.
+    pub(crate) fn wait(&mut self, nanos: u64) -> Result<(), String> {
+        let end = self.world.state().steady + nanos;
+        self.until(end, u64::MAX)
     }
 
     /// Lets time pass until then, or until the tasks have had so many turns; appointments are kept where somebody waits

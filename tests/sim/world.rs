@@ -57,6 +57,8 @@ pub(crate) struct State {
     in_flight: BTreeSet<(String, String)>,
     /// The first broken promise that was noticed outside the checks.
     pub(crate) broken: Option<String>,
+    /// What ended a task for good, where that must be; `None`: that breaks a promise.
+    pub(crate) ends: Option<Vec<String>>,
     /// Requests that arrived.
     pub(crate) requests: u64,
     /// Whether a program holds the file's lock.
@@ -241,6 +243,7 @@ impl State {
             incarnation: 0,
             in_flight: BTreeSet::new(),
             broken: None,
+            ends: None,
             requests: 0,
             locked: false,
             met: BTreeMap::new(),

@@ -19,6 +19,22 @@ impl FieldModel {
         self.sides[place as usize].knows |= both;
     }
 
+    /// A person has decided for a value of his own, which goes to both sides.
+    pub(crate) fn decided_for(&mut self, value: &str, at_ms: i64) {
+        let both = self.sides[0].knows | self.sides[1].knows;
+        self.written(Place::Local, at_ms, Some(value.to_owned()));
+        if let Some(told) = self.told.last_mut() {
+            (told.over, told.takes_back, told.is_doubtful) = (both, false, false);
+        }
+        self.sides[0].knows |= both;
+    }
+
+    /// Whether what stands on a side was brought there by the daemon.
+    pub(crate) fn was_brought(&self, place: Place) -> bool {
+        let stands = self.sides[place as usize].stands;
+        stands > 0 && self.told[stands].place != place
+    }
+
     /// Whether HubSpot has ever held that.
     pub(crate) fn was_there(&self, value: &str) -> bool {
         self.sent.contains(value)

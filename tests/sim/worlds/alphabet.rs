@@ -6,257 +6,7 @@ use hubsyncd::model::mapping::{Direction, Policy};
 use hubsyncd::simulator::faults::FaultKind;
 
 use crate::points::Point;
-
-/// Something that happens in a small world, to its one record and its one field unless it says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Act {
-    /// A program writes a new value.
-    Write,
-    /// A program writes the value of the beginning.
-    WriteBack,
-    /// A program writes another field of the record.
-    WriteOther,
-    /// A program deletes the row.
-    Delete,
-    /// A program inserts a row of the same person.
-    Insert,
-    /// A person writes a new value in HubSpot.
-    Edit,
-    /// A person writes the value of the beginning.
-    EditBack,
-    /// A person writes another field of the record.
-    EditOther,
-    /// A person writes what the row holds.
-    EditSame,
-    /// A person archives the record.
-    Archive,
-    /// A person restores it.
-    Restore,
-    /// A person merges another record into it.
-    Merge,
-    /// A person has the record erased, as a privacy law demands.
-    Erase,
-    /// What HubSpot has to announce arrives.
-    Announce,
-    /// What HubSpot has to announce is lost.
-    Lose,
-    /// The daemon is killed and starts again.
-    Kill,
-    /// The daemon is killed, and stays away.
-    Down,
-    /// It starts again.
-    Up,
-    /// The machine's clock goes ahead by ten minutes.
-    ClockAhead,
-    /// It goes back by ten minutes.
-    ClockBack,
-    /// Some seconds pass.
-    Pause,
-    /// Time passes beyond the next poll.
-    Poll,
-    /// It passes until the next poll is so near that the search index will be behind.
-    Eve,
-    /// A program clears the field.
-    Clear,
-    /// A person clears it in HubSpot.
-    ClearThere,
-    /// Another app writes a new value.
-    EditByApp,
-    /// A person makes a record of the same person, where there is none.
-    Create,
-    /// An operator decides for what stands here.
-    DecideLocal,
-    /// An operator decides for what stands in HubSpot.
-    DecideRemote,
-    /// An operator gives up what waits.
-    Discard,
-    /// An operator has what is dead tried again.
-    Retry,
-    /// An operator lets go what the guard holds.
-    Approve,
-    /// The token's user no longer sees the record.
-    Hide,
-    /// It sees it again.
-    Show,
-    /// A program does something with the record's associations.
-    Ties(Tying),
-    /// A person does.
-    TiesThere(Tying),
-}
-
-/// What is done with the associations of the record and one of three companies: at first the first one is its primary company.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Tying {
-    /// The second one is associated with it.
-    Join,
-    /// The first one is, if it no longer was.
-    JoinFirst,
-    /// The second one becomes its primary one.
-    Prefer,
-    /// The third one does.
-    PreferThird,
-    /// The first one gets a label.
-    Label,
-    /// The first one loses the label, or is no longer the primary one.
-    Unlabel,
-    /// The first one is no longer associated with it.
-    Part,
-    /// The second one is not.
-    PartSecond,
-    /// A company that is new, too.
-    JoinNew,
-}
-
-impl Act {
-    /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 52] = [
-        (Self::Write, "a program writes a new value"),
-        (Self::WriteBack, "a program writes the first value"),
-        (Self::WriteOther, "a program writes another field"),
-        (Self::Delete, "a program deletes the row"),
-        (Self::Insert, "a program inserts the same person"),
-        (Self::Edit, "a person writes a new value"),
-        (Self::EditBack, "a person writes the first value"),
-        (Self::EditOther, "a person writes another field"),
-        (Self::EditSame, "a person writes what the row holds"),
-        (Self::Archive, "a person archives the record"),
-        (Self::Restore, "a person restores the record"),
-        (Self::Merge, "a person merges another record into it"),
-        (Self::Erase, "a person has the record erased"),
-        (Self::Announce, "announcements arrive"),
-        (Self::Lose, "announcements are lost"),
-        (Self::Kill, "the daemon is killed and starts again"),
-        (Self::Down, "the daemon is killed"),
-        (Self::Up, "the daemon starts again"),
-        (Self::ClockAhead, "the clock goes ten minutes ahead"),
-        (Self::ClockBack, "the clock goes ten minutes back"),
-        (Self::Pause, "three seconds pass"),
-        (Self::Poll, "time passes beyond the next poll"),
-        (Self::Eve, "time passes until just before the next poll"),
-        (Self::Clear, "a program clears the field"),
-        (Self::ClearThere, "a person clears the field"),
-        (Self::EditByApp, "another app writes a new value"),
-        (Self::Create, "a person makes a record of the same person"),
-        (
-            Self::DecideLocal,
-            "an operator decides for what stands here",
-        ),
-        (
-            Self::DecideRemote,
-            "an operator decides for what stands in HubSpot",
-        ),
-        (Self::Discard, "an operator discards what waits"),
-        (Self::Retry, "an operator retries what is dead"),
-        (Self::Approve, "an operator approves what is held"),
-        (Self::Hide, "the record is hidden from the token"),
-        (Self::Show, "the token sees the record again"),
-        (
-            Self::Ties(Tying::Join),
-            "a program associates the second company",
-        ),
-        (
-            Self::Ties(Tying::JoinFirst),
-            "a program associates the first company",
-        ),
-        (
-            Self::Ties(Tying::Prefer),
-            "a program makes the second company the primary one",
-        ),
-        (
-            Self::Ties(Tying::PreferThird),
-            "a program makes the third company the primary one",
-        ),
-        (
-            Self::Ties(Tying::Label),
-            "a program labels the first company",
-        ),
-        (
-            Self::Ties(Tying::Unlabel),
-            "a program takes a label from the first company",
-        ),
-        (
-            Self::Ties(Tying::Part),
-            "a program disassociates the first company",
-        ),
-        (
-            Self::Ties(Tying::PartSecond),
-            "a program disassociates the second company",
-        ),
-        (
-            Self::Ties(Tying::JoinNew),
-            "a program associates a new company",
-        ),
-        (
-            Self::TiesThere(Tying::Join),
-            "a person associates the second company",
-        ),
-        (
-            Self::TiesThere(Tying::JoinFirst),
-            "a person associates the first company",
-        ),
-        (
-            Self::TiesThere(Tying::Prefer),
-            "a person makes the second company the primary one",
-        ),
-        (
-            Self::TiesThere(Tying::PreferThird),
-            "a person makes the third company the primary one",
-        ),
-        (
-            Self::TiesThere(Tying::Label),
-            "a person labels the first company",
-        ),
-        (
-            Self::TiesThere(Tying::Unlabel),
-            "a person takes a label from the first company",
-        ),
-        (
-            Self::TiesThere(Tying::Part),
-            "a person disassociates the first company",
-        ),
-        (
-            Self::TiesThere(Tying::PartSecond),
-            "a person disassociates the second company",
-        ),
-        (
-            Self::TiesThere(Tying::JoinNew),
-            "a person associates a new company",
-        ),
-    ];
-
-    /// Whether a world of that mapping can have it.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are as usual")]
-    pub(crate) fn belongs(self, setup: Setup) -> bool {
-        match self {
-            Self::Ties(_) | Self::TiesThere(_) => setup.mode == Mode::Linked,
-            Self::Approve => setup.mode == Mode::Guarded,
-            Self::Hide | Self::Show => setup.mode == Mode::User,
-            Self::DecideLocal | Self::DecideRemote | Self::Discard => {
-                setup.policy == Policy::Manual
-            }
-            Self::Retry => setup.mode.only_links(),
-            _ => true,
-        }
-    }
-
-    /// Whether the daemon may need longer for what else happens.
-    pub(crate) fn disturbs(self) -> bool {
-        matches!(
-            self,
-            Self::Kill | Self::Down | Self::ClockAhead | Self::ClockBack | Self::Insert
-        )
-    }
-
-    fn words(self) -> &'static str {
-        let found = Self::ALL.iter().find(|(act, _)| *act == self);
-        found.map_or("", |(_, words)| words)
-    }
-
-    fn parse(words: &str) -> Option<Self> {
-        let found = Self::ALL.iter().find(|(_, own)| *own == words);
-        found.map(|(act, _)| *act)
-    }
-}
+use crate::worlds::acts::Act;
 
 /// When an act comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -302,6 +52,28 @@ pub(crate) const FAULTS: [(FaultKind, &str); 8] = [
     (FaultKind::Slow, "its answer is slow"),
 ];
 
+/// Faults of what an answer says; not every request can meet each.
+pub(crate) const ODD_ANSWERS: [(FaultKind, &str); 3] = [
+    (FaultKind::OmittedRecord, "its answer leaves a record out"),
+    (
+        FaultKind::UnreadableRecord,
+        "its answer could not read a record",
+    ),
+    (FaultKind::FutureDate, "its answer is dated a year ahead"),
+];
+
+/// Every fault that a world can have.
+fn faults() -> impl Iterator<Item = (FaultKind, &'static str)> {
+    FAULTS.into_iter().chain(ODD_ANSWERS)
+}
+
+/// The words for a fault.
+pub(crate) fn words_of_fault(kind: FaultKind) -> &'static str {
+    faults()
+        .find(|(own, _)| *own == kind)
+        .map_or("", |(_, words)| words)
+}
+
 /// In what a world's mapping differs from the plain one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
@@ -331,15 +103,23 @@ pub(crate) enum Mode {
     Untold,
     /// Nothing may go without an operator's word.
     Guarded,
+    /// One row or record may go within an hour, and no more without an operator's word.
+    Sparing,
     /// The object has neither a key nor a match property.
     Keyless,
     /// The token sees what its user sees.
     User,
+    /// At first the person has neither a row nor a record.
+    New,
+    /// HubSpot allows few requests, and asks whoever it refuses to stay away for an hour.
+    Narrow,
+    /// A trigger of a program's own writes to what a program has just written.
+    Triggered,
 }
 
 impl Mode {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 15] = [
+    pub(crate) const ALL: [(Self, &'static str); 19] = [
         (Self::Plain, "plain"),
         (Self::Linked, "associations"),
         (Self::Marks, "on_remote_delete mark"),
@@ -353,12 +133,21 @@ impl Mode {
         (Self::Append, "write append"),
         (Self::Untold, "history false"),
         (Self::Guarded, "guarded"),
+        (Self::Sparing, "one may go"),
         (Self::Keyless, "keyless"),
         (Self::User, "sees user"),
+        (Self::New, "a new person"),
+        (Self::Narrow, "few requests"),
+        (Self::Triggered, "a program's trigger"),
     ];
 
     pub(crate) fn words(self) -> &'static str {
         word_of(&Self::ALL, self)
+    }
+
+    /// Whether the guard may hold what is to go.
+    pub(crate) fn holds(self) -> bool {
+        matches!(self, Self::Guarded | Self::Sparing)
     }
 
     /// Whether a row that is inserted makes no record.
@@ -439,7 +228,7 @@ impl fmt::Display for Small {
             writeln!(formatter, "HubSpot's clock: {} ms ahead", setup.ahead_ms)?;
         }
         if let Some(fault) = self.fault {
-            let words = word_of(&FAULTS, fault.kind);
+            let words = words_of_fault(fault.kind);
             writeln!(formatter, "request {}: {words}", fault.after)?;
         }
         for placed in &self.acts {
@@ -480,7 +269,7 @@ impl Small {
             } else if let Some(rest) = line.strip_prefix("request ") {
                 let (after, words) = rest.split_once(": ")?;
                 small.fault = Some(OneFault {
-                    kind: of_word(&FAULTS, words)?,
+                    kind: faults().find(|(_, own)| *own == words)?.0,
                     after: after.parse().ok()?,
                 });
             } else {

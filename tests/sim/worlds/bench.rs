@@ -41,6 +41,11 @@ pub(super) const POLL: Duration = Duration::from_secs(10);
 pub(super) const WAY_MS: u64 = 10;
 /// How long the search index is behind.
 const INDEX_MS: u64 = 1_000;
+/// How far a window reaches back: beyond what the index is behind, and by less than passes between two polls, so that what one
+/// window leaves out the next one does not make up for.
+const OVERLAP: Duration = Duration::from_secs(2);
+/// A request lands at the latest so long after its answer was lost (`api-facts.md#4`).
+const LATEST_MS: u64 = 55_000;
 /// The value with which the hot field begins.
 pub(super) const FIRST: &str = "first";
 /// Options of a field that holds some: that with which it begins, and those that are added.
@@ -66,8 +71,16 @@ pub(super) fn fields(setup: Setup) -> [&'static str; 2] {
 pub(super) fn first(setup: Setup) -> &'static str {
     match setup.mode {
         Mode::Append => OPTIONS[0],
-        Mode::Fills => "",
+        Mode::Fills | Mode::New => "",
         _ => FIRST,
+    }
+}
+
+/// With what the other field begins.
+pub(super) fn second(setup: Setup) -> &'static str {
+    match setup.mode == Mode::New {
+        true => "",
+        false => FIRST,
     }
 }
 
@@ -75,6 +88,20 @@ pub(super) fn first(setup: Setup) -> &'static str {
 pub(crate) const PERSON: &str = "hot@example.com";
 /// What a company can be labelled as.
 pub(super) const LABEL: &str = "Signer";
+/// The record of whoever has none.
+pub(super) const NOBODY: u64 = 0;
+/// How few requests HubSpot allows in ten seconds where it allows few: a change takes four.
+const FEW: u32 = 5;
+/// For how long it asks whoever it refuses there to stay away, seconds.
+const AN_HOUR_S: u64 = 3_600;
+/// What a program's trigger does to its own values: as a change and as a new row.
+const TRIGGER: &str = "
+    CREATE TRIGGER app_changes AFTER UPDATE OF c_firstname ON contacts
+    WHEN new.c_firstname GLOB 'l[0-9]*' AND new.c_firstname NOT GLOB '*t' AND new.c_firstname IS NOT old.c_firstname
+    BEGIN UPDATE contacts SET c_firstname = new.c_firstname || 't' WHERE local_id = new.local_id; END;
+    CREATE TRIGGER app_inserts AFTER INSERT ON contacts
+    WHEN new.c_firstname GLOB 'l[0-9]*' AND new.c_firstname NOT GLOB '*t'
+    BEGIN UPDATE contacts SET c_firstname = new.c_firstname || 't' WHERE local_id = new.local_id; END;";
 /// That person, and one whose record may be merged into the hot one.
 const PERSONS: [&str; 2] = [PERSON, "other@example.com"];
 /// Tables of the image that no world changes.
@@ -141,6 +168,9 @@ impl Bench {
         let plan = plan(setup);
         let mut portal = Portal::new(plan.settings.clone(), plan.seed, START_MS);
         let records = PERSONS.map(|email| {
+            if setup.mode == Mode::New && email == PERSON {
+                return NOBODY;
+            }
             let hot = (fields(setup)[0], first(setup));
             let properties = [("email", email), hot, ("lastname", FIRST)];
             portal.create("contacts", &properties, START_MS)
@@ -200,13 +230,19 @@ impl Bench {
             let insert = "INSERT INTO contacts (c_email) VALUES ('third@example.com')";
             programs.connection().execute(insert, []).expect("a row");
         }
+        if setup.mode == Mode::Triggered {
+            programs
+                .connection()
+                .execute_batch(TRIGGER)
+                .expect("triggers");
+        }
         first.committed();
         run_until(&world, &mut executor, 300 * SECOND);
         executor.kill();
         let begun = Begun {
             wanted: match (setup.mode, setup.policy) {
                 (Mode::Linked, _) => wanted_by_ties,
-                (Mode::Guarded, _) | (_, Policy::Manual) => wanted_by_people,
+                (Mode::Guarded | Mode::Sparing, _) | (_, Policy::Manual) => wanted_by_people,
                 _ => wanted,
             },
             knows: Some(Arc::clone(first.engine())),
@@ -216,6 +252,10 @@ impl Bench {
         let (portal, at) = {
             let mut state = world.state();
             state.points = Some(Vec::new());
+            state.portal.faults_mut().late_max_ms = LATEST_MS;
+            if setup.mode == Mode::Narrow {
+                state.portal.faults_mut().retry_after_s = AN_HOUR_S;
+            }
             (state.portal.clone(), state.steady)
         };
         Self {
@@ -341,11 +381,17 @@ fn statements(keeper: &Connection) -> Vec<String> {
 }
 
 /// A portal without moods, and a mapping of one object.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are as usual")]
 fn plan(setup: Setup) -> Plan {
+    let is_narrow = setup.mode == Mode::Narrow;
+    let quick = Settings::quick();
     let settings = Settings {
         index_delay_min_ms: INDEX_MS,
         index_delay_max_ms: INDEX_MS,
         clock_offset_ms: setup.ahead_ms,
+        limits_enabled: is_narrow,
+        burst_limit: if is_narrow { FEW } else { quick.burst_limit },
+        retry_after_on_429: is_narrow,
         webhooks: setup.webhooks.then(|| Webhooks {
             url: "http://127.0.0.1:1".to_owned(),
             // They wait until a world lets them arrive.
@@ -353,7 +399,7 @@ fn plan(setup: Setup) -> Plan {
             delay_max_ms: 3_600_000,
             ..Webhooks::default()
         }),
-        ..Settings::quick()
+        ..quick
     };
     Plan {
         settings,
@@ -364,24 +410,20 @@ fn plan(setup: Setup) -> Plan {
         },
         mapping: mapping(setup),
         guard: Guard {
-            max_archives: if setup.mode == Mode::Guarded {
-                0
-            } else {
-                1_000
+            max_archives: match setup.mode {
+                Mode::Guarded => 0,
+                Mode::Sparing => 1,
+                _ => 1_000,
             },
-            max_share: if setup.mode == Mode::Guarded {
-                0.0
-            } else {
-                1.0
-            },
+            max_share: if setup.mode.holds() { 0.0 } else { 1.0 },
             window: Duration::from_hours(1),
             max_updates: 0,
         },
         poll: POLL,
-        overlap: Duration::from_secs(15),
+        overlap: OVERLAP,
         again: vec![Duration::from_mins(5)],
         reconcile: Duration::from_hours(24),
-        narrow: None,
+        narrow: is_narrow.then_some(FEW),
         ..Plan::draw(1)
     }
 }
@@ -417,7 +459,13 @@ fn mapping(setup: Setup) -> Mapping {
         Mode::Append => hot.modes.write = WriteMode::Append,
         Mode::Untold => hot.modes.history = false,
         Mode::Keyless => contacts.key = KeyChoice::None,
-        Mode::Plain | Mode::Linked | Mode::Guarded => {}
+        Mode::Plain
+        | Mode::Linked
+        | Mode::Guarded
+        | Mode::Sparing
+        | Mode::New
+        | Mode::Narrow
+        | Mode::Triggered => {}
     }
     if setup.mode != Mode::Linked {
         return Mapping {

@@ -10,125 +10,20 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::plan::pick;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::alphabet::{Act, FAULTS, Mode, OneFault, Placed, Setup, Small, Tying, When};
-
-/// What a world can begin with: before it, nothing can be taken back, restored or lost.
-const BEGINNINGS: [Act; 5] = [Act::Write, Act::Delete, Act::Edit, Act::Archive, Act::Merge];
-
-/// What can follow.
-const LETTERS: [Act; 13] = [
-    Act::Write,
-    Act::WriteBack,
-    Act::Delete,
-    Act::Insert,
-    Act::Edit,
-    Act::EditBack,
-    Act::EditSame,
-    Act::Archive,
-    Act::Restore,
-    Act::Merge,
-    Act::Kill,
-    Act::ClockAhead,
-    Act::Poll,
-];
-
-/// What can follow where records come and go in another way.
-const COMINGS: [Act; 14] = [
-    Act::Write,
-    Act::WriteOther,
-    Act::Delete,
-    Act::Insert,
-    Act::Edit,
-    Act::Archive,
-    Act::Restore,
-    Act::Merge,
-    Act::Create,
-    Act::Approve,
-    Act::Hide,
-    Act::Show,
-    Act::Kill,
-    Act::Poll,
-];
-
-/// What can follow where a field is written in another way.
-const WRITINGS: [Act; 11] = [
-    Act::Write,
-    Act::WriteBack,
-    Act::Clear,
-    Act::Edit,
-    Act::EditBack,
-    Act::ClearThere,
-    Act::EditByApp,
-    Act::Delete,
-    Act::Merge,
-    Act::Kill,
-    Act::Poll,
-];
-
-/// With what those begin.
-const WRITINGS_FIRST: [Act; 4] = [Act::Write, Act::Edit, Act::ClearThere, Act::Clear];
-
-/// With what worlds begin in which the token does not see all.
-const HIDDEN_FIRST: [Act; 6] = [
-    Act::Hide,
-    Act::Write,
-    Act::Delete,
-    Act::Edit,
-    Act::Archive,
-    Act::Merge,
-];
-
-/// What can follow where an operator decides.
-const DECISIONS: [Act; 4] = [
-    Act::DecideLocal,
-    Act::DecideRemote,
-    Act::Discard,
-    Act::EditByApp,
-];
-
-/// What can follow where records hang together.
-const TIES: [Act; 20] = [
-    Act::Ties(Tying::Join),
-    Act::Ties(Tying::Prefer),
-    Act::Ties(Tying::Label),
-    Act::Ties(Tying::Unlabel),
-    Act::Ties(Tying::Part),
-    Act::Ties(Tying::JoinFirst),
-    Act::TiesThere(Tying::Join),
-    Act::TiesThere(Tying::PreferThird),
-    Act::TiesThere(Tying::Label),
-    Act::TiesThere(Tying::Unlabel),
-    Act::TiesThere(Tying::Part),
-    Act::TiesThere(Tying::JoinNew),
-    Act::TiesThere(Tying::JoinFirst),
-    Act::TiesThere(Tying::PartSecond),
-    Act::Ties(Tying::PreferThird),
-    Act::Ties(Tying::PartSecond),
-    Act::Delete,
-    Act::Merge,
-    Act::Kill,
-    Act::Poll,
-];
-
-/// With what those begin.
-const TIES_FIRST: [Act; 7] = [
-    Act::Ties(Tying::Join),
-    Act::Ties(Tying::Prefer),
-    Act::Ties(Tying::Part),
-    Act::Ties(Tying::JoinNew),
-    Act::TiesThere(Tying::Join),
-    Act::TiesThere(Tying::Part),
-    Act::Edit,
-];
+use crate::worlds::acts::Act;
+use crate::worlds::alphabet::{FAULTS, Mode, ODD_ANSWERS, OneFault, Placed, Setup, Small, When};
+use crate::worlds::beginnings::begun;
+use crate::worlds::letters::{letters, pairs};
 
 /// Requests of a world that can each meet a fault.
-const FAULTY: u8 = 6;
+pub(super) const FAULTY: u8 = 6;
 
 /// Where two acts meet.
-const CALLS: [Call; 10] = [
+const CALLS: [Call; 11] = [
     Call::Search,
     Call::Read,
     Call::History,
+    Call::List,
     Call::Create,
     Call::Upsert,
     Call::Update,
@@ -147,6 +42,9 @@ const OVERTAKEN: [(Call, u8, u8); 6] = [
     (Call::Read, 0, 1),
     (Call::Update, 0, 1),
 ];
+
+/// The same of what a comparison asks for.
+const COMPARED: [(Call, u8, u8); 2] = [(Call::List, 0, 0), (Call::List, 0, 1)];
 
 /// The points at which two acts meet.
 fn points(setup: Setup) -> impl Iterator<Item = Point> {
@@ -188,6 +86,21 @@ pub(super) fn setups() -> Vec<Setup> {
         webhooks: true,
         ..Setup::of(Policy::Remote).with(Mode::Marks)
     });
+    let new = Setup::of(Policy::Remote).with(Mode::New);
+    setups.push(Setup {
+        webhooks: true,
+        ..new
+    });
+    setups.push(Setup {
+        ahead_ms: -BEHIND_MS,
+        policy: Policy::Newest,
+        ..new
+    });
+    let narrow = Setup::of(Policy::Remote).with(Mode::Narrow);
+    setups.push(Setup {
+        webhooks: true,
+        ..narrow
+    });
     for (mode, policies) in MODES {
         setups.extend(policies.iter().map(|policy| Setup::of(*policy).with(mode)));
     }
@@ -195,7 +108,7 @@ pub(super) fn setups() -> Vec<Setup> {
 }
 
 /// The other modes, and under which policies there are worlds of them.
-const MODES: [(Mode, &[Policy]); 13] = [
+const MODES: [(Mode, &[Policy]); 17] = [
     (Mode::Marks, &[Policy::Remote, Policy::Local]),
     (Mode::MakesAnew, &[Policy::Remote, Policy::Newest]),
     (Mode::BringsBack, &[Policy::Remote, Policy::Local]),
@@ -209,6 +122,18 @@ const MODES: [(Mode, &[Policy]); 13] = [
     (Mode::Untold, &[Policy::Remote, Policy::Local]),
     (Mode::Guarded, &[Policy::Remote]),
     (Mode::Keyless, &[Policy::Remote]),
+    (
+        Mode::New,
+        &[
+            Policy::Remote,
+            Policy::Local,
+            Policy::Newest,
+            Policy::Manual,
+        ],
+    ),
+    (Mode::Narrow, &[Policy::Remote]),
+    (Mode::Sparing, &[Policy::Remote]),
+    (Mode::Triggered, &[Policy::Remote, Policy::Manual]),
 ];
 
 /// So far behind is HubSpot's clock in some worlds: more than passes between two acts, and than windows overlap.
@@ -245,49 +170,6 @@ pub(super) fn spread(first: u64, stride: u64) -> impl Iterator<Item = Small> {
     })
 }
 
-fn letters(setup: Setup) -> impl Iterator<Item = Act> {
-    let own: &'static [Act] = match setup.mode {
-        Mode::Plain | Mode::Keyless => &LETTERS,
-        Mode::Linked => &TIES,
-        Mode::IfEmpty | Mode::Fills | Mode::Append | Mode::Untold => &WRITINGS,
-        Mode::Marks
-        | Mode::MakesAnew
-        | Mode::BringsBack
-        | Mode::FromHubspot
-        | Mode::FromLocal
-        | Mode::OnlyLinks
-        | Mode::User
-        | Mode::Guarded => &COMINGS,
-    };
-    let of_webhooks = [Act::Announce, Act::Lose, Act::Erase];
-    let of_webhooks = of_webhooks.into_iter().filter(move |_| setup.webhooks);
-    let decides = setup.policy == Policy::Manual && setup.mode == Mode::Plain;
-    let of_people = DECISIONS.into_iter().filter(move |_| decides);
-    let own = own.iter().copied().filter(move |act| act.belongs(setup));
-    own.chain(of_webhooks).chain(of_people)
-}
-
-fn pairs(setup: Setup) -> impl Iterator<Item = (Act, Act)> {
-    let first: &'static [Act] = match setup.mode {
-        Mode::Linked => &TIES_FIRST,
-        Mode::IfEmpty | Mode::Fills | Mode::Append | Mode::Untold => &WRITINGS_FIRST,
-        Mode::User => &HIDDEN_FIRST,
-        Mode::Plain
-        | Mode::Keyless
-        | Mode::Marks
-        | Mode::MakesAnew
-        | Mode::BringsBack
-        | Mode::FromHubspot
-        | Mode::FromLocal
-        | Mode::OnlyLinks
-        | Mode::Guarded => &BEGINNINGS,
-    };
-    first
-        .iter()
-        .copied()
-        .flat_map(move |first| letters(setup).map(move |second| (first, second)))
-}
-
 /// Every short sequence, and those of two acts with each single fault and at each point.
 fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
     let small = move |acts: &[Placed]| Small {
@@ -301,7 +183,8 @@ fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
         letters(setup).map(move |third| small(&[first.into(), second.into(), third.into()]))
     });
     let faults = pairs().flat_map(move |(first, second)| {
-        FAULTS.into_iter().flat_map(move |(kind, _)| {
+        let kinds = FAULTS.into_iter().chain(ODD_ANSWERS);
+        kinds.flat_map(move |(kind, _)| {
             (0..FAULTY).map(move |after| Small {
                 fault: Some(OneFault { kind, after }),
                 ..small(&[first.into(), second.into()])
@@ -332,7 +215,31 @@ fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
             }
         })
     });
-    sequences.chain(meetings).chain(faults).chain(overtaken)
+    // The same of a page of a comparison.
+    let compared = pairs().flat_map(move |(first, act)| {
+        COMPARED.map(|(call, nth, after)| {
+            let moment = Moment::Landed;
+            let when = When::At(Point { call, moment }, nth);
+            let kind = FaultKind::Slow;
+            let announced = Placed {
+                act: Act::Announce,
+                when,
+            };
+            let mut acts = vec![
+                Placed { act: first, when },
+                Placed { act, when },
+                announced,
+                Act::Compare.into(),
+            ];
+            acts.retain(|placed| setup.webhooks || placed.act != Act::Announce);
+            Small {
+                fault: Some(OneFault { kind, after }),
+                ..small(&acts)
+            }
+        })
+    });
+    let all = sequences.chain(meetings).chain(faults).chain(overtaken);
+    all.chain(compared).chain(begun(setup))
 }
 
 /// What happens while the daemon is away, with time between; and what so near to a poll that the index is behind.
@@ -457,7 +364,10 @@ pub(super) fn drawn(seed: u64) -> Small {
         acts.push(Placed { act, when });
     }
     let fault = rng.random_bool(0.4).then(|| OneFault {
-        kind: pick(rng, &FAULTS).0,
+        kind: match rng.random_bool(0.2) {
+            true => pick(rng, &ODD_ANSWERS).0,
+            false => pick(rng, &FAULTS).0,
+        },
         after: rng.random_range(0..10),
     });
     Small {

@@ -13,8 +13,10 @@ use crate::model_existence::{Ends, Existence};
 use crate::model_options::Options;
 use crate::points::{Call, Moment, Point};
 use crate::world::START_MS;
-use crate::worlds::alphabet::{Act, Mode, Placed, Small, When};
-use crate::worlds::bench::{Bench, FIRST, OPTIONS, PERSON, POLL, SECOND, fields, first};
+use crate::worlds::acts::Act;
+use crate::worlds::alphabet::{Mode, Placed, Small, When};
+use crate::worlds::bench::{Bench, OPTIONS, POLL, SECOND, fields, first, second};
+use crate::worlds::programs::TOGGLES;
 use crate::worlds::seen::{RowSeen, hot, rows};
 use crate::worlds::ties::Tied;
 use crate::worlds::watch::Hand;
@@ -23,14 +25,17 @@ use crate::worlds::watch::Hand;
 const BREATH: u64 = 15_000_000;
 /// By how much the clock steps.
 const STEP_MS: i64 = 600_000;
+const DAY_MS: i64 = 86_400_000;
+/// What was to be done at a time to come that nobody believes is done within this.
+const BELIEVED: u64 = 900 * SECOND;
 /// How long a pause is.
-const PAUSE: u64 = 3 * SECOND;
+pub(super) const PAUSE: u64 = 3 * SECOND;
 /// How long a slow answer takes: longer than a read before a push stays fresh, shorter than a request may take.
 const SLOW_MS: u64 = 3_000;
 /// Another app than the daemon.
 const OTHER_APP: u32 = 4_242;
-/// Before a poll, and less than the search index is behind.
-const EVE: u64 = SECOND / 2;
+/// Before a poll: less than the search index is behind, and than passes between two whole seconds of HubSpot's answers.
+const EVE: u64 = SECOND / 10;
 /// Beyond a poll and what it reads.
 const BEYOND_A_POLL: u64 = 11 * SECOND;
 /// Its polls, and windows that are walked again.
@@ -87,6 +92,8 @@ pub(super) struct Play<'a> {
     pub(super) is_hidden: bool,
     /// What the record is associated with.
     pub(super) tied: Tied,
+    /// What the row held when an update left.
+    pub(super) carried_last: Option<String>,
     /// The person's record as it was seen last.
     pub(super) record: u64,
     /// Whether a row of the person was there when the last archive was sent.
@@ -109,6 +116,9 @@ pub(super) struct Play<'a> {
     pub(super) landed_since: u8,
     pub(super) rows: Vec<RowSeen>,
     pub(super) writes_seen: usize,
+    /// How many HubSpot had logged when the world began, and how many requests it had refused.
+    pub(super) writes_at_first: usize,
+    pub(super) refused_at_first: u64,
     pub(super) values: u32,
     pub(super) waiting: Vec<(Placed, u8)>,
     pub(super) answered: bool,
@@ -120,12 +130,13 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
     bench.put_back(u64::from(small.chance));
     let setup = small.setup;
     let writes_seen = bench.world.state().portal.write_log().len();
+    let refused_at_first = bench.world.state().portal.violations().burst;
     let rows = rows(bench.programs.connection());
     let mut play = Play {
         models: vec![
             FieldModel::new(setup.policy, setup.direction, first(setup), START_MS)
                 .filling_only(matches!(setup.mode, Mode::IfEmpty | Mode::Fills)),
-            FieldModel::new(setup.policy, Direction::Both, FIRST, START_MS),
+            FieldModel::new(setup.policy, Direction::Both, second(setup), START_MS),
         ],
         fields: fields(setup),
         options: Options::default(),
@@ -133,6 +144,7 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
         tied: Tied::default(),
         said: BTreeMap::new(),
         is_hidden: false,
+        carried_last: None,
         record: bench.records[0],
         row_at_archive: false,
         creates: 0,
@@ -145,6 +157,8 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
         faulted: None,
         landed_since: 0,
         writes_seen,
+        writes_at_first: writes_seen,
+        refused_at_first,
         rows,
         daemon: None,
         rng: ChaCha8Rng::seed_from_u64(u64::from(small.chance)),
@@ -207,7 +221,7 @@ impl Play<'_> {
     }
 
     /// Lets that much time pass.
-    fn pass(&mut self, nanos: u64) -> Result<(), String> {
+    pub(super) fn pass(&mut self, nanos: u64) -> Result<(), String> {
         let end = self.now() + nanos;
         let mut at_once = 0;
         loop {
@@ -282,6 +296,7 @@ impl Play<'_> {
                     model.may_be_known(Place::Local);
                 }
                 self.open_at_departure = self.open_now();
+                self.carried_last = self.hot().and_then(|row| row.values[0].clone());
             }
             Call::Archive => self.row_at_archive = self.hot().is_some(),
             Call::Search => self.searched_at = self.now(),
@@ -354,7 +369,19 @@ impl Play<'_> {
                 self.sql(&at_row("c_lastname"), &value)
             }
             Act::Delete => self.sql("DELETE FROM contacts WHERE ?1 = ?1 AND local_id = ?2", ""),
-            Act::Insert => self.insert(),
+            Act::Insert => self.insert(None),
+            Act::InsertNumber => self.insert_number(),
+            Act::InsertTwin => self.insert_twin(),
+            Act::DeleteOther => self.delete_other(),
+            Act::Replace => self.replace(),
+            Act::WriteTwice => self.write_twice(),
+            Act::Toggle => self.toggle(),
+            Act::Compare => {
+                if let Some(daemon) = &self.daemon {
+                    daemon.compare();
+                }
+                Ok(())
+            }
             Act::Edit => {
                 let value = self.next_hot("r");
                 self.edit(self.fields[0], &value)
@@ -365,6 +392,13 @@ impl Play<'_> {
                 let value = self.next_hot("r");
                 self.edit_by(Some(OTHER_APP), self.fields[0], &value)
             }
+            Act::EditSent | Act::EditSentByApp => match self.carried_last.clone() {
+                Some(value) => {
+                    let app = (act == Act::EditSentByApp).then_some(OTHER_APP);
+                    self.edit_by(app, self.fields[0], &value)
+                }
+                None => Ok(()),
+            },
             Act::EditSame => match self.hot().and_then(|row| row.values[0].clone()) {
                 Some(value) => self.edit(self.fields[0], &value),
                 None => Ok(()),
@@ -373,9 +407,13 @@ impl Play<'_> {
                 let value = self.next_value("r");
                 self.edit(self.fields[1], &value)
             }
-            Act::Archive | Act::Restore | Act::Merge | Act::Erase | Act::Create => {
-                self.whole_record(act)
-            }
+            Act::Archive
+            | Act::ArchiveOther
+            | Act::Restore
+            | Act::Merge
+            | Act::MergeAway
+            | Act::Erase
+            | Act::Create => self.whole_record(act),
             Act::Hide | Act::Show => {
                 let mut state = self.bench.world.state();
                 let hidden = &mut state.portal.settings_mut().hidden;
@@ -387,6 +425,8 @@ impl Play<'_> {
                 self.existence.was_hidden = true;
                 Ok(())
             }
+            Act::DecideOddly => self.operate("UPDATE sync_conflicts SET resolution = 'whoever' WHERE resolved_at IS NULL AND resolution IS NULL"),
+            Act::DecideValue => self.decide_value(),
             Act::DecideLocal => self.decide(Place::Local),
             Act::DecideRemote => self.decide(Place::Remote),
             Act::Discard => self.discard(),
@@ -431,6 +471,14 @@ impl Play<'_> {
                 self.step_clock(-STEP_MS);
                 Ok(())
             }
+            Act::ClockDayAhead => {
+                self.step_clock(DAY_MS);
+                Ok(())
+            }
+            Act::ClockDayBack => {
+                self.step_clock(-DAY_MS);
+                Ok(())
+            }
             Act::Ties(what) => self.tie(what),
             Act::TiesThere(what) => self.tie_there(what),
             Act::Pause => self.pass(PAUSE),
@@ -443,106 +491,6 @@ impl Play<'_> {
                 self.pass(eve.saturating_sub(self.now()))
             }
         }
-    }
-
-    /// A person with a SQL shell.
-    fn operate(&mut self, sql: &str) -> Result<(), String> {
-        let done = self
-            .bench
-            .programs
-            .connection()
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute([]));
-        self.ran(done)
-    }
-
-    fn decide(&mut self, winner: Place) -> Result<(), String> {
-        let open = self.open_now();
-        let now = self.bench.world.state().true_ms();
-        let row = self.hot().map(|row| row.local_id);
-        for (_, of_row, property) in open {
-            match self.fields.iter().position(|name| *name == property) {
-                Some(index) if Some(of_row) == row => self.models[index].decided(winner, now),
-                Some(_) | None => self.existence.decided = true,
-            }
-        }
-        let sql = match winner {
-            Place::Local => {
-                "UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL AND resolution IS NULL"
-            }
-            Place::Remote => {
-                "UPDATE sync_conflicts SET resolution = 'remote' WHERE resolved_at IS NULL AND resolution IS NULL"
-            }
-        };
-        self.operate(sql)
-    }
-
-    fn discard(&mut self) -> Result<(), String> {
-        self.existence.decided |=
-            self.finds("SELECT 1 FROM sync_outbox WHERE state <> 'in_flight'");
-        self.operate("DELETE FROM sync_outbox WHERE state <> 'in_flight' AND NOT (state = 'dead' AND unanswered_since IS NOT NULL)")
-    }
-
-    fn insert(&mut self) -> Result<(), String> {
-        // HubSpot takes nobody back who was erased.
-        if self.hot().is_some() || self.existence.is_erased {
-            return Ok(());
-        }
-        let value = self.next_hot("l");
-        let sql = "INSERT INTO contacts (c_email, c_firstname) VALUES (?1, ?2)";
-        let done = self
-            .bench
-            .programs
-            .connection()
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute((PERSON, &value)));
-        self.existence.inserted += usize::from(done.is_ok());
-        self.ran(done)
-    }
-
-    /// A person archives, restores, merges or erases the record.
-    fn whole_record(&mut self, act: Act) -> Result<(), String> {
-        let record = self.record;
-        let is_announced = self.small.setup.webhooks && !self.lost_announcements();
-        {
-            let mut state = self.bench.world.state();
-            let now = state.true_ms();
-            let portal = &mut state.portal;
-            let mut others = portal.records("contacts").into_iter();
-            let is_there = others.any(|one| one.value("email") == Some(PERSON));
-            if act == Act::Create && !is_there && !self.existence.is_erased {
-                let hot = (self.fields[0], first(self.small.setup));
-                let properties = [("email", PERSON), hot, (self.fields[1], FIRST)];
-                self.record = portal.create("contacts", &properties, now);
-                self.existence.made += 1;
-                for model in &mut self.models {
-                    model.begins_anew(Place::Remote);
-                }
-            }
-            if act == Act::Archive && portal.archive("contacts", record, now) {
-                self.existence.archived_ms.push(now);
-                self.existence.gone.insert(record);
-            }
-            if act == Act::Restore && portal.restore("contacts", record, now) {
-                self.existence.is_intricate = true;
-            }
-            // Where nobody tells of the law, it is a record that is gone.
-            if act == Act::Erase && is_announced && portal.delete_for_good("contacts", record, now)
-            {
-                self.existence.is_erased = true;
-                self.existence.gone.insert(record);
-            }
-            let other = self.bench.records[1];
-            if act == Act::Merge
-                && let Some(id) = portal.merge("contacts", record, other, now)
-            {
-                self.existence.is_intricate = true;
-                self.existence.merges += 1;
-                self.existence.gone.extend([record, other]);
-                self.record = id;
-            }
-        }
-        self.look_there()
     }
 
     fn step_clock(&self, by_ms: i64) {
@@ -561,7 +509,7 @@ impl Play<'_> {
     }
 
     /// A new value of the hot field; of one that holds options, one more of them.
-    fn next_hot(&mut self, side: &str) -> String {
+    pub(super) fn next_hot(&mut self, side: &str) -> String {
         if self.small.setup.mode != Mode::Append {
             return self.next_value(side);
         }
@@ -580,21 +528,9 @@ impl Play<'_> {
         all.join(";")
     }
 
-    fn next_value(&mut self, prefix: &str) -> String {
+    pub(super) fn next_value(&mut self, prefix: &str) -> String {
         self.values += 1;
         format!("{prefix}{}", self.values)
-    }
-
-    /// A program's statement about the hot row.
-    fn sql(&mut self, sql: &str, value: &str) -> Result<(), String> {
-        let Some(row) = self.hot().map(|row| row.local_id) else {
-            return Ok(());
-        };
-        let connection = self.bench.programs.connection();
-        let done = connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute((value, row)));
-        self.ran(done)
     }
 
     pub(super) fn ran(&mut self, done: rusqlite::Result<usize>) -> Result<(), String> {
@@ -610,7 +546,7 @@ impl Play<'_> {
         }
     }
 
-    fn committed(&mut self) -> Result<(), String> {
+    pub(super) fn committed(&mut self) -> Result<(), String> {
         self.look(Hand::Program)?;
         *self.passes.entry(Point::COMMITTED).or_default() += 1;
         self.at(Point::COMMITTED)?;
@@ -618,24 +554,6 @@ impl Play<'_> {
             daemon.committed();
         }
         Ok(())
-    }
-
-    fn edit(&mut self, property: &str, value: &str) -> Result<(), String> {
-        self.edit_by(None, property, value)
-    }
-
-    fn edit_by(&mut self, app: Option<u32>, property: &str, value: &str) -> Result<(), String> {
-        {
-            let mut state = self.bench.world.state();
-            let now = state.true_ms();
-            let change = [(property, value)];
-            let portal = &mut state.portal;
-            match app {
-                Some(app) => portal.edit_by_app("contacts", self.record, &change, app, now),
-                None => portal.edit("contacts", self.record, &change, now),
-            };
-        }
-        self.look_there()
     }
 
     /// The person's row.
@@ -652,7 +570,10 @@ impl Play<'_> {
             .acts
             .iter()
             .filter(|placed| placed.act == Act::ClockBack);
+        let mut acts = self.small.acts.iter();
+        let by_a_day = acts.any(|placed| placed.act == Act::ClockDayBack);
         let bound = match (is_disturbed, self.small.setup.webhooks) {
+            (true, _) if by_a_day => DISTURBED + BELIEVED,
             // What was due by the former time waits for it.
             (true, _) => DISTURBED + steps_back.count() as u64 * STEP_MS as u64 * SECOND / 1_000,
             (false, true) => 7 * BEYOND_A_POLL,
@@ -698,7 +619,15 @@ impl Play<'_> {
     /// Polls, and a few requests for each thing that happened.
     fn costs_its_share(&self, start: u64) -> Result<(), String> {
         let polls = (self.now() - start) / POLL.as_nanos() as u64 + 1;
-        let happened = self.small.acts.len() + usize::from(self.small.fault.is_some()) + 1;
+        let acts = self.small.acts.iter();
+        let acts = acts.map(|placed| {
+            if placed.act == Act::Toggle {
+                TOGGLES
+            } else {
+                1
+            }
+        });
+        let happened = acts.sum::<usize>() + usize::from(self.small.fault.is_some()) + 1;
         let objects = 1 + u64::from(self.are_tied());
         let enough = objects * (polls + MOST_REQUESTS_OF_AN_ACT * happened as u64);
         let requests = self.bench.world.state().requests;
@@ -708,10 +637,19 @@ impl Play<'_> {
         Ok(())
     }
 
+    /// One world in a few; of those in which something waits for a person, more.
+    fn is_watched_at_rest(&self) -> bool {
+        let places = self.small.acts.iter().map(|placed| placed.act.place());
+        let number = places.fold(usize::from(self.small.chance), |sum, place| {
+            31 * sum + place
+        });
+        number % 8 == 1 || (number % 8 < 4 && (!self.open_now().is_empty() || self.is_dead()))
+    }
+
     /// Of some worlds: a quiet minute costs its polls, and changes nothing on either side.
     fn stays_at_rest(&mut self) -> Result<(), String> {
         // A field that is only pushed meets HubSpot's value at some read.
-        if self.small.chance % 8 != 1 || self.small.setup.direction == Direction::Push {
+        if !self.is_watched_at_rest() || self.small.setup.direction == Direction::Push {
             return Ok(());
         }
         self.waiting.clear();

@@ -6,7 +6,8 @@ use hubsyncd::model::mapping::Policy;
 
 use crate::model_existence::Ends;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::alphabet::{Act, FAULTS, Mode, Small};
+use crate::worlds::acts::Act;
+use crate::worlds::alphabet::{FAULTS, Mode, Small, words_of_fault};
 use crate::worlds::play::Played;
 
 /// How often each thing was reached.
@@ -94,8 +95,7 @@ impl Reached {
             add(point.to_string(), *times);
         }
         if let (Some(fault), Some(call)) = (small.fault, played.faulted) {
-            let words = FAULTS.iter().find(|(kind, _)| *kind == fault.kind);
-            add(of_fault(call, words.map_or("", |(_, words)| words)), 1);
+            add(of_fault(call, words_of_fault(fault.kind)), 1);
         }
         for placed in &small.acts {
             add(format!("{:?}", placed.act), 1);

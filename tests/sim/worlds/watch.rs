@@ -9,7 +9,8 @@ use hubsyncd::simulator::portal::{Operation, WriteLogEntry};
 use crate::model::{Doubt, FieldModel, Place};
 use crate::model_existence::Deletion;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::alphabet::{Act, Mode};
+use crate::worlds::acts::Act;
+use crate::worlds::alphabet::Mode;
 use crate::worlds::bench::{PERSON, first};
 use crate::worlds::play::{Play, Played};
 use crate::worlds::seen::{
@@ -40,11 +41,15 @@ impl Play<'_> {
                     {
                         return Err(format!("the row of record {id} went without a cause"));
                     }
+                    self.existence.went(self.small.setup.mode, Place::Local)?;
                 }
                 Hand::Program => {
                     // A record that was just made of it is not known to it yet.
                     let made = row.is_of_person().then_some(self.record);
                     self.existence.unwanted.extend(row.hs_id.or(made));
+                    if self.small.setup.mode == Mode::Sparing && !row.is_of_person() {
+                        continue;
+                    }
                     self.said.clear();
                     self.existence.deleted.push(Deletion {
                         at_ms: now,
@@ -55,6 +60,9 @@ impl Play<'_> {
             }
         }
         self.look_at_ties(hand)?;
+        if self.existence.twins > 0 {
+            return Ok(());
+        }
         let former = hot(&before).cloned();
         let Some(after) = self.hot().cloned() else {
             return Ok(());
@@ -141,11 +149,14 @@ impl Play<'_> {
             }
             if entry.operation == Operation::Archive && entry.by_api {
                 // Without a match property another row of the person is somebody else.
-                let is_row = self.row_at_archive && self.small.setup.mode != Mode::Keyless;
+                let is_other = entry.id == self.bench.records[1];
+                let is_row =
+                    self.row_at_archive && self.small.setup.mode != Mode::Keyless && !is_other;
                 if !self.existence.may_go(Place::Remote, entry.id, is_row) {
                     return Err(format!("record {} was archived without a cause", entry.id));
                 }
                 self.existence.gone.insert(entry.id);
+                self.existence.went(self.small.setup.mode, Place::Remote)?;
                 self.edit_in_gap |= self.models.iter().any(|model| {
                     let edited = model.last(Place::Remote).map(|told| told.at_ms);
                     edited.is_some_and(|at| at >= model.read_at_ms)
@@ -163,7 +174,8 @@ impl Play<'_> {
                     model.begins_anew(Place::Remote);
                 }
             }
-            if entry.id != self.record {
+            // Which of two rows of a person a record comes from is not told.
+            if entry.id != self.record || self.existence.twins > 0 {
                 continue;
             }
             for change in entry.properties.iter().filter(|one| one.old != one.new) {
@@ -289,21 +301,23 @@ impl Play<'_> {
             .iter()
             .any(|call| count(*call, Moment::Departed) != count(*call, Moment::Answered))
             || (self.small.fault.is_some() && !self.small.is_slow());
-        let steps = self
-            .small
-            .acts
-            .iter()
-            .any(|placed| matches!(placed.act, Act::ClockAhead | Act::ClockBack));
+        let steps = self.small.acts.iter().any(|placed| {
+            matches!(
+                placed.act,
+                Act::ClockAhead | Act::ClockBack | Act::ClockDayAhead | Act::ClockDayBack
+            )
+        });
         let doubt = Doubt {
             unanswered,
             clock_ms: match (steps, self.small.setup.ahead_ms) {
-                (true, _) => 700_000,
+                (true, _) => 90_000_000,
                 (false, 0) => 0,
                 // What tells of the other clock knows only whole seconds.
                 (false, _) => 2_000,
             },
         };
         played.ties = self.judge_ties(unanswered)?;
+        self.judge_traces()?;
         let connection = self.bench.programs.connection();
         let row = self.hot();
         let state = self.bench.world.state();
@@ -431,7 +445,8 @@ impl Play<'_> {
                 ));
             }
         }
-        if !self.existence.is_plain() {
+        let is_new = self.small.setup.mode == Mode::New && self.existence.was_only_made();
+        if !self.existence.is_plain() && !is_new {
             return Ok(());
         }
         for conflict in &seen.conflicts {
@@ -464,13 +479,13 @@ impl Play<'_> {
     }
 
     /// Whether an entry waits for a person.
-    fn is_dead(&self) -> bool {
+    pub(super) fn is_dead(&self) -> bool {
         self.finds("SELECT 1 FROM sync_outbox WHERE state = 'dead'")
     }
 
     /// Whether the guard holds something.
     fn is_held(&self) -> bool {
-        self.small.setup.mode == Mode::Guarded
+        self.small.setup.mode.holds()
             && self.finds("SELECT 1 FROM sync_holds WHERE settled_at IS NULL")
     }
 
