@@ -240,7 +240,7 @@ fn synced_object(
     let stages = stage_properties(&object.object, |name| portal.contains_key(name));
     SyncedObject {
         stages,
-        key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,
+        key_wanted: object.carries_own_key() && key_property.is_none(),
         unique,
         ..SyncedObject::of(mapping).keyed(key_property)
     }
@@ -306,7 +306,7 @@ pub mod unlisted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::mapping::{FieldModes, KeyChoice, Modes, Policy};
+    use crate::model::mapping::{FieldModes, KeyChoice, Modes, NewRecords, Policy};
     use crate::model::name::{ColumnName, TableName};
 
     fn field(name: &str, direction: Direction) -> FieldMapping {
@@ -464,6 +464,15 @@ mod tests {
                 .map(|name| ((*name).to_owned(), definition(true)))
                 .collect::<Definitions>()
         };
+        let links = |new_records| {
+            let mut object = contacts.mapping().clone();
+            object.modes.new_records = new_records;
+            synced_object(&object, &BTreeSet::new(), &portal(&["email"])).key_wanted
+        };
+        assert!(links(NewRecords::FromLocal), "rows become records");
+        for none in [NewRecords::FromHubspot, NewRecords::None] {
+            assert!(!links(none), "no create goes out that could carry it");
+        }
         for (key, known, expected) in [
             (KeyChoice::Auto, &["email", OWN_KEY][..], (true, false)),
             (KeyChoice::Auto, &["email"], (false, true)),

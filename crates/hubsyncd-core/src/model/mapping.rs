@@ -337,6 +337,12 @@ impl ObjectMapping {
         modified_property(&self.object)
     }
 
+    /// Whether its creates are to carry a key of our own: none goes out where rows become no records.
+    pub(crate) fn carries_own_key(&self) -> bool {
+        let makes_records = self.direction.pushes() && self.modes.new_records.makes_records();
+        makes_records && self.key == KeyChoice::Auto
+    }
+
     /// The field of the natural key, where there is one.
     pub fn key_field(&self) -> Option<&FieldMapping> {
         match &self.key {

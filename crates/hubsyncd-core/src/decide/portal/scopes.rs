@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::mapping::{KeyChoice, Mapping, ObjectMapping};
+use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::object::{STANDARD_OBJECTS, StandardObject};
 
 /// What a scope lets the token do.
@@ -108,9 +108,8 @@ pub fn needed(mapping: &Mapping) -> BTreeSet<String> {
 
 fn of_object(object: &ObjectMapping) -> Vec<String> {
     let name = object.object.as_str();
-    let makes_its_key = object.direction.pushes() && object.key == KeyChoice::Auto;
     let mut scopes = vec![Access::Definitions.scope(name)];
-    if makes_its_key {
+    if object.carries_own_key() {
         scopes.push(format!("crm.schemas.{}.write", named_in_scopes(name)));
     }
     // A push reads before it writes.
@@ -143,7 +142,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::mapping::{Direction, Modes, Policy};
+    use crate::model::mapping::{Direction, KeyChoice, Modes, Policy};
     use crate::model::name::{ObjectType, TableName};
 
     fn object(name: &str, direction: Direction, key: KeyChoice) -> ObjectMapping {
