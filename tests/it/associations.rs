@@ -609,6 +609,33 @@ fn what_a_person_took_apart_goes_though_the_row_would_outlive_its_record() {
 }
 
 #[test]
+fn a_record_that_is_gone_keeps_no_other_association_of_its_batch_waiting() {
+    for fails_batch in [true, false] {
+        let (portal, site, ann, _) = associated_once(OBJECTS);
+        portal.stand().settings_mut().missing_record_fails_batch = fails_batch;
+        let day_ago = portal.now_ms() - 86_400_000;
+        let made = |name: &str| {
+            portal
+                .stand()
+                .create("companies", &[("name", name)], day_ago)
+        };
+        let companies = ["Beta", "Gamma", "Delta"].map(made);
+        site.run(&["once", "--reconcile"]);
+        for company in companies {
+            site.execute(&link(ann, company, "", ""));
+        }
+        // Nothing has told of it yet.
+        let now = portal.now_ms();
+        assert!(portal.stand().archive("companies", companies[1], now));
+        site.once();
+        assert_eq!(associated(&portal), 3);
+        assert_eq!(site.number("SELECT count(*) FROM companies"), 3);
+        assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+        until_equal(&site, &portal);
+    }
+}
+
+#[test]
 fn associations_outlive_a_record_whose_edited_row_a_person_takes() {
     let objects = OBJECTS.replace(
         "[objects.contacts]\n",

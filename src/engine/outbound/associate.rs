@@ -400,11 +400,22 @@ async fn send_batch(engine: &Engine, pair: &PairSync, batch: LinkBatch) -> Resul
             Err(error) => error,
         };
         let attempts = batch.links.iter().map(|link| link.standing.attempts + 1);
-        let fate = settle_failure(
-            error.batch_failure(),
-            batch.links.len(),
-            attempts.max().unwrap_or(1),
-        );
+        let missing = LinkError::of_missing(&error);
+        let fate = match (&missing, batch.links.len()) {
+            (Some(_), 2..) => BatchFate::Split,
+            (_, inputs) => {
+                let attempts = attempts.max().unwrap_or(1);
+                settle_failure(error.batch_failure(), inputs, attempts)
+            }
+        };
+        if let (Some(missing), 1) = (missing, batch.links.len()) {
+            let written = LinksWritten {
+                errors: vec![missing],
+                ..LinksWritten::default()
+            };
+            settle(engine, pair, batch, (written, LinksReread::default())).await?;
+            continue;
+        }
         if fate == BatchFate::Split {
             let rest = batch.links.split_off(batch.links.len() / 2);
             batches.push(LinkBatch {

@@ -80,6 +80,21 @@ pub(crate) struct LinkError {
     pub message: Words,
 }
 
+impl LinkError {
+    /// HubSpot's word that one of the records isn't there, where it answers the whole request with that: it may as well be an
+    /// error of one pair (`hubspot/api-facts.md#8`).
+    pub(crate) fn of_missing(error: &HubspotError) -> Option<Self> {
+        let answer = error.answer()?;
+        (answer.status == 404 && answer.category == NOT_FOUND).then(|| Self {
+            ids: BTreeSet::new(),
+            category: answer.category.clone(),
+            sub_category: answer.sub_category.clone(),
+            codes: answer.codes.clone(),
+            message: answer.message.clone(),
+        })
+    }
+}
+
 /// What became of a batch of pairs that HubSpot took.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LinksWritten {

@@ -106,6 +106,9 @@ pub struct Settings {
     pub association_moves_modified: bool,
     /// Whether one input with an unknown type fails a whole batch of associations with 400; else it is an entry of the 207.
     pub bad_association_type_fails_batch: bool,
+    /// Whether one input that names a record which isn't there fails a whole batch of associations with 404; else it is an entry
+    /// of the 207.
+    pub missing_record_fails_batch: bool,
     /// Whether date versions answer 200 with a body where associations are archived in a batch, as their files say; else 204.
     pub association_archive_is_200: bool,
     /// Whether a read of associations by a merged-away id finds the survivor's.
@@ -201,6 +204,7 @@ impl Default for Settings {
             label_replaces_others: false,
             association_moves_modified: false,
             bad_association_type_fails_batch: true,
+            missing_record_fails_batch: false,
             association_archive_is_200: false,
             merged_id_associations_found: true,
             moved_links_are_told: false,
@@ -235,7 +239,7 @@ impl Settings {
     /// Every open question decided by the seed, so that many seeds test both answers.
     #[must_use]
     pub fn with_unknowns_from(mut self, seed: u64) -> Self {
-        let switches: [&mut bool; 29] = [
+        let switches: [&mut bool; 30] = [
             &mut self.searches_count_in_burst,
             &mut self.searches_count_in_day,
             &mut self.retry_after_on_429,
@@ -265,6 +269,7 @@ impl Settings {
             &mut self.merged_id_associations_found,
             &mut self.moved_links_are_told,
             &mut self.default_names_primary,
+            &mut self.missing_record_fails_batch,
         ];
         let bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         for (position, switch) in switches.into_iter().enumerate() {

@@ -130,6 +130,26 @@ impl Portal {
         }
     }
 
+    /// A record that isn't there fails all, by the settings.
+    fn check_there(&self, route: &Route, pairs: &[PairInput]) -> Result<(), Problem> {
+        if !self.settings().missing_record_fails_batch {
+            return Ok(());
+        }
+        let types = self.link_types();
+        for pair in pairs {
+            let (from, to) = self.ends_of(route, pair);
+            let plain = types.plain(from.object, to.object);
+            let named = pair.types.first().copied();
+            let Some(kind) = named.or(plain.map(|plain| plain.kind)) else {
+                continue;
+            };
+            if let Err(refusal @ LinkRefusal::Missing(_)) = self.check_link(from, to, kind) {
+                return Err(self.link_problem((from, to), kind, &refusal));
+            }
+        }
+        Ok(())
+    }
+
     fn ends_of(&self, route: &Route, pair: &PairInput) -> Ends {
         (
             self.written_end(route.object, &pair.from),
@@ -147,6 +167,7 @@ impl Portal {
         if pairs.is_empty() {
             return self.empty_batch(Action::Create);
         }
+        self.check_there(route, &pairs)?;
         let (mut results, mut errors) = (Vec::new(), Vec::new());
         for pair in &pairs {
             let ends = self.ends_of(route, pair);
@@ -169,6 +190,7 @@ impl Portal {
         if pairs.is_empty() {
             return self.empty_batch(Action::Update);
         }
+        self.check_there(route, &pairs)?;
         let (mut results, mut errors) = (Vec::new(), Vec::new());
         for pair in &pairs {
             match self.default_link(self.ends_of(route, pair), now_ms) {
@@ -320,6 +342,18 @@ mod tests {
             desk.portal.settings_mut().bad_association_type_fails_batch = whole;
             let (deal, acme, beta) = (desk.deal("Big"), desk.company("Acme"), desk.company("Beta"));
             let body = json!({"inputs": [input(deal, acme, &hubspot(341)), input(deal, beta, &hubspot(279))]});
+            assert_eq!(desk.post(&format!("{PAIR}/create"), &body).0, status);
+            assert_eq!(desk.portal.links("deals", "companies").len(), links);
+        }
+    }
+
+    #[test]
+    fn a_missing_record_fails_the_batch_or_its_own_input_by_the_settings() {
+        for (whole, status, links) in [(true, 404, 0), (false, 207, 1)] {
+            let mut desk = Desk::quick();
+            desk.portal.settings_mut().missing_record_fails_batch = whole;
+            let (deal, acme) = (desk.deal("Big"), desk.company("Acme"));
+            let body = json!({"inputs": [input(deal, acme, &hubspot(341)), input(deal, 7, &hubspot(341))]});
             assert_eq!(desk.post(&format!("{PAIR}/create"), &body).0, status);
             assert_eq!(desk.portal.links("deals", "companies").len(), links);
         }
