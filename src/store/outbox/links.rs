@@ -582,6 +582,14 @@ pub(crate) fn follow(
         ":hs_id": hs_id.map(|id| id.0),
     })?;
     if hs_id.is_none() {
+        // What HubSpot refused of the record that is gone says nothing of the one that is to come.
+        tx.prepare_cached(
+            "UPDATE sync_outbox
+             SET state = 'pending', attempts = 0, last_error = NULL, code = NULL
+             WHERE state = 'dead' AND operation = 'associate' AND code IS NOT 'pair-unmapped'
+               AND ((object = :object AND local_id = :local_id) OR (to_object = :object AND to_local_id = :local_id))",
+        )?
+        .execute(row)?;
         tx.prepare_cached(
             "UPDATE sync_outbox
              SET waits_for = 'create', next_attempt_at = NULL
