@@ -1,5 +1,6 @@
 //! Records of which an answer said something that is believed only later: those that the token does not see
-//! (`[auth] sees = "user"`), and those whose deletion a webhook or the list of archived records has announced.
+//! (`[auth] sees = "user"`), and those whose deletion a webhook or the list of archived records has announced, or a read of
+//! the archive has shown.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 

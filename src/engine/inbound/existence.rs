@@ -12,7 +12,6 @@ use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, Operation};
 use crate::model::id::{ConflictId, HubspotId, LocalId};
-use crate::model::mapping::Sees;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
@@ -360,9 +359,9 @@ pub fn missed(
 ) -> Result<Absence, StoreError> {
     let kept = || rowjson::created_at(entry?.row.as_deref()?);
     let sees = pass.object.mapping().modes.sees;
-    let announced = match (sees, id) {
-        (Sees::User, Some(id)) => absent::announced(tx, pass.name(), id)?,
-        (Sees::User, None) | (Sees::Portal, _) => None,
+    let announced = match id {
+        Some(id) => absent::announced(tx, pass.name(), id)?,
+        None => None,
     };
     Ok(Absence {
         asked_at,

@@ -28,7 +28,6 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
-use crate::model::mapping::Sees;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -376,7 +375,7 @@ fn note_missing_one(
     };
     let hubspot = Hubspot::missed(&missed, &moment);
     if let Hubspot::Gone { archived_at } = hubspot
-        && missed.sees == Sees::User
+        && missed.needs_the_archives_word(&moment)
         && (row.is_some() || entry.is_some())
     {
         // Whoever looks next may ask in a way that shows no archive: a push, or a person's decision.
@@ -426,7 +425,7 @@ fn note_missing_one(
 mod tests {
     use super::*;
     use crate::engine::testing::{How, Scene, at, record};
-    use crate::model::mapping::Policy;
+    use crate::model::mapping::{Policy, Sees};
 
     #[test]
     fn a_record_that_was_made_or_restored_since_the_question_is_not_missing() {

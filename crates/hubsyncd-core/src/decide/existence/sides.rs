@@ -48,6 +48,15 @@ pub struct Absence {
     pub sees: Sees,
 }
 
+impl Absence {
+    /// Whether the archive's word is to be kept for a look that asks only for what is live: the token's user sees not all, or
+    /// the record is so young that a single answer which misses it says nothing.
+    pub fn needs_the_archives_word(&self, moment: &Moment) -> bool {
+        self.sees == Sees::User
+            || missing_too_soon(self.created_at, moment.there(), false).is_some()
+    }
+}
+
 impl Hubspot {
     /// What such an answer says of the record. No absence is believed but here.
     pub fn missed(missed: &Absence, moment: &Moment) -> Self {
