@@ -397,8 +397,8 @@ fn a_403_that_names_no_scope_is_told_in_hubspots_words_with_another_remedy() {
         error.hint()
     );
     assert_eq!(bench.client.forbidden(), [sentence]);
-    assert!(!bench.client.lacks_scopes_alone(Some("contacts")));
-    assert!(bench.client.lacks_scopes_alone(Some("deals")));
+    assert!(!bench.client.lacks_scopes_alone_of("contacts"));
+    assert!(bench.client.lacks_scopes_alone_of("deals"));
     bench.list(&page_query()).expect("a page");
     assert!(bench.client.forbidden().is_empty());
 }

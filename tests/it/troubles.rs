@@ -248,6 +248,83 @@ fn a_missing_write_scope_is_told_where_the_outbox_is_listed() {
     assert_eq!(site.stop(), 0);
 }
 
+/// Contacts and companies, associated with each other.
+fn associated() -> String {
+    format!(
+        "{}[associations]\ncontacts_companies = {{ from = \"contacts\", to = \"companies\" }}\n",
+        both()
+    )
+}
+
+#[test]
+fn associations_that_the_token_may_not_write_wait_for_their_scope_and_nothing_else_does() {
+    let portal = lacking(&[]);
+    let schedule = "[schedule]\npoll = \"1s\"\nreference = \"1h\"\n";
+    let mut site = Site::with(&portal, schedule, &associated());
+    site.once();
+    let write = "crm.objects.companies.write";
+    let deny = |scopes: &[&str]| {
+        let scopes = scopes.iter().map(ToString::to_string);
+        portal.stand().settings_mut().denied_scopes = scopes.collect();
+    };
+    deny(&[write]);
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 1, 'companies', 2)",
+    );
+    let sentence = format!(
+        "the token may not write associations of contacts with companies: scope `{write}` is missing"
+    );
+    let (status, out) = words(&site, &["once"]);
+    assert_eq!(status, Some(1), "{out}");
+    assert!(out.contains(&format!("ended early: {sentence}")), "{out}");
+    let asked = || portal.requests("batch/associate/default");
+    assert_eq!(asked(), 1, "{out}");
+    site.start();
+    let told =
+        "SELECT last_error FROM sync_status WHERE object = 'contacts' AND code = 'missing-scope'";
+    eventually("it is told", || {
+        site.text(told).as_deref() == Some(&sentence)
+    });
+    site.until_sql("SELECT state = 'degraded' FROM sync_health");
+    let words = "SELECT last_error FROM sync_outbox WHERE code = 'missing-scope'";
+    let words = site.text(words).unwrap_or_default();
+    assert!(words.starts_with(&sentence), "{words}");
+    // What it may is done meanwhile, and it is not asked again before the schema is.
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    eventually("the contact goes out", || {
+        portal.count_with("city", "Lima") == 1
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(asked(), 2);
+    assert_eq!(site.stop(), 0);
+    deny(&[]);
+    site.start();
+    site.until_pushed();
+    site.until_sql("SELECT code IS NULL FROM sync_status WHERE object = 'contacts'");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn associations_that_the_token_may_not_read_say_so() {
+    let portal = lacking(&[]);
+    let site = Site::with(&portal, "", &associated());
+    portal.script(FaultKind::Forbidden, 1_000, "contacts/companies/batch/read");
+    let (status, out) = words(&site, &["once"]);
+    assert_eq!(status, Some(1), "{out}");
+    let told = "SELECT code || ': ' || last_error FROM sync_status WHERE object = 'contacts'";
+    let said = site.text(told).unwrap_or_default();
+    assert!(
+        said.starts_with(
+            "forbidden: the token may not read associations of contacts with companies: "
+        ),
+        "{said}"
+    );
+    assert!(
+        portal.requests("contacts/companies/batch/read") <= 2,
+        "{out}"
+    );
+}
+
 #[test]
 fn no_object_at_all_is_not_ready_and_says_so() {
     let portal = lacking(&["crm.objects.contacts.read", "crm.schemas.contacts.read"]);

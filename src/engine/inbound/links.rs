@@ -19,6 +19,7 @@ use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::inbound::unshown::DoubtedLinks;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
+use crate::hubspot::endpoints::associations::Ends;
 use crate::model::association::json::{self, LinkJson};
 use crate::model::association::{Links, PairMapping, TypeId};
 use crate::model::conflict::Winner;
@@ -44,6 +45,16 @@ pub struct PairSync {
     pub from: Arc<ObjectSync>,
     /// The object that they lead to.
     pub to: Arc<ObjectSync>,
+}
+
+impl PairSync {
+    /// Its objects, in the order in which its rows stand.
+    pub(crate) fn ends(&self) -> Ends<'_> {
+        Ends {
+            from: &self.mapping.from,
+            to: &self.mapping.to,
+        }
+    }
 }
 
 /// What HubSpot shows of one record.

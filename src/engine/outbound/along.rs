@@ -17,9 +17,10 @@ use crate::engine::Engine;
 use crate::engine::inbound::links::PairSync;
 use crate::engine::outbound::associate::{AFTER_TYPES, LinkWork, UNTYPED};
 use crate::engine::pass::Pass;
+use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::objects::ObjectSync;
 use crate::hubspot::Priority;
-use crate::hubspot::endpoints::associations::{Ends, LinksWritten, MOST_READ};
+use crate::hubspot::endpoints::associations::{LinksWritten, MOST_READ};
 use crate::model::association::{Links, TypeId};
 use crate::model::attempt::{Along, NewEnd, Sent};
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
@@ -165,13 +166,12 @@ pub(super) async fn read(
             shown.unread.insert(key.to_owned());
             continue;
         }
-        let ends = Ends {
-            from: &pair.mapping.from,
-            to: &pair.mapping.to,
-        };
+        let ends = pair.ends();
         let ids: BTreeSet<HubspotId> = ids.iter().copied().take(MOST_READ).collect();
-        match engine.client.read_associations(ends, &ids, priority).await {
-            Ok(read) => {
+        let read = engine.client.read_associations(ends, &ids, priority);
+        match access::of_pair(engine, ends, Access::Read, read).await {
+            Ok(None) => {}
+            Ok(Some(read)) => {
                 let links = read.links.into_iter();
                 let keyed = links.map(|(id, links)| ((key.to_owned(), id), links));
                 shown.links.extend(keyed);

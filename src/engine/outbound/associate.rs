@@ -22,11 +22,12 @@ use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
 use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
+use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::endpoints::associations::{
-    AssociationsRead, Ends, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
+    AssociationsRead, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
 };
 use crate::hubspot::{HubspotError, Priority, Retry};
 use crate::model::association::TypeId;
@@ -139,6 +140,10 @@ async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepErr
     if let Some(idle) = look.idle {
         return Ok(idle);
     }
+    // It is asked again with the next read of the schema.
+    if access::pair_waits(engine, pair.ends(), Access::Write) {
+        return Ok(Progress::RING);
+    }
     let reread = match look.is_to_be_read_first {
         true => reread(engine, pair).await?,
         false => LinksReread::default(),
@@ -230,22 +235,14 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
     if ids.is_empty() {
         return Ok(LinksReread::default());
     }
-    let ends = Ends {
-        from: &pair.mapping.from,
-        to: &pair.mapping.to,
-    };
-    let read = engine
-        .client
-        .read_associations(ends, &ids, Priority::Interactive)
-        .await;
-    let read = match read {
-        // A pair that the token may not read holds up nothing else.
-        Err(error) if error.is_forbidden() => AssociationsRead {
-            unread: ids,
-            ..AssociationsRead::default()
-        },
-        read => read?,
-    };
+    let (client, ends) = (&engine.client, pair.ends());
+    let read = client.read_associations(ends, &ids, Priority::Interactive);
+    let read = access::of_pair(engine, ends, Access::Read, read).await?;
+    // A pair that the token may not read holds up nothing else.
+    let read = read.unwrap_or_else(|| AssociationsRead {
+        unread: ids.clone(),
+        ..AssociationsRead::default()
+    });
     Ok(LinksReread { read, asked })
 }
 
@@ -390,6 +387,7 @@ fn take_whole_pairs(going: &mut [(QueuedLink, LinkCall)]) {
 async fn send_batch(engine: &Engine, pair: &PairSync, batch: LinkBatch) -> Result<(), StepError> {
     let mut batches = vec![batch];
     let mut first_error = None;
+    let look = access::look(engine);
     while let Some(mut batch) = batches.pop() {
         let error = match send(engine, pair, &batch).await {
             Ok(written) => {
@@ -426,6 +424,9 @@ async fn send_batch(engine: &Engine, pair: &PairSync, batch: LinkBatch) -> Resul
             continue;
         }
         fail(engine, pair, batch, fate, &error).await?;
+        if error.is_forbidden() {
+            access::meet_of_pair(engine, pair.ends(), Access::Write, look);
+        }
         // A pair that the token may not write holds up nothing else.
         if fate != BatchFate::Dead && !error.is_forbidden() {
             first_error.get_or_insert(error);
@@ -439,13 +440,7 @@ async fn send(
     pair: &PairSync,
     batch: &LinkBatch,
 ) -> Result<LinksWritten, HubspotError> {
-    let (client, ends) = (
-        &engine.client,
-        Ends {
-            from: &pair.mapping.from,
-            to: &pair.mapping.to,
-        },
-    );
+    let (client, ends) = (&engine.client, pair.ends());
     let priority = match batch.links.len() < BATCH {
         true => Priority::Interactive,
         false => Priority::Poll,
@@ -502,18 +497,14 @@ async fn read_implied(
     if asked.is_empty() {
         return Ok(LinksReread::default());
     }
-    let ends = Ends {
-        from: &pair.mapping.from,
-        to: &pair.mapping.to,
-    };
-    let read = engine
-        .client
-        .read_associations(ends, &ids, Priority::Interactive)
-        .await;
+    let (client, ends) = (&engine.client, pair.ends());
+    let read = client.read_associations(ends, &ids, Priority::Interactive);
+    let read = access::of_pair(engine, ends, Access::Read, read).await;
     let read = read.unwrap_or_else(|error| {
         tracing::debug!(object = %pair.mapping.key, error = %error, "what HubSpot made of associations could not be read at once");
-        AssociationsRead::default()
+        None
     });
+    let read = read.unwrap_or_default();
     Ok(LinksReread { read, asked })
 }
 

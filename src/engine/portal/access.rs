@@ -1,4 +1,5 @@
-//! Objects that wait because HubSpot forbids something to the token: which, since which look, and what is said of them.
+//! Objects, and pairs of them, that wait because HubSpot forbids something to the token: which, since which look, and what is
+//! said of them. A pair waits alone: its objects go on, and so do their other pairs.
 //!
 //! What is forbidden is asked again with each read of the schema (every `reference`), not by each step: a missing scope
 //! costs a request an hour and no line of the log a minute. The sentence stands in `sync_status.last_error` as long as
@@ -11,7 +12,9 @@ pub(crate) use crate::decide::portal::scopes::Access;
 pub(crate) use crate::decide::portal::scopes::remedy;
 use crate::engine::portal::refusals::News;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::call::standing::Trouble;
+use crate::hubspot::call::error::HubspotError;
+use crate::hubspot::call::standing::{Trouble, of_links};
+use crate::hubspot::endpoints::associations::Ends;
 use crate::model::name::ObjectType;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
 use crate::store::{Lane, cursors};
@@ -79,12 +82,13 @@ impl Engine {
         }
         let objects = self.mapping.objects.iter();
         let waiting = |name: &str| !self.client.forbidden_of(name).is_empty();
+        let is_of_scopes = self.client.lacks_scopes_alone();
         let (stuck, others): (Vec<&str>, Vec<&str>) = objects
             .map(|object| object.object.as_str())
             .partition(|name| waiting(name));
         match stuck[..] {
             [] => self.forbidden().map(|_| {
-                match self.client.lacks_scopes_alone(None) {
+                match is_of_scopes {
                     true => "add the scope in HubSpot",
                     false => ASK_THE_ACCOUNT,
                 }
@@ -93,9 +97,9 @@ impl Engine {
             [only] => Some(remedy(
                 only,
                 &others,
-                self.client.lacks_scopes_alone(Some(only)),
+                self.client.lacks_scopes_alone_of(only),
             )),
-            [..] if !self.client.lacks_scopes_alone(None) => Some(format!(
+            [..] if !is_of_scopes => Some(format!(
                 "{ASK_THE_ACCOUNT}, or take `{}` out of `[objects]`",
                 stuck.join("`, `")
             )),
@@ -116,10 +120,72 @@ impl Engine {
     }
 
     /// Whether a refusal was met that nobody has asked about again yet.
-    fn waits(&self, object: &ObjectType, access: Access) -> bool {
-        self.memory.refusals.is_met(object, access)
-            && self.client.is_forbidden(object.as_str(), access)
+    fn waits(&self, name: &str, access: Access) -> bool {
+        self.memory.refusals.is_met(name, access) && self.client.is_forbidden(name, access)
     }
+
+    /// What an object's sentences are of: itself, and the associations of the pairs that start from it, both ways.
+    fn names_of(&self, object: &ObjectType) -> Vec<String> {
+        let own = self
+            .mapping
+            .pairs
+            .iter()
+            .filter(|pair| pair.from == *object);
+        let links = own.flat_map(|pair| {
+            let (from, to) = (&pair.from, &pair.to);
+            let mut ways = vec![of_links(Ends { from, to })];
+            ways.extend((from != to).then(|| of_links(Ends { from: to, to: from })));
+            ways
+        });
+        std::iter::once(object.as_str().to_owned())
+            .chain(links)
+            .collect()
+    }
+}
+
+/// Carries out a request about a pair's associations, unless the pair waits for a scope; `None` where it does, or where
+/// HubSpot forbids it now. What is forbidden is told with the step of the object from which the pair starts.
+///
+/// # Errors
+/// Those of the request, but a refusal.
+pub(crate) async fn of_pair<T, F>(
+    engine: &Engine,
+    ends: Ends<'_>,
+    access: Access,
+    request: F,
+) -> Result<Option<T>, HubspotError>
+where
+    F: Future<Output = Result<T, HubspotError>>,
+{
+    if pair_waits(engine, ends, access) {
+        return Ok(None);
+    }
+    let look = engine.memory.refusals.look();
+    match request.await {
+        Err(error) if error.is_forbidden() => {
+            meet_of_pair(engine, ends, access, look);
+            Ok(None)
+        }
+        done => done.map(Some),
+    }
+}
+
+/// Remembers a refusal of a pair's associations to what was asked after a read of the schema.
+pub(crate) fn meet_of_pair(engine: &Engine, ends: Ends<'_>, access: Access, look: u64) {
+    engine
+        .memory
+        .refusals
+        .meet(&of_links(ends), std::iter::once(access), look);
+}
+
+/// The number of the last read of the schema.
+pub(crate) fn look(engine: &Engine) -> u64 {
+    engine.memory.refusals.look()
+}
+
+/// Whether this was refused of a pair's associations, and nobody has asked about it again yet.
+pub(crate) fn pair_waits(engine: &Engine, ends: Ends<'_>, access: Access) -> bool {
+    engine.waits(&of_links(ends), access)
 }
 
 /// Carries out a step of an object, unless it waits for a scope. A step that meets a refusal makes the object wait, and
@@ -140,19 +206,24 @@ where
         write_down(engine, object, vec![words]).await?;
         return Ok(Progress::RING);
     }
-    if needs.iter().any(|access| engine.waits(object, *access)) {
+    let waits = |access: &Access| engine.waits(object.as_str(), *access);
+    if needs.iter().any(waits) {
         return Ok(Progress::RING);
     }
     let look = engine.memory.refusals.look();
     let done = step.await;
     let is_refused = matches!(&done, Err(StepError::Hubspot(error)) if error.is_forbidden());
-    let sentences = engine.client.forbidden_of(object.as_str());
+    let names = engine.names_of(object);
+    let sentences = names
+        .iter()
+        .flat_map(|name| engine.client.forbidden_of(name));
+    let sentences: Vec<String> = sentences.collect();
     if is_refused {
         let all = [Access::Definitions, Access::Read, Access::Write];
         let refused = all
             .into_iter()
             .filter(|access| engine.client.is_forbidden(object.as_str(), *access));
-        engine.memory.refusals.meet(object, refused, look);
+        engine.memory.refusals.meet(object.as_str(), refused, look);
     }
     let is_told = !sentences.is_empty();
     write_down(engine, object, sentences).await?;
@@ -173,7 +244,8 @@ async fn write_down(
     }
     let (name, words) = (object.clone(), sentences.join("; "));
     let is_unknown = engine.memory.refusals.unknown(object).is_some();
-    let code = match engine.client.lacks_scopes_alone(Some(object.as_str())) {
+    let mut names = engine.names_of(object).into_iter();
+    let code = match names.all(|name| engine.client.lacks_scopes_alone_of(&name)) {
         _ if is_unknown => OBJECT_UNKNOWN,
         true => MISSING_SCOPE,
         false => FORBIDDEN,

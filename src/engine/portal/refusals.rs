@@ -17,7 +17,8 @@ pub(crate) struct Refusals {
 struct KnownRefusals {
     /// Counts the reads of the schema.
     look: u64,
-    met_at: BTreeMap<(ObjectType, Access), u64>,
+    /// By the object, or by a pair's associations (`of_links`).
+    met_at: BTreeMap<(String, Access), u64>,
     written: BTreeMap<ObjectType, Vec<String>>,
     /// Objects that were kept back by the last read of the schema.
     kept_back: Vec<String>,
@@ -58,20 +59,15 @@ impl Refusals {
     }
 
     /// What a step that began after a look was refused.
-    pub(super) fn meet(
-        &self,
-        object: &ObjectType,
-        refused: impl Iterator<Item = Access>,
-        look: u64,
-    ) {
-        let met = refused.map(|access| ((object.clone(), access), look));
+    pub(super) fn meet(&self, name: &str, refused: impl Iterator<Item = Access>, look: u64) {
+        let met = refused.map(|access| ((name.to_owned(), access), look));
         self.known().met_at.extend(met);
     }
 
     /// Whether a refusal was met that nobody has asked about again yet.
-    pub(super) fn is_met(&self, object: &ObjectType, access: Access) -> bool {
+    pub(super) fn is_met(&self, name: &str, access: Access) -> bool {
         let known = self.known();
-        known.met_at.get(&(object.clone(), access)) == Some(&known.look)
+        known.met_at.get(&(name.to_owned(), access)) == Some(&known.look)
     }
 
     /// Whether these sentences are what is written down of an object.

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use crate::decide::incoming::rotation::RotationPace;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply, apply_other_end};
+use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
@@ -118,10 +119,12 @@ async fn read_some(engine: &Engine, pair: &PairSync, what: Reading) -> Result<Pr
     let read = match ids.is_empty() {
         true => AssociationsRead::default(),
         false => {
-            engine
-                .client
-                .read_associations(ends, &ids, priority)
-                .await?
+            let read = engine.client.read_associations(ends, &ids, priority);
+            match access::of_pair(engine, ends, Access::Read, read).await? {
+                Some(read) => read,
+                // It is asked again with the next read of the schema.
+                None => return Ok(Progress::RING),
+            }
         }
     };
     take_in(engine, pair, what, batch, read).await?;

@@ -9,8 +9,10 @@ use crate::decide::quota::Pause;
 use crate::hubspot::call::Request;
 use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::call::limiter::LimiterError;
+use crate::hubspot::endpoints::associations::Ends;
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::{Answer, Client};
+use crate::model::name::ObjectType;
 
 /// Requests in a row that came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,29 +74,34 @@ impl Client {
         all.map(|forbidden| forbidden.words.clone()).collect()
     }
 
-    /// The same of one object.
-    pub(crate) fn forbidden_of(&self, object: &str) -> Vec<String> {
+    /// The same of one object, or of a pair's associations (`of_links`).
+    pub(crate) fn forbidden_of(&self, name: &str) -> Vec<String> {
         let learnt = self.learnt();
-        let own = learnt.forbidden.iter();
-        own.filter(|((name, _), _)| name == object)
+        let all = learnt.forbidden.iter();
+        all.filter(|((own, _), _)| own == name)
             .map(|(_, forbidden)| forbidden.words.clone())
             .collect()
     }
 
-    /// Whether all that HubSpot forbids of an object, or all of it, is a matter of scopes.
-    pub(crate) fn lacks_scopes_alone(&self, object: Option<&str>) -> bool {
+    /// Whether all that HubSpot forbids is a matter of scopes.
+    pub(crate) fn lacks_scopes_alone(&self) -> bool {
+        let learnt = self.learnt();
+        let mut all = learnt.forbidden.values();
+        all.all(|forbidden| forbidden.is_of_scope)
+    }
+
+    /// Whether all that HubSpot forbids of an object, or of a pair's associations, is a matter of scopes.
+    pub(crate) fn lacks_scopes_alone_of(&self, name: &str) -> bool {
         let learnt = self.learnt();
         let mut all = learnt.forbidden.iter();
-        all.all(|((name, _), forbidden)| {
-            forbidden.is_of_scope || object.is_some_and(|object| object != name)
-        })
+        all.all(|((own, _), forbidden)| forbidden.is_of_scope || own != name)
     }
 
     /// Whether HubSpot forbade this when it was last asked.
-    pub(crate) fn is_forbidden(&self, object: &str, access: Access) -> bool {
+    pub(crate) fn is_forbidden(&self, name: &str, access: Access) -> bool {
         self.learnt()
             .forbidden
-            .contains_key(&(object.to_owned(), access))
+            .contains_key(&(name.to_owned(), access))
     }
 
     /// Learns from how a request ended.
@@ -140,12 +147,18 @@ impl Client {
     /// to be written, and are left out: the sentence goes to the log.
     pub(crate) fn refusal(request: &Request<'_>, answer: &Answer) -> String {
         match (subject(request), request.endpoint.access()) {
-            (Some((object, access)), _) => {
+            (Some((name, access)), _) => {
                 let said = match access {
                     Access::Definitions | Access::Read => one_line(answer.message.as_str()),
                     Access::Write => String::new(),
                 };
-                access.refusal(&object, &answer.scopes, &answer.category, &said)
+                let objects = [request.object, request.to];
+                let objects = objects.into_iter().flatten().map(ObjectType::as_str);
+                let own = match request.to {
+                    Some(_) => objects.map(|object| access.scope(object)).collect(),
+                    None => vec![access.scope(&name)],
+                };
+                access.refusal((&name, &own), &answer.scopes, &answer.category, &said)
             }
             (None, _) if answer.scopes.is_empty() => {
                 let said = match request.endpoint.is_read() {
@@ -169,11 +182,18 @@ impl Client {
     }
 }
 
+/// The associations of a pair among the names of objects, in the order in which calls name its ends.
+pub(crate) fn of_links(ends: Ends<'_>) -> String {
+    format!("associations of {} with {}", ends.from, ends.to)
+}
+
 /// Whose access a request needs.
 fn subject(request: &Request<'_>) -> Option<(String, Access)> {
     let access = request.endpoint.access()?;
     let object = request.object.map(|object| object.as_str().to_owned());
-    let name = if request.endpoint == Endpoint::Owners {
+    let name = if let (Some(from), Some(to)) = (request.object, request.to) {
+        of_links(Ends { from, to })
+    } else if request.endpoint == Endpoint::Owners {
         "owners".to_owned()
     } else if request.endpoint == Endpoint::Pipelines {
         format!("pipelines of {}", object?)

@@ -165,23 +165,26 @@ impl Endpoint {
         }
     }
 
-    /// What of an object's it lets be done, by scopes; `None` where no object stops without it. Of an association either object's
-    /// scope may be missing, and its answer alone says which.
+    /// What of an object's, or of a pair's associations, it lets be done, by scopes; `None` where neither stops without it: the
+    /// types of a pair are met in its associations too.
     pub(crate) fn access(self) -> Option<Access> {
         match self {
-            Self::List | Self::Search | Self::BatchRead | Self::Owners | Self::Pipelines => {
-                Some(Access::Read)
-            }
-            Self::BatchCreate | Self::BatchUpdate | Self::BatchUpsert | Self::BatchArchive => {
-                Some(Access::Write)
-            }
-            Self::Properties | Self::PropertyGroups => Some(Access::Definitions),
-            Self::ReadAssociations
+            Self::List
+            | Self::Search
+            | Self::BatchRead
+            | Self::ReadAssociations
+            | Self::Owners
+            | Self::Pipelines => Some(Access::Read),
+            Self::BatchCreate
+            | Self::BatchUpdate
+            | Self::BatchUpsert
+            | Self::BatchArchive
             | Self::AssociateByDefault
             | Self::CreateAssociations
             | Self::ArchiveLabels
-            | Self::ArchiveAssociations
-            | Self::AssociationLabels
+            | Self::ArchiveAssociations => Some(Access::Write),
+            Self::Properties | Self::PropertyGroups => Some(Access::Definitions),
+            Self::AssociationLabels
             | Self::AssociationLimits
             | Self::CreateProperty
             | Self::Schemas

@@ -29,21 +29,29 @@ impl Access {
         }
     }
 
-    /// What HubSpot forbids with a 403, in a sentence: `named` are the scopes that its answer names, of which one would do,
-    /// `said` its own words where they may be repeated.
-    pub fn refusal(self, object: &str, named: &[String], category: &str, said: &str) -> String {
+    /// What HubSpot forbids with a 403, in a sentence: `name` is the object, or both of a pair, and `own` the scopes that it
+    /// needs, `named` those that the answer names, of which one would do, `said` its own words where they may be repeated.
+    pub fn refusal(
+        self,
+        (name, own): (&str, &[String]),
+        named: &[String],
+        category: &str,
+        said: &str,
+    ) -> String {
         let what = match self {
-            Self::Definitions => format!("read the properties of {object}"),
-            Self::Read => format!("read {object}"),
-            Self::Write => format!("write {object}"),
+            Self::Definitions => format!("read the properties of {name}"),
+            Self::Read => format!("read {name}"),
+            Self::Write => format!("write {name}"),
         };
-        let own = self.scope(object);
-        let why = match named {
-            _ if named.contains(&own) => format!("scope `{own}` is missing"),
-            [] if category == "MISSING_SCOPES" => format!("scope `{own}` is missing"),
-            [] => says(category, said),
-            [only] => format!("scope `{only}` is missing"),
-            [..] => format!("one of the scopes `{}` is needed", named.join("`, `")),
+        let missing = own.iter().find(|own| named.contains(own));
+        let why = match (named, missing) {
+            (_, Some(missing)) => format!("scope `{missing}` is missing"),
+            ([], None) if category == "MISSING_SCOPES" => {
+                format!("scope `{}` is missing", own.join("` or `"))
+            }
+            ([], None) => says(category, said),
+            ([only], None) => format!("scope `{only}` is missing"),
+            ([..], None) => format!("one of the scopes `{}` is needed", named.join("`, `")),
         };
         format!("the token may not {what}: {why}")
     }
@@ -221,11 +229,28 @@ mod tests {
                 "the token may not read contacts: HubSpot says BLOCKED: Not now.",
             ),
         ] {
+            let own = [access.scope(object)];
             assert_eq!(
-                access.refusal(object, &named(names), category, "Not now."),
+                access.refusal((object, &own), &named(names), category, "Not now."),
                 sentence
             );
         }
+        let both = named(&["crm.objects.contacts.write", "crm.objects.companies.write"]);
+        let of_pair = |names: &[&str]| {
+            let pair = "associations of contacts with companies";
+            Access::Write.refusal((pair, &both), &named(names), "MISSING_SCOPES", "")
+        };
+        let begin = "the token may not write associations of contacts with companies: scope";
+        assert_eq!(
+            of_pair(&["crm.objects.companies.write"]),
+            format!("{begin} `crm.objects.companies.write` is missing")
+        );
+        assert_eq!(
+            of_pair(&[]),
+            format!(
+                "{begin} `crm.objects.contacts.write` or `crm.objects.companies.write` is missing"
+            )
+        );
         assert_eq!(says("", ""), "HubSpot forbids it");
         assert_eq!(says("", "Not now."), "HubSpot says: Not now.");
         assert_eq!(
