@@ -213,6 +213,8 @@ fn comes_of(entry: &Row) -> &'static str {
         Some("create") => "the row stays here alone, until the next write to it",
         Some("archive") => "the row comes back as it was",
         Some("update") => "its fields go back to what both sides last agreed on",
+        Some("associate") => "the row of `associations` goes",
+        Some("disassociate") => "the row of `associations` comes back",
         Some(_) | None => "it is given up",
     }
 }
