@@ -12,7 +12,7 @@ use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
 use crate::store::StoreError;
-use crate::store::people::{PeopleDb, PeopleError};
+use crate::store::commands::{CommandDb, CommandError};
 
 pub mod args;
 pub mod auth;
@@ -63,10 +63,10 @@ pub(crate) struct WrongUsage(pub String);
 
 /// What an argument names can't be used: a file, a folder, an address.
 #[derive(Debug, thiserror::Error)]
-#[error("{words}")]
+#[error("{explanation}")]
 pub(crate) struct Unusable {
     /// What and why.
-    pub words: String,
+    pub explanation: String,
     /// What somebody can do about it.
     pub hint: &'static str,
 }
@@ -94,8 +94,8 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
                 .downcast_ref::<LoginError>()
                 .is_some_and(LoginError::is_configuration)
             || cause
-                .downcast_ref::<PeopleError>()
-                .is_some_and(PeopleError::is_configuration)
+                .downcast_ref::<CommandError>()
+                .is_some_and(CommandError::is_configuration)
     });
     if configuration {
         ExitStatus::Config
@@ -167,13 +167,13 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         .downcast_ref::<StoreError>()
         .and_then(StoreError::hint);
     let people = error
-        .downcast_ref::<PeopleError>()
-        .and_then(PeopleError::hint);
+        .downcast_ref::<CommandError>()
+        .and_then(CommandError::hint);
     store.or(people).map(str::to_owned)
 }
 
 /// Who carries out what a person wrote down, and when.
-fn carried_out(db: &PeopleDb) -> Result<&'static str, PeopleError> {
+fn carried_out(db: &CommandDb) -> Result<&'static str, CommandError> {
     let stopped = db.state()? == "stopped";
     Ok(if stopped {
         "the daemon does not run; it carries this out at its next start"
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_its_remedy_and_ends_with_its_status() {
-        let missing = PeopleError::Missing {
+        let missing = CommandError::Missing {
             path: "/nowhere/crm.db".into(),
         };
         let (status, text) = reported(&missing.into());
@@ -207,7 +207,7 @@ mod tests {
             ),
             "{text}"
         );
-        let newer = PeopleError::Newer {
+        let newer = CommandError::Newer {
             path: "crm.db".into(),
             found: 9,
             known: 1,

@@ -3,15 +3,15 @@
 //! A step does one page, one batch or one transaction and says when it wants to be called again; `daemon/tasks.rs`
 //! loops round it, `once` and the simulation call the same steps. No step spawns a task or holds a lock across a wait.
 
+mod acts;
+pub mod decisions;
 #[cfg(test)]
 pub(crate) mod desk;
 pub mod forgetting;
-mod hands;
 pub mod inbound;
 mod memory;
 pub mod outbound;
 pub mod pass;
-pub mod people;
 pub mod portal;
 pub mod source;
 #[cfg(test)]

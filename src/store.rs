@@ -13,26 +13,26 @@ use crate::clock::Clock;
 use crate::model::time::Timestamp;
 
 pub mod absent;
-pub mod around;
 pub mod awaited;
+pub mod commands;
 pub mod conflicts;
 pub mod counts;
 pub mod cursors;
+pub mod database;
 pub mod erase;
 mod error;
 pub mod fields;
-pub mod file;
 pub mod gaps;
 pub mod history;
 pub mod holds;
 pub mod inbox;
 pub mod links;
+pub mod lookups;
 pub mod merges;
 pub mod meta;
 pub mod mirror;
 pub mod modes;
 pub mod outbox;
-pub mod people;
 pub mod property_history;
 pub mod quota;
 pub mod reads;
@@ -47,13 +47,13 @@ pub(crate) mod testing;
 pub mod tokens;
 pub mod unreadable;
 
-use file::lease::Lease;
-use file::readers::Readers;
-use file::writer::Writer;
-use file::{access, lease, migrate, writer};
+use database::lease::Lease;
+use database::readers::Readers;
+use database::writer::Writer;
+use database::{access, lease, migrate, writer};
 
+pub use database::writer::WriteTx;
 pub use error::StoreError;
-pub use file::writer::WriteTx;
 
 /// Who runs the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -567,9 +567,10 @@ fn has_state(query: &str, state: &SecretString) -> bool {
 /// HubSpot's words for a consent that was not given.
 fn declined(query: &str) -> String {
     let error = parameter(query, "error").unwrap_or_else(|| "no reason given".to_owned());
-    let words = parameter(query, "error_description")
-        .map_or(error.clone(), |words| format!("{error}: {words}"));
-    words
+    let explanation = parameter(query, "error_description").map_or(error.clone(), |explanation| {
+        format!("{error}: {explanation}")
+    });
+    explanation
         .chars()
         .filter(|letter| !letter.is_control())
         .take(300)

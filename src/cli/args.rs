@@ -56,8 +56,9 @@ impl Cli {
             && WITHOUT_CONFIG.contains(&name)
             && inner.value_source("config") == Some(ValueSource::CommandLine)
         {
-            let words = format!("`{name}` takes no `--config`: it needs no mapping file of yours");
-            return Err(program.error(ErrorKind::UnknownArgument, words));
+            let explanation =
+                format!("`{name}` takes no `--config`: it needs no mapping file of yours");
+            return Err(program.error(ErrorKind::UnknownArgument, explanation));
         }
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut program))
     }

@@ -106,15 +106,15 @@ fn status(
     let found = match entry.installation()? {
         Own::Found(found) => found,
         Own::Nobody(nobody) => {
-            let words = nobody.to_string();
+            let explanation = nobody.to_string();
             if as_json {
                 writeln!(
                     out,
                     "{}",
-                    json!({ "kind": "oauth", "state": "logged_out", "problem": words })
+                    json!({ "kind": "oauth", "state": "logged_out", "problem": explanation })
                 )?;
             } else {
-                writeln!(out, "{words}")?;
+                writeln!(out, "{explanation}")?;
             }
             return Ok(ExitStatus::Failed);
         }

@@ -9,7 +9,7 @@ use crate::cli::args::{ConflictsCommand, ResolveArgs, Take};
 use crate::cli::format::{Align, JsonArray, TextTable, counted, moment, printable, shortened};
 use crate::cli::{ExitStatus, WrongUsage, carried_out};
 use crate::model::time::Timestamp;
-use crate::store::people::{Most, PeopleDb, Row, WantedConflicts, Which};
+use crate::store::commands::{CommandDb, Most, Row, WantedConflicts, Which};
 
 /// Rows of a list for people; `--json` gives all of them.
 const MOST_LISTED: u32 = 50;
@@ -30,7 +30,7 @@ pub fn conflicts(
     match command {
         ConflictsCommand::List { open, json } => {
             let which = if *open { Which::Open } else { Which::All };
-            let db = PeopleDb::open(database)?;
+            let db = CommandDb::open(database)?;
             if *json {
                 list_json(&db, which, out)?;
             } else {
@@ -38,7 +38,7 @@ pub fn conflicts(
             }
         }
         ConflictsCommand::Show { id, json } => {
-            let conflict = PeopleDb::open(database).and_then(|db| db.conflict(*id))?;
+            let conflict = CommandDb::open(database).and_then(|db| db.conflict(*id))?;
             if *json {
                 writeln!(out, "{}", serde_json::to_string(&conflict)?)?;
             } else {
@@ -53,13 +53,13 @@ pub fn conflicts(
     Ok(ExitStatus::Done)
 }
 
-fn list_json(db: &PeopleDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> {
+fn list_json(db: &CommandDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut array = JsonArray::begin(out)?;
     db.each_conflict(which, Most::All, |row| array.push(&row))?;
     array.end()
 }
 
-fn list(db: &PeopleDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> {
+fn list(db: &CommandDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> {
     let (open, decided) = db.count_conflicts()?;
     let mut table = TextTable::new(&[
         ("id", Align::Right),
@@ -231,7 +231,7 @@ fn resolve(
     resolution: &str,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut db = PeopleDb::open_to_decide(database)?;
+    let mut db = CommandDb::open_to_decide(database)?;
     let decided = db.resolve(&wanted(args), resolution)?;
     for conflict in decided.iter().take(MOST_LISTED as usize) {
         writeln!(out, "{}: {}", place(conflict), chosen(resolution))?;
@@ -277,9 +277,9 @@ fn resolution(args: &ResolveArgs) -> Option<String> {
 fn ask(database: &Path, args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let input = io::stdin();
     if !input.is_terminal() {
-        let words =
+        let explanation =
             "nobody is there to ask: give `--take local`, `--take remote` or `--value TEXT`";
-        return Err(WrongUsage(words.to_owned()).into());
+        return Err(WrongUsage(explanation.to_owned()).into());
     }
     ask_from(database, args, &mut input.lock(), out)
 }
@@ -290,7 +290,7 @@ fn ask_from(
     input: &mut dyn BufRead,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut db = PeopleDb::open_to_decide(database)?;
+    let mut db = CommandDb::open_to_decide(database)?;
     let mut decided = 0;
     for conflict in db.waiting_conflicts(&wanted(args))? {
         writeln!(
@@ -356,7 +356,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::store::people::testing::{database, execute, one};
+    use crate::store::commands::testing::{database, execute, one};
 
     fn run(path: &Path, command: &ConflictsCommand) -> anyhow::Result<String> {
         let now = Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment");

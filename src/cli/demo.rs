@@ -23,7 +23,7 @@ use crate::simulator::portal::Portal;
 use crate::simulator::server;
 use crate::simulator::settings::{DEFAULT_TOKEN, Settings};
 use crate::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
-use crate::store::file::program::Program;
+use crate::store::database::program::Program;
 
 mod links;
 
@@ -149,7 +149,7 @@ fn folder(args: &DemoArgs, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
         )),
     };
     let unusable = |what: &str, error: &io::Error| Unusable {
-        words: format!("{what} the folder `{}`: {error}", folder.display()),
+        explanation: format!("{what} the folder `{}`: {error}", folder.display()),
         hint: "give `--dir` a folder that you may write to, or leave it out",
     };
     if !folder.exists() {
@@ -591,10 +591,10 @@ mod tests {
         let path = folder.path().join("token");
         fs::create_dir(&path).expect("made");
         let error = write_file(&path, "x").expect_err("no file");
-        let words = format!("{error:#}");
+        let explanation = format!("{error:#}");
         assert!(
-            words.starts_with(&format!("can't write `{}`: ", path.display())),
-            "{words}"
+            explanation.starts_with(&format!("can't write `{}`: ", path.display())),
+            "{explanation}"
         );
     }
 }

@@ -94,10 +94,10 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
     }
 }
 
-fn late(words: &str) -> ExitStatus {
+fn late(explanation: &str) -> ExitStatus {
     tracing::error!(
         hint = "look for a program that keeps a transaction open",
-        "{words}"
+        "{explanation}"
     );
     ExitStatus::Failed
 }
@@ -119,10 +119,10 @@ fn failed(error: &dyn std::error::Error, hint: Option<&str>, status: ExitStatus)
 pub(crate) fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if json {
         if let Some(failure) = &report.failure {
-            tracing::error!(hint = failure.hint, "ended early: {}", failure.words);
+            tracing::error!(hint = failure.hint, "ended early: {}", failure.explanation);
         }
         for warning in &report.warnings {
-            tracing::warn!(hint = warning.hint, "{}", warning.words);
+            tracing::warn!(hint = warning.hint, "{}", warning.explanation);
         }
         writeln!(out, "{}", serde_json::to_string(report)?)?;
         return Ok(());
@@ -171,7 +171,7 @@ pub(crate) fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> any
 
 /// A sentence, and its remedy on a line of its own.
 fn tell(out: &mut dyn Write, kind: &str, failure: &OnceFailure) -> anyhow::Result<()> {
-    writeln!(out, "{kind}: {}", printable(&failure.words))?;
+    writeln!(out, "{kind}: {}", printable(&failure.explanation))?;
     if let Some(hint) = &failure.hint {
         writeln!(out, "hint: {}", printable(hint))?;
     }
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_failure_stands_apart_from_the_counts_with_its_remedy() {
-        let failure = |words: &str, hint: &str| OnceFailure {
-            words: words.to_owned(),
+        let failure = |explanation: &str, hint: &str| OnceFailure {
+            explanation: explanation.to_owned(),
             hint: Some(hint.to_owned()),
         };
         assert_eq!(

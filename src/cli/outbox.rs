@@ -11,7 +11,7 @@ use crate::cli::format::{
 use crate::cli::status::{held, held_work, is_forbidden, scope_lines, waits_for_a_scope};
 use crate::cli::{ExitStatus, carried_out};
 use crate::model::time::Timestamp;
-use crate::store::people::{Most, PeopleDb, Row};
+use crate::store::commands::{CommandDb, Most, Row};
 
 /// Entries of a list for people; `--json` gives all of them.
 const MOST_LISTED: u32 = 50;
@@ -31,7 +31,7 @@ pub fn outbox(
 ) -> anyhow::Result<ExitStatus> {
     match command {
         OutboxCommand::List { json } => {
-            let db = PeopleDb::open(database)?;
+            let db = CommandDb::open(database)?;
             if *json {
                 list_json(&db, out)?;
             } else {
@@ -45,13 +45,13 @@ pub fn outbox(
     Ok(ExitStatus::Done)
 }
 
-fn list_json(db: &PeopleDb, out: &mut dyn Write) -> anyhow::Result<()> {
+fn list_json(db: &CommandDb, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut array = JsonArray::begin(out)?;
     db.each_entry(Most::All, |row| array.push(&row))?;
     array.end()
 }
 
-fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+fn list(db: &CommandDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
     let all = db.count_entries()?;
     let mut table = TextTable::new(&[
         ("id", Align::Right),
@@ -96,8 +96,8 @@ fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()
         )?;
     }
     for object in stuck {
-        let words = object.text("last_error").unwrap_or_default();
-        for line in scope_lines(object, words, &objects) {
+        let explanation = object.text("last_error").unwrap_or_default();
+        for line in scope_lines(object, explanation, &objects) {
             writeln!(out, "{line}")?;
         }
     }
@@ -149,18 +149,18 @@ fn next_attempt(entry: &Row, now: Timestamp) -> String {
 const WIDEST_ERROR: usize = 200;
 
 fn last_error(entry: &Row) -> Option<String> {
-    let words = entry
+    let explanation = entry
         .text("last_error")
         .filter(|_| entry.text("state") == Some("dead"))?;
     Some(format!(
         "{}: {}",
         entry.number("id").unwrap_or(0),
-        shortened(words, WIDEST_ERROR)
+        shortened(explanation, WIDEST_ERROR)
     ))
 }
 
 fn retry(database: &Path, ids: &[i64], out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut db = PeopleDb::open_to_decide(database)?;
+    let mut db = CommandDb::open_to_decide(database)?;
     let retried = db.retry(ids)?;
     if retried == 0 {
         writeln!(
@@ -187,7 +187,7 @@ fn discard(
     hold: Option<i64>,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut db = PeopleDb::open_to_decide(database)?;
+    let mut db = CommandDb::open_to_decide(database)?;
     let discarded = match hold {
         Some(hold) => {
             let (hold, entries) = db.discard_hold(hold)?;
@@ -220,7 +220,7 @@ fn comes_of(entry: &Row) -> &'static str {
 }
 
 fn approve(database: &Path, id: Option<i64>, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut db = PeopleDb::open_to_decide(database)?;
+    let mut db = CommandDb::open_to_decide(database)?;
     let approved = db.approve(id)?;
     if approved.is_empty() {
         writeln!(out, "nothing is held")?;
@@ -239,7 +239,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::store::people::testing::{database, execute, one};
+    use crate::store::commands::testing::{database, execute, one};
 
     fn run(path: &Path, command: &OutboxCommand) -> anyhow::Result<String> {
         let now = Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment");
@@ -259,7 +259,7 @@ mod tests {
     fn several_entries_are_given_up_together_or_none_is() {
         let folder = TempDir::new().expect("a folder");
         let path = database(&folder);
-        for (command, words) in [
+        for (command, explanation) in [
             (discard_of(&[1, 99]), "there is no outbox entry 99"),
             (
                 discard_of(&[1, 3]),
@@ -274,7 +274,7 @@ mod tests {
             ),
         ] {
             let error = run(&path, &command).expect_err("refused");
-            assert_eq!(error.to_string(), words);
+            assert_eq!(error.to_string(), explanation);
         }
         let marked =
             "SELECT CAST(count(*) AS TEXT) FROM sync_outbox WHERE discarded_at IS NOT NULL";

@@ -11,8 +11,8 @@ use crate::cli::args::StatusArgs;
 use crate::cli::format::{Align, TextTable, counted, duration, moment, printable, thousands};
 use crate::engine::portal::access::{LOOK_AT_THE_NAME, remedy};
 use crate::model::time::Timestamp;
+use crate::store::commands::{CommandDb, Row, StatusRows};
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
-use crate::store::people::{PeopleDb, Row, StatusRows};
 
 /// `{"health":{…},"objects":[…],"holds":[…]}` with the columns' names.
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ pub fn status(
     now: Timestamp,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
-    let rows = PeopleDb::open(database).and_then(|mut db| db.status())?;
+    let rows = CommandDb::open(database).and_then(|mut db| db.status())?;
     if args.json {
         let StatusRows {
             health,
@@ -179,11 +179,11 @@ fn number(row: &Row, column: &str) -> String {
 fn print_trouble(rows: &StatusRows, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut lines = Vec::new();
     for column in ["config_error", "last_error"] {
-        if let Some(words) = rows.health.text(column) {
+        if let Some(explanation) = rows.health.text(column) {
             lines.push(format!(
                 "{}: {}",
                 column.replace('_', " "),
-                printable(words)
+                printable(explanation)
             ));
         }
     }
@@ -237,12 +237,14 @@ fn trouble_of(object: &Row, all: &[Row]) -> Vec<String> {
         ));
     }
     match object.text("last_error") {
-        Some(words) if object.text("code") == Some(OBJECT_UNKNOWN) => {
-            lines.push(format!("{name}: {}", printable(words)));
+        Some(explanation) if object.text("code") == Some(OBJECT_UNKNOWN) => {
+            lines.push(format!("{name}: {}", printable(explanation)));
             lines.push(format!("hint: {LOOK_AT_THE_NAME}"));
         }
-        Some(words) if is_forbidden(object) => lines.extend(scope_lines(object, words, all)),
-        Some(words) => lines.push(format!("{name}: last error: {}", printable(words))),
+        Some(explanation) if is_forbidden(object) => {
+            lines.extend(scope_lines(object, explanation, all))
+        }
+        Some(explanation) => lines.push(format!("{name}: last error: {}", printable(explanation))),
         None => {}
     }
     lines
@@ -259,7 +261,7 @@ pub(crate) fn waits_for_a_scope(object: &Row) -> bool {
 }
 
 /// What HubSpot forbids of an object, and what to do about it.
-pub(crate) fn scope_lines(object: &Row, words: &str, all: &[Row]) -> [String; 2] {
+pub(crate) fn scope_lines(object: &Row, explanation: &str, all: &[Row]) -> [String; 2] {
     let name = printable(object.text("object").unwrap_or_default());
     let others: Vec<String> = all
         .iter()
@@ -268,7 +270,7 @@ pub(crate) fn scope_lines(object: &Row, words: &str, all: &[Row]) -> [String; 2]
         .collect();
     let others: Vec<&str> = others.iter().map(String::as_str).collect();
     [
-        format!("{name}: {}", printable(words)),
+        format!("{name}: {}", printable(explanation)),
         format!(
             "hint: {}",
             remedy(&name, &others, waits_for_a_scope(object))
@@ -298,9 +300,9 @@ fn problem(field: &Row) -> String {
     let text = |column: &str| printable(field.text(column).unwrap_or_default());
     let mut line = format!("{}.{}: {}", text("object"), text("property"), text("state"));
     for (column, before) in [("problem", ", "), ("hint", "; ")] {
-        if let Some(words) = field.text(column) {
+        if let Some(explanation) = field.text(column) {
             line.push_str(before);
-            line.push_str(&printable(words));
+            line.push_str(&printable(explanation));
         }
     }
     line
@@ -349,7 +351,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::store::people::testing::{database, execute};
+    use crate::store::commands::testing::{database, execute};
 
     fn now() -> Timestamp {
         Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment")

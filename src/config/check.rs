@@ -175,7 +175,7 @@ fn unreadable(path: &Path, failure: ReadFailure) -> Problem {
 
 /// Why a file can't be read, as people say it.
 fn io_words(error: &io::Error) -> String {
-    let words = [
+    let explanation = [
         (io::ErrorKind::NotFound, "there is no such file"),
         (io::ErrorKind::PermissionDenied, "this user may not read it"),
         (io::ErrorKind::IsADirectory, "it is a folder"),
@@ -184,8 +184,11 @@ fn io_words(error: &io::Error) -> String {
             "what stands before the last `/` is no folder",
         ),
     ];
-    let known = words.iter().find(|(kind, _)| *kind == error.kind());
-    known.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
+    let known = explanation.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(
+        || error.to_string(),
+        |(_, explanation)| (*explanation).to_owned(),
+    )
 }
 
 fn io_hint(error: &io::Error) -> &'static str {

@@ -61,7 +61,7 @@ struct ConditionState {
 /// Why the token could not be renewed.
 #[derive(Debug, Clone)]
 struct Renewal {
-    words: String,
+    explanation: String,
     /// Whether HubSpot said so; else it passes.
     refused: bool,
 }
@@ -70,10 +70,13 @@ impl ConditionState {
     /// Why HubSpot takes nothing: there is no token, or a refused one that could not be renewed.
     fn unauthorized(&self) -> Option<String> {
         let refused = || {
-            let words = self.unauthorized.as_ref()?;
+            let explanation = self.unauthorized.as_ref()?;
             Some(match &self.renewal {
-                Some(renewal) => format!("{words}; the token was not renewed: {}", renewal.words),
-                None => words.clone(),
+                Some(renewal) => format!(
+                    "{explanation}; the token was not renewed: {}",
+                    renewal.explanation
+                ),
+                None => explanation.clone(),
             })
         };
         self.logged_out.clone().or_else(refused)
@@ -82,7 +85,7 @@ impl ConditionState {
     /// The newest error of those that are not over.
     fn last_error(&self) -> Option<String> {
         let newest = self.errors.values().max_by_key(|(number, _)| *number);
-        newest.map(|(_, words)| words.clone())
+        newest.map(|(_, explanation)| explanation.clone())
     }
 
     /// What is told at once when it changes; words alone can wait for the next heartbeat.
@@ -140,7 +143,7 @@ impl Condition {
                 _ if standing.moving.is_some() => state.unreachable.clone_from(&standing.moving),
                 None => state.unreachable = None,
                 Some(trouble) if trouble.in_a_row >= NOTHING_WORKS => {
-                    state.unreachable = Some(trouble.words.to_string());
+                    state.unreachable = Some(trouble.explanation.to_string());
                 }
                 Some(_) => {}
             }
@@ -197,32 +200,37 @@ impl Condition {
 
     /// A task's step failed.
     pub fn failed(&self, source: &Source, error: &StepError) {
-        let words = with_causes(error);
+        let explanation = with_causes(error);
         self.change(|state| {
             if let StepError::OAuth(error) = error {
                 let refused = matches!(error, OAuthError::Refused { .. });
                 let known = state.renewal.as_ref().is_some_and(|known| known.refused);
                 if refused || !known {
-                    let words = words.clone();
-                    state.renewal = Some(Renewal { words, refused });
+                    let explanation = explanation.clone();
+                    state.renewal = Some(Renewal {
+                        explanation,
+                        refused,
+                    });
                 }
             }
             if let StepError::Hubspot(error) = error {
                 if let HubspotError::LoggedOut { .. } = error {
                     // What HubSpot said before tells more.
-                    state.unauthorized.get_or_insert_with(|| words.clone());
+                    state
+                        .unauthorized
+                        .get_or_insert_with(|| explanation.clone());
                 } else if error.is_unauthorized() {
-                    state.unauthorized = Some(words.clone());
+                    state.unauthorized = Some(explanation.clone());
                 } else if let Some(until) = error.out_of_quota_until() {
                     state.out_of_quota_until = Some(until);
                 } else if error.is_unreachable() {
-                    state.unreachable = Some(words.clone());
+                    state.unreachable = Some(explanation.clone());
                 }
             }
             state.errors_so_far += 1;
             state
                 .errors
-                .insert(source.clone(), (state.errors_so_far, words));
+                .insert(source.clone(), (state.errors_so_far, explanation));
         });
     }
 
@@ -252,11 +260,11 @@ impl Condition {
             && silent >= STALE
         {
             let seconds = silent.as_secs();
-            let words = format!("the database could not be written for {seconds} s: {why}");
-            return Health::not_ready("stopped", words);
+            let explanation = format!("the database could not be written for {seconds} s: {why}");
+            return Health::not_ready("stopped", explanation);
         }
-        if let Some(words) = now.unauthorized() {
-            return Health::not_ready("unauthorized", words);
+        if let Some(explanation) = now.unauthorized() {
+            return Health::not_ready("unauthorized", explanation);
         }
         if !now.forbidden.is_empty() && (now.stands_still || !now.schema_read) {
             return Health::not_ready("degraded", now.forbidden.join("; "));
@@ -273,17 +281,17 @@ impl Condition {
             let reason = now.unreachable.or(forbidden).or(now.unwritten);
             return Health::ready(state.to_owned(), reason);
         }
-        if let Some(words) = now.unreachable {
-            return Health::not_ready("unreachable", words);
+        if let Some(explanation) = now.unreachable {
+            return Health::not_ready("unreachable", explanation);
         }
         if let Some(until) = now.out_of_quota_until {
-            let words = format!("the day's requests are spent until {until}");
-            return Health::not_ready("out_of_quota", words);
+            let explanation = format!("the day's requests are spent until {until}");
+            return Health::not_ready("out_of_quota", explanation);
         }
-        let words = now
+        let explanation = now
             .last_error()
             .unwrap_or_else(|| "the portal's schema has not been read yet".to_owned());
-        Health::not_ready("starting", words)
+        Health::not_ready("starting", explanation)
     }
 }
 
@@ -321,12 +329,12 @@ mod tests {
             because: None,
         };
         condition.failed(&of(Task::Push), &held.into());
-        let words = condition.daemon(0, 0).last_error;
+        let explanation = condition.daemon(0, 0).last_error;
         assert!(
-            words
+            explanation
                 .as_deref()
-                .is_some_and(|words| words.ends_with(": the disk is full")),
-            "{words:?}"
+                .is_some_and(|explanation| explanation.ends_with(": the disk is full")),
+            "{explanation:?}"
         );
     }
 
@@ -436,7 +444,7 @@ mod tests {
         condition.schema_read();
         let trouble = |in_a_row| AccessStanding {
             trouble: Some(Trouble {
-                words: "a page that is no answer".into(),
+                explanation: "a page that is no answer".into(),
                 hint: None,
                 in_a_row,
             }),
@@ -458,9 +466,9 @@ mod tests {
     fn an_account_that_is_moved_is_unreachable_whoever_met_that() {
         let condition = Condition::default();
         condition.schema_read();
-        let words = "HubSpot is moving the account until 2026-11-24T14:00:00.000Z";
+        let explanation = "HubSpot is moving the account until 2026-11-24T14:00:00.000Z";
         let moving = AccessStanding {
-            moving: Some(words.to_owned()),
+            moving: Some(explanation.to_owned()),
             ..well(true)
         };
         // The answer to a request that was on its way is no sign that it is over.
@@ -468,9 +476,12 @@ mod tests {
         let health = condition.health(Some("running"), Duration::ZERO);
         assert_eq!(
             (health.state.as_str(), health.reason.as_deref()),
-            ("unreachable", Some(words))
+            ("unreachable", Some(explanation))
         );
-        assert_eq!(condition.daemon(0, 0).unreachable.as_deref(), Some(words));
+        assert_eq!(
+            condition.daemon(0, 0).unreachable.as_deref(),
+            Some(explanation)
+        );
         condition.answered(&well(true));
         assert_eq!(condition.daemon(0, 0).unreachable, None);
     }
@@ -488,13 +499,13 @@ mod tests {
         assert!(
             told(129)
                 .reason
-                .is_some_and(|words| words.contains("locked"))
+                .is_some_and(|explanation| explanation.contains("locked"))
         );
         let late = told(131);
         assert_eq!((late.ready, late.state.as_str()), (false, "stopped"));
-        let words = late.reason.unwrap_or_default();
+        let explanation = late.reason.unwrap_or_default();
         assert_eq!(
-            words,
+            explanation,
             "the database could not be written for 31 s: the database is locked"
         );
         condition.beaten(Duration::from_secs(140));
@@ -513,14 +524,15 @@ mod tests {
         // A step that had nothing to ask.
         condition.answered(&well(false));
         condition.set_logged_out(Some(RENEWING.to_owned()));
-        let words = said();
+        let explanation = said();
         assert!(
-            words.contains("EXPIRED_AUTHENTICATION") && words.contains("failed with 503"),
-            "{words}"
+            explanation.contains("EXPIRED_AUTHENTICATION")
+                && explanation.contains("failed with 503"),
+            "{explanation}"
         );
         let refusal = OAuthError::Refused {
             status: 400,
-            words: "wrong secret".to_owned(),
+            explanation: "wrong secret".to_owned(),
         };
         condition.failed(&of(Task::Tokens), &refusal.into());
         condition.failed(

@@ -33,17 +33,17 @@ pub(super) enum ToldErrors {
 
 impl Errors {
     /// How a task's step ended. Gives what is to be told, where that is news.
-    pub(super) fn note(&self, task: Task, words: Option<String>) -> Option<ToldErrors> {
+    pub(super) fn note(&self, task: Task, explanation: Option<String>) -> Option<ToldErrors> {
         let mut failing = self.0.lock();
-        match words {
-            Some(words) => drop(failing.by_task.insert(task, words)),
+        match explanation {
+            Some(explanation) => drop(failing.by_task.insert(task, explanation)),
             None => drop(failing.by_task.remove(&task)),
         }
-        let words: BTreeSet<&str> = failing.by_task.values().map(String::as_str).collect();
-        let words = words.into_iter().collect::<Vec<_>>().join("; ");
-        let all = match words.as_str() {
+        let explanation: BTreeSet<&str> = failing.by_task.values().map(String::as_str).collect();
+        let explanation = explanation.into_iter().collect::<Vec<_>>().join("; ");
+        let all = match explanation.as_str() {
             "" => ToldErrors::Well,
-            _ => ToldErrors::Failing(words),
+            _ => ToldErrors::Failing(explanation),
         };
         let is_news = failing.told != all;
         failing.told = all.clone();
@@ -54,14 +54,14 @@ impl Errors {
 /// Keeps the words of an object's errors where `sync_status` shows them, and forgets them when they are over.
 pub(super) async fn write_down(engine: &Engine, name: &ObjectType, told: ToldErrors) {
     let name = name.clone();
-    let words = match told {
+    let explanation = match told {
         ToldErrors::Former | ToldErrors::Well => None,
-        ToldErrors::Failing(words) => Some(words),
+        ToldErrors::Failing(explanation) => Some(explanation),
     };
     let noted = engine
         .store()
         .write(Lane::Bulk, move |tx| {
-            cursors::set_error(tx, &name, words.as_deref())
+            cursors::set_error(tx, &name, explanation.as_deref())
         })
         .await;
     if let Err(failed) = noted {
@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn what_one_task_does_well_ends_no_error_of_another() {
         let errors = Errors::default();
-        let said = |words: &str| Some(words.to_owned());
-        let told = |words: &str| Some(ToldErrors::Failing(words.to_owned()));
+        let said = |explanation: &str| Some(explanation.to_owned());
+        let told = |explanation: &str| Some(ToldErrors::Failing(explanation.to_owned()));
         assert_eq!(
             errors.note(Task::Inbound, None),
             Some(ToldErrors::Well),

@@ -164,10 +164,10 @@ pub(crate) async fn empty_log(engine: &Engine) -> Result<(), StepError> {
 }
 
 /// Says that the run ended with an error, where the database can still be written: what failed may be the database.
-pub(crate) async fn end_failed(store: &Store, words: String) {
+pub(crate) async fn end_failed(store: &Store, explanation: String) {
     let said = store
         .write(Lane::Interactive, move |tx| {
-            meta::end_failed(tx, &words, tx.now())
+            meta::end_failed(tx, &explanation, tx.now())
         })
         .await;
     if let Err(failed) = said {

@@ -249,20 +249,20 @@ impl OnceWork {
                 "run it again, it goes on from there; or give it a longer `--timeout`",
             ),
         };
-        let words = match parts[..] {
+        let explanation = match parts[..] {
             [] => ended.to_owned(),
             [..] => format!("{ended} before this was done: {}", parts.join(", ")),
         };
         let kept_from = self.kept_from.lock();
         let Some(cause) = kept_from.as_ref() else {
             return Some(OnceFailure {
-                words,
+                explanation,
                 hint: Some(hint.to_owned()),
             });
         };
         // More time helps only where nothing else is in the way.
         Some(OnceFailure {
-            words: format!("{words}; the last try failed: {}", cause.words),
+            explanation: format!("{explanation}; the last try failed: {}", cause.explanation),
             hint: cause.hint.clone().or_else(|| Some(hint.to_owned())),
         })
     }
@@ -288,7 +288,7 @@ impl OnceWork {
             let own = failures
                 .iter()
                 .find(|(object, _)| object.as_ref() == Some(name));
-            own.map(|(_, failure)| failure.words.clone())
+            own.map(|(_, failure)| failure.explanation.clone())
         };
         let objects = self.engine.mapping().objects.iter();
         objects
@@ -302,8 +302,8 @@ impl OnceWork {
         self.engine
             .store()
             .write(Lane::Interactive, move |tx| {
-                for (object, words) in &objects {
-                    cursors::set_error(tx, object, words.as_deref())?;
+                for (object, explanation) in &objects {
+                    cursors::set_error(tx, object, explanation.as_deref())?;
                 }
                 Ok(())
             })
@@ -314,17 +314,17 @@ impl OnceWork {
     /// Why something is left, the gravest first.
     fn failure(&self) -> Option<OnceFailure> {
         let failures = self.failures.lock();
-        let words: BTreeSet<&str> = failures
+        let explanation: BTreeSet<&str> = failures
             .iter()
-            .map(|(_, failure)| failure.words.as_str())
+            .map(|(_, failure)| failure.explanation.as_str())
             .collect();
         let failed = failures.first().map(|(_, first)| OnceFailure {
-            words: words.into_iter().collect::<Vec<_>>().join("; "),
+            explanation: explanation.into_iter().collect::<Vec<_>>().join("; "),
             hint: first.hint.clone(),
         });
         let forbidden = || {
             Some(OnceFailure {
-                words: self.engine.forbidden()?,
+                explanation: self.engine.forbidden()?,
                 hint: self.engine.remedies(),
             })
         };
@@ -349,7 +349,7 @@ impl OnceWork {
                 None => break,
             }
         }
-        self.leave(words(step, name));
+        self.leave(explanation(step, name));
         Ok(Progress::More)
     }
 
@@ -471,7 +471,7 @@ impl OnceWork {
         if done {
             self.condition.answered(&self.engine.standing());
         } else {
-            self.leave(words(of, None));
+            self.leave(explanation(of, None));
         }
         Ok(done)
     }
@@ -486,7 +486,7 @@ fn source(step: Step, object: Option<&ObjectType>) -> Source {
 }
 
 /// What a step does, for whoever is told that the time was too short for it.
-fn words(step: Step, object: Option<&ObjectType>) -> String {
+fn explanation(step: Step, object: Option<&ObjectType>) -> String {
     let name = object.map_or("", ObjectType::as_str);
     match step {
         Step::Schema => "the read of the portal's schema".to_owned(),
@@ -815,12 +815,16 @@ mod tests {
         let failure = work.unfinished().expect("it is left");
         assert!(
             failure
-                .words
+                .explanation
                 .starts_with("the time was up before this was done: the read of the portal's schema; the last try failed: "),
             "{}",
-            failure.words
+            failure.explanation
         );
-        assert!(failure.words.contains("407, a proxy"), "{}", failure.words);
+        assert!(
+            failure.explanation.contains("407, a proxy"),
+            "{}",
+            failure.explanation
+        );
         let hint = failure.hint.unwrap_or_default();
         assert!(hint.contains("HTTPS_PROXY"), "{hint}");
     }

@@ -26,7 +26,7 @@ use crate::engine::{Engine, StepError};
 use crate::http::health::Health;
 use crate::http::tls::TlsError;
 use crate::hubspot::NO_TOKEN_YET;
-use crate::store::file::watch::Watch;
+use crate::store::database::watch::Watch;
 use crate::store::meta::Phase;
 use crate::store::{Lane, StoreError, quota};
 

@@ -1,10 +1,10 @@
 //! What each step of the round calls in the engine. Tasks and `once` call them here and nowhere else.
 
 use crate::decide::round::{Step, Task};
+use crate::engine::decisions::resolve;
 use crate::engine::inbound::removal;
 use crate::engine::outbound::gap::{self, Looks};
 use crate::engine::outbound::push;
-use crate::engine::people::resolve;
 use crate::engine::portal::access::{self, Access, TO_PUSH, TO_READ};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::{reference, schema};
@@ -142,7 +142,7 @@ mod tests {
                  BEGIN IMMEDIATE",
             )
             .expect("a removal");
-        let words = failure(call(Step::Removals));
-        assert!(words.contains("busy"), "{words}");
+        let explanation = failure(call(Step::Removals));
+        assert!(explanation.contains("busy"), "{explanation}");
     }
 }

@@ -89,7 +89,7 @@ const TABLE: [Line; 17] = {
             None,
             &[],
             Once(file),
-            "`store/file/lease`, `store/shape/repair`",
+            "`store/database/lease`, `store/shape/repair`",
         ),
         line(
             Task::Triggers,
@@ -154,7 +154,7 @@ const TABLE: [Line; 17] = {
             Some(Bell::Decisions),
             &[Bell::Push, Bell::Reads],
             Once(decisions),
-            "`engine/people/resolve`",
+            "`engine/decisions/resolve`",
         ),
         line(
             Task::Inbound,
@@ -610,8 +610,8 @@ impl OwnTurn {
         if done.as_ref().is_err_and(is_stopping) {
             return done;
         }
-        let words = done.as_ref().err().map(|error| with_causes(error));
-        if let Some(told) = self.errors.note(self.task, words) {
+        let explanation = done.as_ref().err().map(|error| with_causes(error));
+        if let Some(told) = self.errors.note(self.task, explanation) {
             errors::write_down(&engine, &self.object, told).await;
         }
         done

@@ -4,8 +4,8 @@
 //! Each is a type of the step that it belongs to, stands in a file of that step's that knows no engine, and has a lock of its own,
 //! which nobody holds across a wait. The first three belong to one step; the others are shared, for the reason that each gives.
 
+use crate::engine::decisions::later::LaterDecisions;
 use crate::engine::outbound::turns::Turns;
-use crate::engine::people::later::LaterDecisions;
 use crate::engine::portal::contradicted::Contradicted;
 use crate::engine::portal::refusals::Refusals;
 use crate::engine::source::ahead::AheadPages;

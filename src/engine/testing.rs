@@ -79,7 +79,7 @@ impl Scene {
         let store = open(&folder, Mode::Inline).expect("opens");
         let made = object.clone();
         let fill = move |tx: &crate::store::WriteTx<'_>| {
-            ddl::bring_up(tx, &mapping(vec![made]), now())?;
+            ddl::fit_to_mapping(tx, &mapping(vec![made]), now())?;
             Ok::<_, StoreError>(tx.execute_batch("UPDATE _sync_cursors SET backfill = 'done'")?)
         };
         at_once(store.write(Lane::Bulk, fill)).expect("fills");
@@ -236,7 +236,7 @@ pub(crate) fn with_contacts(rows: i64) -> (TempDir, Store) {
     let folder = folder();
     let store = open(&folder, Mode::Inline).expect("opens");
     write(&store, move |tx| {
-        ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
+        ddl::fit_to_mapping(tx, &mapping(vec![contacts()]), now())?;
         for row in 1..=rows {
             tx.execute(
                 "INSERT INTO contacts (local_id, hs_id, email, first_name) VALUES (?1, 1000 + ?1, ?1 || '@example.com', 'Ada')",

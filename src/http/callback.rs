@@ -59,8 +59,8 @@ pub async fn bind(host: &str, port: u16) -> std::io::Result<Vec<TcpListener>> {
             // A machine without IPv6 has one of them.
             Err(error) if is_without_family(&error) => failure = Some(error),
             Err(error) => {
-                let words = format!("{}: {error}", SocketAddr::new(address, port));
-                return Err(std::io::Error::new(error.kind(), words));
+                let explanation = format!("{}: {error}", SocketAddr::new(address, port));
+                return Err(std::io::Error::new(error.kind(), explanation));
             }
         }
     }
@@ -136,17 +136,18 @@ async fn take(
     });
     // A second one finds the channel full: the first holds.
     drop(door.came.try_send(Returned { query }));
-    let words = if has_code {
+    let explanation = if has_code {
         "hubsyncd has what it needs; the terminal says how it went. You may close this window."
     } else {
         "HubSpot gave hubsyncd no access; the terminal says why. You may close this window."
     };
-    page(StatusCode::OK, words)
+    page(StatusCode::OK, explanation)
 }
 
-fn page(status: StatusCode, words: &str) -> Response {
-    let html =
-        format!("<!doctype html><meta charset=\"utf-8\"><title>hubsyncd</title><p>{words}</p>");
+fn page(status: StatusCode, explanation: &str) -> Response {
+    let html = format!(
+        "<!doctype html><meta charset=\"utf-8\"><title>hubsyncd</title><p>{explanation}</p>"
+    );
     (status, Html(html)).into_response()
 }
 

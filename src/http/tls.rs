@@ -203,10 +203,10 @@ mod tests {
         );
         folder.put(&good, "hush");
         let no_key = Tls::load(&cert, &key).expect_err("no key");
-        let words = format!("{no_key} {no_key:?}");
+        let explanation = format!("{no_key} {no_key:?}");
         assert!(
-            words.contains("private key") && !words.contains("hush"),
-            "{words}"
+            explanation.contains("private key") && !explanation.contains("hush"),
+            "{explanation}"
         );
     }
 }

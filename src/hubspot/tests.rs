@@ -270,20 +270,24 @@ fn a_gateway_that_never_answers_ends_a_page() {
 #[test]
 fn what_is_held_back_names_the_cause_that_came_before() {
     let expired = || {
-        let words = "invalid peer certificate: certificate expired";
-        Err(TransportError::Unverified(words.into()))
+        let explanation = "invalid peer certificate: certificate expired";
+        Err(TransportError::Unverified(explanation.into()))
     };
     let bench = bench((0..9).map(|_| expired()));
     let mut errors = (0..4).map(|_| bench.list(&page_query()).expect_err("nobody is there"));
     let held = errors
         .find(|error| matches!(error, HubspotError::HeldBack { .. }))
         .expect("the breaker opens after five");
-    let words = crate::hubspot::call::standing::with_causes(&held);
-    assert!(words.contains("certificate expired"), "{words}");
+    let explanation = crate::hubspot::call::standing::with_causes(&held);
+    assert!(explanation.contains("certificate expired"), "{explanation}");
     let call = held.to_string();
     let call = call.split(" was ").next().expect("a call");
-    assert_eq!(words.matches(call).count(), 1, "{words}");
-    assert_eq!(words.matches("not accepted").count(), 1, "{words}");
+    assert_eq!(explanation.matches(call).count(), 1, "{explanation}");
+    assert_eq!(
+        explanation.matches("not accepted").count(),
+        1,
+        "{explanation}"
+    );
     assert!(held.is_unreachable());
     let hint = held.hint().unwrap_or_default();
     assert!(hint.contains("clock and authorities"), "{hint}");
@@ -301,7 +305,11 @@ fn whoever_is_held_back_says_what_the_pause_is_for() {
         let met = bench.update(&update).expect_err("a pause");
         let held = bench.update(&update).expect_err("nothing goes");
         assert!(matches!(held, HubspotError::HeldBack { .. }), "{held:?}");
-        assert!(held.words().contains(reason), "{}", held.words());
+        assert!(
+            held.explanation().contains(reason),
+            "{}",
+            held.explanation()
+        );
         assert!(held.is_unreachable() == is_everything, "{held:?}");
         if let HubspotError::HeldBack { .. } = met {
             // A 429 is repeated inside of the call.
@@ -371,7 +379,7 @@ fn a_missing_scope_is_named_and_known_until_it_is_there() {
     let error = bench.list(&page_query()).expect_err("a scope is missing");
     let sentence = "the token may not read contacts: scope `crm.objects.contacts.read` is missing";
     assert_eq!(
-        (error.to_string(), error.words()),
+        (error.to_string(), error.explanation()),
         (sentence.to_owned(), sentence.to_owned())
     );
     assert_eq!(bench.client.forbidden(), [sentence]);
@@ -420,7 +428,7 @@ fn a_refused_token_is_named_by_its_place_its_kind_and_its_length() {
         error.hint(),
         Some("copy it again from HubSpot; it may be expired, revoked or cut off")
     );
-    for (token, words) in [
+    for (token, explanation) in [
         ("secret-token", "the token of x (12 letters)"),
         (
             "pat-eu1-12345678-abcd",
@@ -429,7 +437,7 @@ fn a_refused_token_is_named_by_its_place_its_kind_and_its_length() {
         ("longer-word-secret", "the token of x (18 letters)"),
         ("pat-na1", "the token of x (7 letters)"),
     ] {
-        assert_eq!(TokenName::new("x", token).to_string(), words);
+        assert_eq!(TokenName::new("x", token).to_string(), explanation);
     }
 }
 
@@ -1206,7 +1214,7 @@ fn a_success_that_cannot_be_read_is_an_unknown_outcome() {
     }
     let bench = bench([answer(200, r#"{"results":"jane@example.com"}"#)]);
     let error = bench.list(&page_query()).expect_err("no list");
-    assert!(!format!("{error:?} {}", error.words()).contains("jane"));
+    assert!(!format!("{error:?} {}", error.explanation()).contains("jane"));
 }
 
 #[test]
@@ -1459,8 +1467,8 @@ fn own_secrets_in_an_answer_are_masked() {
         "refresh/token-1",
         "dev/key-0001",
     ];
-    let words = SECRETS.join(" ");
-    let echo = format!(r#"{{"message":"you sent {words}","correlationId":"{words}"}}"#);
+    let explanation = SECRETS.join(" ");
+    let echo = format!(r#"{{"message":"you sent {explanation}","correlationId":"{explanation}"}}"#);
     let bench = bench([answer(400, &echo), answer(400, &echo), answer(400, &echo)]);
     let refused = bench.create(&one_create()).expect_err("refused");
     let app = App {
@@ -1481,7 +1489,10 @@ fn own_secrets_in_an_answer_are_masked() {
     };
     let made = run(&bench.clock, bench.client.subscribe(&developer, &wanted)).expect_err("refused");
     for (shown, secrets) in [
-        (format!("{refused} {}", refused.words()), &SECRETS[..1]),
+        (
+            format!("{refused} {}", refused.explanation()),
+            &SECRETS[..1],
+        ),
         (renewal.to_string(), &SECRETS[1..3]),
         (made.to_string(), &SECRETS[3..]),
     ] {

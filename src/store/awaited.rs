@@ -126,7 +126,7 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let found = at_once(store.write(Lane::Bulk, move |tx| {
-            shape::ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
+            shape::ddl::fit_to_mapping(tx, &mapping(vec![contacts()]), now())?;
             tx.execute_batch(sql)?;
             let name = contacts().object;
             let key = PropertyName::parse("email").expect("a name");

@@ -14,7 +14,7 @@ use crate::model::name::{ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::StoreError;
-use crate::store::file::text;
+use crate::store::database::text;
 use crate::store::shape::ddl::{literal, quoted};
 
 /// The record that a conflict is about.

@@ -230,10 +230,10 @@ pub(crate) fn set_last_change(
 pub(crate) fn set_error(
     tx: &Transaction<'_>,
     object: &ObjectType,
-    words: Option<&str>,
+    explanation: Option<&str>,
 ) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE _sync_cursors SET last_error = :words WHERE object = :object")?
-        .execute(named_params! { ":object": object.as_str(), ":words": words })?;
+        .execute(named_params! { ":object": object.as_str(), ":words": explanation })?;
     Ok(())
 }
 
@@ -244,7 +244,7 @@ pub(crate) fn set_forbidden(
     forbidden: Option<(&str, &str)>,
     is_readable: bool,
 ) -> Result<(), StoreError> {
-    let (words, code) = forbidden.unzip();
+    let (explanation, code) = forbidden.unzip();
     tx.prepare_cached(
         "UPDATE _sync_cursors
          SET forbidden = :words, forbidden_code = :code, is_readable = :is_readable
@@ -252,7 +252,7 @@ pub(crate) fn set_forbidden(
     )?
     .execute(named_params! {
         ":object": object.as_str(),
-        ":words": words,
+        ":words": explanation,
         ":code": code,
         ":is_readable": is_readable,
     })?;

@@ -10,7 +10,7 @@ use crate::model::conflict::WHOLE_RECORD;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
 use crate::store::mirror::MirrorTable;
 use crate::store::{StoreError, merges, meta, outbox, property_history, reads, unreadable};
 
@@ -328,7 +328,7 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let fill = move |tx: &WriteTx<'_>| {
-            ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
+            ddl::fit_to_mapping(tx, &mapping(vec![contacts()]), now())?;
             Ok::<_, StoreError>(tx.execute_batch(sql)?)
         };
         at_once(store.write(Lane::Bulk, fill)).expect("fills");
@@ -563,7 +563,7 @@ mod tests {
                 problem: None,
             },
             state: State::Pending,
-            words: None,
+            explanation: None,
         };
         let job = move |tx: &WriteTx<'_>| inbox::receive(tx, &[event], now());
         assert_eq!(at_once(store.write(Lane::Bulk, job)).expect("stores"), 1);

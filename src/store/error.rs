@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 use thiserror::Error;
 
 use crate::model::id::PortalId;
-use crate::store::file::access::Remedy;
+use crate::store::database::access::Remedy;
 
 /// What went wrong with the database. Each case is something that a caller treats differently. What SQLite said is part of the words,
 /// since they go to `last_error` as they are, and therefore no `source` besides.

@@ -32,7 +32,7 @@ pub struct NewEvent {
     /// `Pending`, `Ignored` or `Dead`.
     pub state: State,
     /// Why it is ignored or dead.
-    pub words: Option<&'static str>,
+    pub explanation: Option<&'static str>,
 }
 
 /// Finds an event by its index alone: a body may have thousands that are alike but for one thing.
@@ -69,7 +69,7 @@ pub fn receive(
     for NewEvent {
         event,
         state,
-        words,
+        explanation,
     } in events
     {
         let occurred_at = event.occurred_at.map(|at| at.to_string());
@@ -85,7 +85,7 @@ pub fn receive(
             ":property": property,
             ":event_id": event.event_id,
             ":others": others,
-            ":words": words,
+            ":words": explanation,
         })? {
             continue;
         }
@@ -103,7 +103,7 @@ pub fn receive(
             ":occurred_at": occurred_at,
             ":now": now,
             ":state": state.as_str(),
-            ":words": words,
+            ":words": explanation,
             ":property": property,
             ":value": value,
             ":others": others,
@@ -199,12 +199,12 @@ pub fn end(
     tx: &Transaction<'_>,
     id: i64,
     state: State,
-    words: Option<&str>,
+    explanation: Option<&str>,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_inbox SET state = :state, last_error = :words, value = NULL WHERE id = :id",
     )?
-    .execute(named_params! { ":id": id, ":state": state.as_str(), ":words": words })?;
+    .execute(named_params! { ":id": id, ":state": state.as_str(), ":words": explanation })?;
     Ok(())
 }
 

@@ -137,13 +137,13 @@ pub(crate) fn set_phase(
 /// Ends a run that failed: nothing may look like a daemon at work, and why it ended is the last error.
 pub(crate) fn end_failed(
     tx: &Transaction<'_>,
-    words: &str,
+    explanation: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_daemon SET phase = 'stopped', heartbeat_at = :now, last_error = :words WHERE id = 1",
     )?
-    .execute(named_params! { ":now": now.to_string(), ":words": words })?;
+    .execute(named_params! { ":now": now.to_string(), ":words": explanation })?;
     Ok(())
 }
 

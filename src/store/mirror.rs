@@ -18,14 +18,14 @@ use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
+use crate::store::database::savepoint;
+use crate::store::database::text;
 use crate::store::fields::FieldRow;
-use crate::store::file::savepoint;
-use crate::store::file::text;
 use crate::store::links::rows;
 use crate::store::outbox::OF_ROW;
 use crate::store::rowjson::OwnValue;
-use crate::store::shape::bring_up;
 use crate::store::shape::ddl::quoted;
+use crate::store::shape::fit;
 use crate::store::shape::matching;
 use crate::store::shape::referrers;
 use crate::store::{StoreError, rowjson};
@@ -329,7 +329,7 @@ impl MirrorTable {
         row: &MirrorRow,
         unmapped: &[FieldRow],
     ) -> Result<String, StoreError> {
-        let mut columns = bring_up::columns_of(connection, self.mapping.table.as_str())?;
+        let mut columns = fit::columns_of(connection, self.mapping.table.as_str())?;
         columns.retain(|name| !self.is_ours(name));
         let mut others = Vec::with_capacity(columns.len());
         for column in columns {
@@ -359,7 +359,7 @@ impl MirrorTable {
         id: LocalId,
         field: &FieldRow,
     ) -> Result<Option<Value>, StoreError> {
-        let columns = bring_up::columns_of(connection, self.mapping.table.as_str())?;
+        let columns = fit::columns_of(connection, self.mapping.table.as_str())?;
         let mut names = columns.iter();
         if !names.any(|name| name.eq_ignore_ascii_case(&field.column_name)) {
             return Ok(None);
@@ -398,7 +398,7 @@ impl MirrorTable {
         id: LocalId,
         mut own: Vec<OwnValue>,
     ) -> Result<Vec<OwnValue>, StoreError> {
-        let mut columns = bring_up::columns_of(tx, self.mapping.table.as_str())?;
+        let mut columns = fit::columns_of(tx, self.mapping.table.as_str())?;
         columns.retain(|name| !self.is_ours(name));
         let has_place = |value: &OwnValue| {
             let mut names = columns.iter();
@@ -832,7 +832,7 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let written = store.write(Lane::Bulk, |tx| {
-            ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
+            ddl::fit_to_mapping(tx, &mapping(vec![contacts()]), now())?;
             tx.execute_batch(
                 "INSERT INTO contacts (hs_id, email, first_name, stage)
                  VALUES (101, 'ada@example.com', CAST(x'fffe41' AS TEXT), CAST(x'c3' AS TEXT))",
@@ -865,7 +865,7 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let made = store.write(Lane::Bulk, |tx| {
-            ddl::bring_up(tx, &mapping(vec![contacts()]), now())
+            ddl::fit_to_mapping(tx, &mapping(vec![contacts()]), now())
         });
         at_once(made).expect("makes");
         let program = Connection::open(folder.path().join("crm.db")).expect("opens");

@@ -21,7 +21,7 @@ use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::file::text;
+use crate::store::database::text;
 
 pub(crate) use self::bulk::{
     heal_times, is_put_off_by_a_clock, release_backfill, release_property,
@@ -197,13 +197,13 @@ pub fn by_id(connection: &Connection, id: OutboxId) -> Result<Option<Entry>, Sto
 pub(crate) fn is_dead_saying(
     connection: &Connection,
     id: OutboxId,
-    words: &str,
+    explanation: &str,
 ) -> Result<bool, StoreError> {
     Ok(connection
         .prepare_cached(
             "SELECT 1 FROM sync_outbox WHERE id = :id AND state = 'dead' AND last_error = :words",
         )?
-        .exists(named_params! { ":id": id.0, ":words": words })?)
+        .exists(named_params! { ":id": id.0, ":words": explanation })?)
 }
 
 fn select(condition: &str) -> String {

@@ -50,7 +50,7 @@ pub(crate) fn ask_refused(
     id: HubspotId,
     origin: Origin,
     now: Timestamp,
-    words: &str,
+    explanation: &str,
 ) -> Result<bool, StoreError> {
     let former: Option<(Option<String>, u32, bool)> = tx
         .prepare_cached(
@@ -64,7 +64,7 @@ pub(crate) fn ask_refused(
     let (is_news, refusals) = match former {
         // A page that shows it during its rest is no further try.
         Some((Some(problem), refusals, is_done)) => {
-            (problem != words, refusals + u32::from(is_done))
+            (problem != explanation, refusals + u32::from(is_done))
         }
         Some((None, _, _)) | None => (true, 1),
     };
@@ -77,7 +77,7 @@ pub(crate) fn ask_refused(
     .execute(named_params! {
         ":object": object.as_str(),
         ":id": id.0,
-        ":words": words,
+        ":words": explanation,
         ":refusals": refusals,
     })?;
     Ok(is_news)
@@ -347,7 +347,7 @@ pub(crate) fn refuse_removal(
     object: &ObjectType,
     id: HubspotId,
     now: Timestamp,
-    words: &str,
+    explanation: &str,
 ) -> Result<bool, StoreError> {
     let of = named_params! { ":object": object.as_str(), ":id": id.0 };
     let (former, refusals): (Option<String>, u32) = tx
@@ -367,10 +367,10 @@ pub(crate) fn refuse_removal(
         ":object": object.as_str(),
         ":id": id.0,
         ":due": (now + rest_of_refused(refusals)).to_string(),
-        ":words": words,
+        ":words": explanation,
         ":refusals": refusals,
     })?;
-    Ok(former.as_deref() != Some(words))
+    Ok(former.as_deref() != Some(explanation))
 }
 
 /// When the next removal falls due, later than `now`, that was refused and that no hold has.
@@ -643,9 +643,9 @@ mod tests {
         let contacts = ObjectType::parse("contacts").expect("a name");
         let done = at_once(store.write(Lane::Bulk, move |tx| {
             let minute = |minutes| now() + Duration::from_mins(minutes);
-            let refuse = |words: &str, at| -> Result<(bool, Option<Timestamp>), StoreError> {
+            let refuse = |explanation: &str, at| -> Result<(bool, Option<Timestamp>), StoreError> {
                 let id = HubspotId(1);
-                let is_news = ask_refused(tx, &contacts, id, Origin::Poll, at, words)?;
+                let is_news = ask_refused(tx, &contacts, id, Origin::Poll, at, explanation)?;
                 Ok((is_news, next_due(tx, &contacts)?))
             };
             let read = |at| -> Result<(), StoreError> {

@@ -133,9 +133,9 @@ pub fn note(
     tx: &Transaction<'_>,
     object: &ObjectType,
     kind: Kind,
-    words: Option<&str>,
+    explanation: Option<&str>,
 ) -> Result<(), StoreError> {
-    let Some(words) = words else {
+    let Some(explanation) = explanation else {
         return Ok(());
     };
     tx.prepare_cached(
@@ -144,7 +144,7 @@ pub fn note(
          WHERE id = (SELECT max(id) FROM sync_runs WHERE object = :object AND kind = :kind)",
     )?
     .execute(
-        named_params! { ":object": object.as_str(), ":kind": kind.as_str(), ":words": words },
+        named_params! { ":object": object.as_str(), ":kind": kind.as_str(), ":words": explanation },
     )?;
     Ok(())
 }

@@ -4,11 +4,11 @@
 pub(crate) mod alter;
 pub(crate) mod aside;
 pub(crate) mod associations;
-pub mod bring_up;
 pub(crate) mod bypassed;
 pub mod ddl;
 pub(crate) mod definition;
 pub(crate) mod entries;
+pub mod fit;
 pub(crate) mod guards;
 #[cfg(test)]
 pub(crate) mod local_sql;

@@ -11,10 +11,10 @@ use secrecy::SecretString;
 use crate::clock::Clock;
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
-use crate::store::file::migrate::{NEWEST, known_version};
-use crate::store::file::readers;
-use crate::store::file::writer;
-use crate::store::file::{access, lease};
+use crate::store::database::migrate::{NEWEST, known_version};
+use crate::store::database::readers;
+use crate::store::database::writer;
+use crate::store::database::{access, lease};
 use crate::store::seal::{SealError, Sealer};
 use crate::store::{Mode, OpenOptions, Store, StoreError, meta};
 
@@ -235,7 +235,7 @@ pub fn revoked(
     tx: &Connection,
     portal: PortalId,
     generation: i64,
-    words: &str,
+    explanation: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
@@ -246,7 +246,7 @@ pub fn revoked(
     .execute(named_params! {
         ":portal": portal.0,
         ":generation": generation,
-        ":words": words,
+        ":words": explanation,
         ":now": now.to_string(),
     })?;
     Ok(())

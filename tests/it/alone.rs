@@ -15,8 +15,8 @@ fn a_second_daemon_ends_before_its_first_request_and_names_the_first() {
     let before = portal.stand().request_log().len();
     let second = site.run(&["once"]);
     assert_eq!(second.status.code(), Some(1));
-    let words = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(words.contains(&pid.to_string()), "{words}");
+    let explanation = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(explanation.contains(&pid.to_string()), "{explanation}");
     assert_eq!(portal.stand().request_log().len(), before);
     assert_eq!(site.stop(), 0);
 }

@@ -180,14 +180,14 @@ fn a_lead_without_an_association_is_dead_unsent_until_one_names_it() {
     site.execute("INSERT INTO leads (hs_lead_name) VALUES ('Ada')");
     let dead = "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND operation = 'create' AND code = 'association-required'";
     site.until_sql(dead);
-    let words = site
+    let explanation = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
     assert!(
-        words.starts_with(
+        explanation.starts_with(
             "HubSpot takes no new record of leads without an association with one of contacts, companies"
         ),
-        "{words}"
+        "{explanation}"
     );
     for path in ["leads/batch/create", "leads/batch/upsert"] {
         assert_eq!(portal.requests(path), 0, "{path}");

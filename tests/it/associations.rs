@@ -109,15 +109,15 @@ fn labels_and_primaries_go_out_and_what_they_imply_is_there_after_the_next_answe
     assert_eq!(site.execute(&link(ann, beta, "", "")), 0);
     assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
     assert_eq!(portal.requests("contacts/companies/batch/create"), asked);
-    let words = site
+    let explanation = site
         .program()
         .execute(&link(ann, beta, ", label", ", 'Bos'"), [])
         .expect_err("there is no such label")
         .to_string();
     assert!(
-        words.starts_with("contacts_companies has no such label or type: it has ")
-            && words.contains("`Boss` (USER_DEFINED"),
-        "{words}"
+        explanation.starts_with("contacts_companies has no such label or type: it has ")
+            && explanation.contains("`Boss` (USER_DEFINED"),
+        "{explanation}"
     );
     assert_eq!(site.stop(), 0);
     portal.assert_limits_were_kept();
@@ -268,10 +268,13 @@ fn what_hubspot_refuses_is_dead_in_its_words_and_the_others_go_on() {
     site.until_sql("SELECT count(*) = 1 FROM sync_outbox WHERE state = 'dead'");
     site.until_sql("SELECT count(*) = 0 FROM sync_outbox WHERE state <> 'dead'");
     assert_eq!(associated(&portal), 2);
-    let words = site
+    let explanation = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
-    assert!(words.contains("has reached its limit of 1"), "{words}");
+    assert!(
+        explanation.contains("has reached its limit of 1"),
+        "{explanation}"
+    );
     let code = site.text("SELECT code FROM sync_outbox");
     assert_eq!(code.as_deref(), Some("association-limit"));
     // Where the other one makes room it goes out after all.
@@ -730,13 +733,13 @@ fn an_archived_record_whose_row_is_marked_takes_its_associations_along_until_it_
         site.number("SELECT hs_archived FROM contacts") == 1
     });
     assert_eq!(site.number("SELECT count(*) FROM associations"), 0);
-    let words = site
+    let explanation = site
         .program()
         .execute(&link(ann, acme, "", ""), [])
         .expect_err("it is archived")
         .to_string();
     assert_eq!(
-        words,
+        explanation,
         "the record of contacts with this from_local_id is archived in HubSpot: restore it there first [association-archived]"
     );
     let now = portal.now_ms();

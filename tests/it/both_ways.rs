@@ -396,9 +396,11 @@ fn one_bad_record_does_not_stop_ninety_nine_others() {
         .expect("local writes");
     site.until_pushed();
     assert_eq!(portal.count_with("city", "Lima"), 99);
-    let words = site.text("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
+    let explanation = site.text("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
     assert!(
-        words.is_some_and(|words| words.contains("email") && words.ends_with("[invalid-email]")),
+        explanation
+            .is_some_and(|explanation| explanation.contains("email")
+                && explanation.ends_with("[invalid-email]")),
         "HubSpot's own words"
     );
     site.execute("UPDATE contacts SET email = 'seven@example.com' WHERE local_id = 7");

@@ -136,12 +136,12 @@ fn a_start_that_failed_looks_stopped_and_says_why() {
         site.text("SELECT phase FROM _sync_daemon").as_deref(),
         Some("stopped")
     );
-    let words = site.text("SELECT last_error FROM sync_health");
+    let explanation = site.text("SELECT last_error FROM sync_health");
     assert!(
-        words
+        explanation
             .as_deref()
-            .is_some_and(|words| words.contains("can't listen on")),
-        "{words:?}"
+            .is_some_and(|explanation| explanation.contains("can't listen on")),
+        "{explanation:?}"
     );
     // A token that no header can hold is seen when the database is open already.
     let site = Site::new(&portal);
@@ -207,10 +207,11 @@ fn a_refused_token_keeps_the_daemon_alive_and_ends_once_with_1() {
     assert_eq!(site.stop(), 0);
     let output = site.run(&["once"]);
     assert_eq!(output.status.code(), Some(1));
-    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    let explanation = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        words.contains("HubSpot refuses the token of the file ") && words.contains("\nhint: "),
-        "{words}"
+        explanation.contains("HubSpot refuses the token of the file ")
+            && explanation.contains("\nhint: "),
+        "{explanation}"
     );
     site.start();
     site.until_sql("SELECT state = 'unauthorized' FROM sync_health");
@@ -233,14 +234,14 @@ fn a_fresh_database_says_what_keeps_the_schema_from_being_read() {
     site.start();
     site.until_sql("SELECT state = 'unauthorized' AND last_error LIKE 'HubSpot refuses the token of %' FROM sync_health");
     let status = site.run(&["status"]);
-    let words = String::from_utf8_lossy(&status.stdout).into_owned();
+    let explanation = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(
-        status.status.success() && words.contains("unauthorized"),
-        "{words}"
+        status.status.success() && explanation.contains("unauthorized"),
+        "{explanation}"
     );
     assert!(
-        words.contains("contacts") && words.contains("waiting"),
-        "{words}"
+        explanation.contains("contacts") && explanation.contains("waiting"),
+        "{explanation}"
     );
     assert_eq!(site.stop(), 0);
     // Nobody listens there.
@@ -299,11 +300,11 @@ fn mistakes_of_the_mapping_file_end_with_78_and_touch_nothing() {
     for arguments in [&["run"][..], &["once"], &["check"]] {
         let output = site.run(arguments);
         assert_eq!(output.status.code(), Some(78), "{arguments:?}");
-        let words = String::from_utf8_lossy(&output.stderr).into_owned()
+        let explanation = String::from_utf8_lossy(&output.stderr).into_owned()
             + &String::from_utf8_lossy(&output.stdout);
         assert!(
-            words.contains("tabel") && words.contains("table"),
-            "{words}"
+            explanation.contains("tabel") && explanation.contains("table"),
+            "{explanation}"
         );
     }
     assert!(!site.path("crm.db").exists());
@@ -417,15 +418,15 @@ fn once_that_runs_out_of_time_ends_with_1_and_says_what_is_unfinished() {
     portal.fill("contacts", 6_000);
     let site = Site::new(&portal);
     let output = site.run(&["once", "--timeout", "3s"]);
-    let words = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{words}");
+    let explanation = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{explanation}");
     assert!(
-        words.contains(
+        explanation.contains(
             "ended early: the time was up before this was done: the first full read of contacts"
         ),
-        "{words}"
+        "{explanation}"
     );
-    assert!(!words.contains("\ndone"), "{words}");
+    assert!(!explanation.contains("\ndone"), "{explanation}");
     let rows = site.number("SELECT count(*) FROM contacts");
     let output = site.run(&["once", "--json", "--timeout", "3s"]);
     assert_eq!(output.status.code(), Some(1));
@@ -458,19 +459,23 @@ fn once_ends_in_order_at_a_signal_and_says_what_is_left() {
         site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'in_flight'");
         kill_process(pid, signal).expect("a signal");
         let output = child.wait_with_output().expect("it ended");
-        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        let explanation = String::from_utf8_lossy(&output.stdout).into_owned();
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{signal:?}\n{words}\n{log}");
-        assert!(words.contains("contacts: "), "{words}\n{log}");
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{signal:?}\n{explanation}\n{log}"
+        );
+        assert!(explanation.contains("contacts: "), "{explanation}\n{log}");
         assert!(
-            words.contains("\nended early: it was stopped"),
-            "{words}\n{log}"
+            explanation.contains("\nended early: it was stopped"),
+            "{explanation}\n{log}"
         );
         // What was under way has ended and is written down, and the next run waits for no lease.
         assert_eq!(
             site.number("SELECT count(*) FROM sync_outbox WHERE state = 'in_flight'"),
             0,
-            "{words}\n{log}"
+            "{explanation}\n{log}"
         );
         assert_eq!(
             site.text("SELECT state FROM sync_health").as_deref(),
@@ -485,9 +490,9 @@ fn once_ends_in_order_at_a_signal_and_says_what_is_left() {
 fn hurried(site: &Site) -> (Option<i32>, String, Duration) {
     let clock = SystemClock::new();
     let output = site.run(&["once", "--timeout", "2s"]);
-    let words = String::from_utf8_lossy(&output.stdout).into_owned()
+    let explanation = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code(), words, clock.monotonic())
+    (output.status.code(), explanation, clock.monotonic())
 }
 
 #[test]
@@ -498,16 +503,22 @@ fn the_timeout_of_once_bounds_the_schema_read_and_the_wait_for_the_database() {
     site.once();
     portal.stand().faults_mut().slow_ms = 60_000;
     portal.script(FaultKind::Slow, 50, "/account-info");
-    let (status, words, took) = hurried(&site);
-    assert_eq!(status, Some(1), "{words}");
-    assert!(words.contains("the read of the portal's schema"), "{words}");
+    let (status, explanation, took) = hurried(&site);
+    assert_eq!(status, Some(1), "{explanation}");
+    assert!(
+        explanation.contains("the read of the portal's schema"),
+        "{explanation}"
+    );
     assert!(took < Duration::from_secs(10), "{took:?}");
     portal.stand().faults_mut().calm();
     let program = site.program();
     program.execute_batch("BEGIN IMMEDIATE").expect("begins");
-    let (status, words, took) = hurried(&site);
-    assert_eq!(status, Some(1), "{words}");
-    assert!(words.contains("kept the database busy"), "{words}");
+    let (status, explanation, took) = hurried(&site);
+    assert_eq!(status, Some(1), "{explanation}");
+    assert!(
+        explanation.contains("kept the database busy"),
+        "{explanation}"
+    );
     assert!(took < Duration::from_secs(15), "{took:?}");
     program.execute_batch("COMMIT").expect("ends");
     site.once();
@@ -557,15 +568,15 @@ fn the_demo_runs_with_a_few_records_too() {
         let output = demo(folder.path(), &["--once", "--records", records])
             .output()
             .expect("it runs");
-        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        let explanation = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
-            "{words}\n{}",
+            "{explanation}\n{}",
             String::from_utf8_lossy(&output.stderr)
         );
         assert!(
-            words.contains("both values wait in sync_conflicts"),
-            "{words}"
+            explanation.contains("both values wait in sync_conflicts"),
+            "{explanation}"
         );
     }
 }
@@ -612,10 +623,13 @@ fn an_interrupted_tour_ends_without_an_error() {
     let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
     rustix::process::kill_process(pid, Signal::INT).expect("a signal");
     let output = child.wait_with_output().expect("it ends");
-    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    let explanation = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{words}\n{errors}");
-    assert!(words.contains("ended in the middle of the tour"), "{words}");
+    assert_eq!(output.status.code(), Some(0), "{explanation}\n{errors}");
+    assert!(
+        explanation.contains("ended in the middle of the tour"),
+        "{explanation}"
+    );
     assert!(!errors.contains("hubsyncd:"), "{errors}");
 }
 
@@ -626,18 +640,18 @@ fn what_the_demo_prints_can_be_pasted_into_a_shell() {
     let output = demo(&folder, &["--once", "--records", "5"])
         .output()
         .expect("it runs");
-    let words = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{words}");
-    let lines: Vec<&str> = words
+    let explanation = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{explanation}");
+    let lines: Vec<&str> = explanation
         .lines()
         .filter(|line| line.contains("sqlite3") || line.contains(" status "))
         .filter(|line| line.starts_with("  "))
         .collect();
-    assert_eq!(lines.len(), 5, "{words}");
+    assert_eq!(lines.len(), 5, "{explanation}");
     // What needs a daemon would come to nothing: it has ended.
     assert!(
-        !words.contains("UPDATE sync_conflicts") && !words.contains("curl "),
-        "{words}"
+        !explanation.contains("UPDATE sync_conflicts") && !explanation.contains("curl "),
+        "{explanation}"
     );
     for line in lines {
         let ran = Command::new("sh")

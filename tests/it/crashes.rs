@@ -103,8 +103,8 @@ fn without_a_key_a_lost_create_is_found_by_its_match_value_or_is_dead() {
     portal.script(FaultKind::AnswerLost, 1, "/batch/create");
     site.execute("INSERT INTO contacts (first_name) VALUES ('Nameless')");
     site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
-    let words = site.text("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
-    assert!(words.is_some_and(|words| words.ends_with("[create-in-doubt]")));
+    let explanation = site.text("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
+    assert!(explanation.is_some_and(|explanation| explanation.ends_with("[create-in-doubt]")));
     assert_eq!(portal.count_with("firstname", "Nameless"), 1);
     assert_eq!(portal.requests("/batch/create"), 2);
 }

@@ -206,10 +206,13 @@ fn a_row_that_only_links_waits_dead_for_its_record() {
         );
         site.execute("INSERT INTO contacts (email) VALUES ('bob@example.com')");
         site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
-        let words = site
+        let explanation = site
             .text("SELECT last_error FROM sync_outbox")
             .expect("words");
-        assert!(words.ends_with("[no-record-to-link]"), "{words}");
+        assert!(
+            explanation.ends_with("[no-record-to-link]"),
+            "{explanation}"
+        );
         assert_eq!(portal.contacts(), 1);
         assert_eq!(site.number("SELECT failing FROM sync_status"), 1);
         let bob = portal.contact("bob@example.com");
@@ -234,13 +237,13 @@ fn a_row_that_only_links_is_told_which_row_its_record_is() {
     site.until_sql("SELECT count(*) = 2 FROM sync_outbox WHERE code = 'no-record-to-link'");
     let bob = portal.contact("bob@example.com");
     site.until_sql("SELECT count(*) FROM sync_outbox WHERE code = 'record-of-another-row'");
-    let words = site
+    let explanation = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
     let expected = format!(
         "contacts row 2 has the email of row 1, which is HubSpot record {bob} [record-of-another-row]"
     );
-    assert_eq!(words, expected);
+    assert_eq!(explanation, expected);
     assert_eq!(site.stop(), 0);
 }
 

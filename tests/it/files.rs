@@ -381,10 +381,10 @@ fn a_folder_that_is_not_there_is_named_with_what_to_write() {
     let config = config.replace("path = \"crm.db\"", "path = \"missing/crm.db\"");
     std::fs::write(site.path("config.toml"), config).expect("written");
     let output = site.run(&["once"]);
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{words}");
-    assert!(words.contains("there is no folder"), "{words}");
-    assert!(words.contains("make the folder"), "{words}");
+    let explanation = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{explanation}");
+    assert!(explanation.contains("there is no folder"), "{explanation}");
+    assert!(explanation.contains("make the folder"), "{explanation}");
 }
 
 #[test]

@@ -48,11 +48,11 @@ fn a_natural_key_is_sent_as_it_stands_and_never_replaced() {
     assert_eq!(portal.requests("/batch/upsert"), 0);
     deal(&site, "Twin", Some(" order-4711"));
     site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
-    let words = site
+    let explanation = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
     let expected = "deals row 2 has the order_number of row 1, which is HubSpot record";
-    assert!(words.starts_with(expected), "{words}");
+    assert!(explanation.starts_with(expected), "{explanation}");
     deal(&site, "Numberless", None);
     site.until_sql("SELECT count(hs_id) = 2 FROM deals");
     assert_eq!(held(&portal, "deals", "dealname"), ["Mine", "Numberless"]);
@@ -64,18 +64,21 @@ fn a_key_that_hubspot_does_not_keep_unique_is_told_where_people_look() {
     let named = DEALS.replace("key = \"order_number\"", "key = \"dealname\"");
     let site = Site::with(&portal, "", &named);
     let said = site.once();
-    let words =
+    let explanation =
         "HubSpot does not keep `dealname` unique: as the `key` of deals it does what `match` does";
     assert!(
-        said.contains(&format!("warning: deals.dealname: {words}")),
+        said.contains(&format!("warning: deals.dealname: {explanation}")),
         "{said}"
     );
     let field = "SELECT state || ': ' || problem FROM sync_fields WHERE property = 'dealname'";
     let told = site.text(field).unwrap_or_default();
-    assert!(told.starts_with(&format!("active: {words}")), "{told}");
+    assert!(
+        told.starts_with(&format!("active: {explanation}")),
+        "{told}"
+    );
     let status = site.run(&["status"]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(status.contains(words), "{status}");
+    assert!(status.contains(explanation), "{status}");
     // It is synced all the same, and the word goes with its cause.
     deal(&site, "Mine", Some("ORDER-1"));
     site.once();
@@ -95,11 +98,17 @@ fn of_two_new_rows_with_one_natural_key_the_second_is_dead() {
     site.start();
     site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
     assert_eq!(held(&portal, "deals", "dealname"), ["First"]);
-    let words = site
+    let explanation = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
-    assert!(words.contains("has the order_number of row 1"), "{words}");
-    assert!(words.ends_with("[record-of-another-row]"), "{words}");
+    assert!(
+        explanation.contains("has the order_number of row 1"),
+        "{explanation}"
+    );
+    assert!(
+        explanation.ends_with("[record-of-another-row]"),
+        "{explanation}"
+    );
     // It was never sent: nobody had to refuse it.
     assert_eq!(portal.requests("/deals/batch/create"), 1);
 }
@@ -365,11 +374,17 @@ fn a_chain_of_natural_keys_goes_through_and_an_exchange_is_told() {
         "UPDATE deals SET order_number = CASE local_id WHEN 1 THEN 'N3' ELSE 'N2' END WHERE local_id < 3",
     );
     site.until_sql("SELECT count(*) = 2 FROM sync_outbox WHERE state = 'dead'");
-    let words = site
+    let explanation = site
         .text("SELECT group_concat(last_error) FROM sync_outbox")
         .expect("words");
-    assert!(words.contains("HubSpot can't exchange them"), "{words}");
-    assert!(!words.contains("N2") && !words.contains("N3"), "{words}");
+    assert!(
+        explanation.contains("HubSpot can't exchange them"),
+        "{explanation}"
+    );
+    assert!(
+        !explanation.contains("N2") && !explanation.contains("N3"),
+        "{explanation}"
+    );
 }
 
 #[test]
@@ -380,11 +395,11 @@ fn an_address_of_another_row_is_refused_in_words_that_name_it() {
     contacts_with(&site, &["ann@example.com", "bob@example.com"]);
     site.execute("UPDATE contacts SET email = 'ANN@example.com' WHERE local_id = 2");
     site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
-    let words = site
+    let explanation = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
     let expected = "contacts row 2 has the email of row 1, which is HubSpot record";
-    assert!(words.starts_with(expected), "{words}");
+    assert!(explanation.starts_with(expected), "{explanation}");
 }
 
 #[test]

@@ -223,10 +223,10 @@ fn a_revoked_grant_stops_everything_and_a_new_login_goes_on_by_itself() {
     wait(Duration::from_secs(3));
     assert_eq!(portal.requests(""), requests, "it goes on asking");
     let status = site.run(&["auth", "status"]);
-    let words = String::from_utf8_lossy(&status.stdout).into_owned();
+    let explanation = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(
-        status.status.code() == Some(1) && words.contains("revoked"),
-        "{words}"
+        status.status.code() == Some(1) && explanation.contains("revoked"),
+        "{explanation}"
     );
     assert_eq!(login(&site).0, 0);
     eventually("Lima in HubSpot", || {
@@ -245,15 +245,17 @@ fn once_renews_a_token_that_is_refused_before_its_time_and_goes_on() {
     assert_eq!(login(&site).0, 0);
     portal.stand().kill_access_tokens();
     let output = site.run(&["once"]);
-    let words = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{words}");
+    let explanation =
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{explanation}");
     assert_eq!(portal.stand().renewals(), 1);
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 20);
     // A grant that is gone is no reason to go on.
     portal.stand().uninstall();
     let output = site.run(&["once"]);
-    let words = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{words}");
+    let explanation =
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{explanation}");
 }
 
 #[test]
@@ -271,10 +273,10 @@ fn a_daemon_waits_for_the_first_login_and_stops_at_the_logout() {
     site.wait_loaded();
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 20);
     let output = site.run(&["auth", "logout"]);
-    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    let explanation = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        output.status.success() && words.contains("revoked and forgotten"),
-        "{words}"
+        output.status.success() && explanation.contains("revoked and forgotten"),
+        "{explanation}"
     );
     assert!(
         portal
@@ -320,12 +322,12 @@ fn what_was_not_granted_or_not_meant_is_not_kept() {
     };
     let portal = portal_with(app.clone());
     let site = site_of(&portal, &app, "");
-    let (status, words) = login(&site);
+    let (status, explanation) = login(&site);
     assert_eq!(status, 1);
     assert!(
-        words.contains("not granted: crm.objects.contacts.write")
-            && words.contains("the grant that HubSpot gave was revoked"),
-        "{words}"
+        explanation.contains("not granted: crm.objects.contacts.write")
+            && explanation.contains("the grant that HubSpot gave was revoked"),
+        "{explanation}"
     );
     assert_eq!(refresh_tokens(&portal), 0, "a grant lives on");
     // A forged return is refused and the right one still awaited.
@@ -344,10 +346,10 @@ fn what_was_not_granted_or_not_meant_is_not_kept() {
         denies: true,
         ..app.clone()
     });
-    let (status, words) = login(&site);
+    let (status, explanation) = login(&site);
     assert!(
-        status == 1 && words.contains("access_denied: The user said no"),
-        "{words}"
+        status == 1 && explanation.contains("access_denied: The user said no"),
+        "{explanation}"
     );
     // Another account than the file's.
     portal.stand().settings_mut().oauth = Some(OAuthApp {
@@ -360,14 +362,14 @@ fn what_was_not_granted_or_not_meant_is_not_kept() {
         text.replace("[portal]\n", "[portal]\nid = 7\n"),
     )
     .expect("written");
-    let (status, words) = login(&site);
+    let (status, explanation) = login(&site);
     assert!(
-        status == 1 && words.contains("portal 48151623") && words.contains("portal 7"),
-        "{words}"
+        status == 1 && explanation.contains("portal 48151623") && explanation.contains("portal 7"),
+        "{explanation}"
     );
     // That of the login between them.
     // Another database may live by that account's grant: it is left alone, and the words say so.
-    assert!(words.contains("was left as it is"), "{words}");
+    assert!(explanation.contains("was left as it is"), "{explanation}");
     assert_eq!(refresh_tokens(&portal), 2);
 }
 
@@ -406,10 +408,10 @@ fn a_login_outlasts_a_locked_database_and_an_introspection_that_fails() {
     });
     for fault in [FaultKind::InternalError, FaultKind::RateLimited] {
         portal.script(fault, 1, "/oauth/2026-03/token/introspect");
-        let (status, words) = login(&site);
+        let (status, explanation) = login(&site);
         assert!(
-            status == 0 && words.contains("did not say which scopes"),
-            "{words}"
+            status == 0 && explanation.contains("did not say which scopes"),
+            "{explanation}"
         );
     }
 }
@@ -421,45 +423,46 @@ fn the_key_must_be_there_and_the_same() {
     let site = site_of(&portal, &app, "");
     let said = |site: &Site, line: &[&str]| {
         let output = site.run(line);
-        let words = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        (output.status.code(), words)
+        let explanation =
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), explanation)
     };
     put_secret(&site, "key", "short");
-    let (status, words) = said(&site, &["auth", "login", "--no-browser"]);
+    let (status, explanation) = said(&site, &["auth", "login", "--no-browser"]);
     assert!(
-        status == Some(78) && words.contains("32 random bytes"),
-        "{words}"
+        status == Some(78) && explanation.contains("32 random bytes"),
+        "{explanation}"
     );
     std::fs::remove_file(site.path("key")).expect("removed");
-    let (status, words) = said(&site, &["auth", "login", "--no-browser"]);
+    let (status, explanation) = said(&site, &["auth", "login", "--no-browser"]);
     assert!(
-        status == Some(78) && words.contains("can't read the file"),
-        "{words}"
+        status == Some(78) && explanation.contains("can't read the file"),
+        "{explanation}"
     );
     put_secret(&site, "key", KEY);
     assert_eq!(login(&site).0, 0);
     put_secret(&site, "key", OTHER_KEY);
     for line in [["run"].as_slice(), &["once"]] {
-        let (status, words) = said(&site, line);
+        let (status, explanation) = said(&site, line);
         assert!(
-            status == Some(78) && words.contains("another key than at the last login"),
-            "{words}"
+            status == Some(78) && explanation.contains("another key than at the last login"),
+            "{explanation}"
         );
-        assert!(!words.contains(OTHER_KEY), "a secret in an error");
+        assert!(!explanation.contains(OTHER_KEY), "a secret in an error");
     }
-    let (_, words) = said(&site, &["auth", "status", "--json"]);
+    let (_, explanation) = said(&site, &["auth", "status", "--json"]);
     assert!(
-        words.contains("\"problem\":\"the token key does not open"),
-        "{words}"
+        explanation.contains("\"problem\":\"the token key does not open"),
+        "{explanation}"
     );
     put_secret(&site, "key", KEY);
     assert!(site.run(&["once"]).status.success());
     // Whoever lost the key can still log out; only the revocation needs it.
     std::fs::remove_file(site.path("key")).expect("removed");
-    let (status, words) = said(&site, &["auth", "logout"]);
+    let (status, explanation) = said(&site, &["auth", "logout"]);
     assert!(
-        status == Some(1) && words.contains("here alone: can't read the file"),
-        "{words}"
+        status == Some(1) && explanation.contains("here alone: can't read the file"),
+        "{explanation}"
     );
     assert_eq!(site.number("SELECT count(*) FROM _sync_tokens"), 0);
 }
@@ -470,9 +473,12 @@ fn the_older_token_endpoint_works_as_long_as_it_is_served() {
     let portal = portal_with(app.clone());
     portal.fill("contacts", 5);
     let site = site_of(&portal, &app, "token_path = \"/oauth/v1/token\"\n");
-    let (status, words) = login(&site);
-    assert_eq!(status, 0, "{words}");
-    assert!(words.contains("did not say which scopes"), "{words}");
+    let (status, explanation) = login(&site);
+    assert_eq!(status, 0, "{explanation}");
+    assert!(
+        explanation.contains("did not say which scopes"),
+        "{explanation}"
+    );
     assert!(site.run(&["once"]).status.success());
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 5);
 }

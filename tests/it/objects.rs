@@ -161,9 +161,12 @@ fn users_come_with_hours_zone_and_absence_and_are_never_written() {
     site.configure(&portal, "", "[objects.users]\ndirection = \"both\"\n");
     let output = site.run(&["check"]);
     assert_eq!(output.status.code(), Some(78));
-    let words = String::from_utf8_lossy(&output.stdout).into_owned()
+    let explanation = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
-    assert!(words.contains("HubSpot lets no app write users"), "{words}");
+    assert!(
+        explanation.contains("HubSpot lets no app write users"),
+        "{explanation}"
+    );
 }
 
 /// A portal that makes machines; their type id.

@@ -197,10 +197,13 @@ fn a_removal_that_a_program_keeps_is_named_and_once_ends_all_the_same() {
         "{told}"
     );
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 3);
-    let words = site
+    let explanation = site
         .text("SELECT last_error FROM sync_status")
         .expect("the row is named");
-    assert!(words.contains("contacts row 2 can't be removed"), "{words}");
+    assert!(
+        explanation.contains("contacts row 2 can't be removed"),
+        "{explanation}"
+    );
     past_the_triggers(&site, "DELETE FROM orders");
     let compared = site.run(&["once", "--reconcile", "--timeout", "50s"]);
     assert!(
@@ -225,14 +228,14 @@ fn a_record_that_a_table_refuses_is_told_with_the_reason_until_it_is_mended_and_
     let ended = site.run(&["once", "--timeout", "50s"]);
     assert_eq!(ended.status.code(), Some(1));
     let told = String::from_utf8_lossy(&ended.stdout).into_owned();
-    for words in [
+    for explanation in [
         "warning: contacts: HubSpot record ",
         " does not fit into contacts: SQLite: UNIQUE constraint failed: contacts.city: change the rows, or what refuses it",
         " (2 such records)",
         "ended early: the tables refuse 2 records",
         ", 2 refused by a table, ",
     ] {
-        assert!(told.contains(words), "{words}: {told}");
+        assert!(told.contains(explanation), "{explanation}: {told}");
     }
     let status = site.run(&["status"]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
@@ -249,7 +252,7 @@ fn a_record_that_a_table_refuses_is_told_with_the_reason_until_it_is_mended_and_
     assert!(
         contacts["refusal"]
             .as_str()
-            .is_some_and(|words| words.contains("UNIQUE constraint failed")),
+            .is_some_and(|explanation| explanation.contains("UNIQUE constraint failed")),
         "{contacts}"
     );
     site.execute("DROP INDEX one_city");

@@ -127,9 +127,9 @@ fn a_contact_or_company_that_nothing_identifies_is_found_unsent_until_it_is_name
 
 #[test]
 fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
-    let words = "Deals above 10,000 need the approval of a manager before they are won";
+    let explanation = "Deals above 10,000 need the approval of a manager before they are won";
     let portal = Portal::with(Settings {
-        stage_rules: [("closedwon".to_owned(), words.to_owned())].into(),
+        stage_rules: [("closedwon".to_owned(), explanation.to_owned())].into(),
         ..Settings::quick()
     });
     let id = portal.deal();
@@ -140,7 +140,7 @@ fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
     let said = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("a sentence");
-    assert!(said.contains(words), "{said}");
+    assert!(said.contains(explanation), "{said}");
     let code = site.text("SELECT code FROM sync_outbox");
     assert_eq!(code.as_deref(), Some("pipeline-rule"));
     // A person approves.

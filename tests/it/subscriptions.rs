@@ -37,7 +37,7 @@ fn by_api() -> &'static str {
     "app_id = 1160452\ndeveloper_key = { file = \"key\" }"
 }
 
-fn words(output: &Output) -> String {
+fn explanation(output: &Output) -> String {
     let all = [output.stdout.clone(), output.stderr.clone()].concat();
     String::from_utf8_lossy(&all).into_owned()
 }
@@ -54,8 +54,8 @@ fn by_api_the_plan_is_shown_and_carried_out_in_every_version() {
             ..Settings::default()
         });
         let site = site(&portal, version, by_api());
-        let listed = words(&site.run(&["webhooks", "list"]));
-        let plan = words(&site.run(&["webhooks", "list", "--json"]));
+        let listed = explanation(&site.run(&["webhooks", "list"]));
+        let plan = explanation(&site.run(&["webhooks", "list", "--json"]));
         assert!(
             plan.contains("set maxConcurrentRequests to 10"),
             "what an app without settings gets is shown: {plan}"
@@ -68,10 +68,14 @@ fn by_api_the_plan_is_shown_and_carried_out_in_every_version() {
         // Nobody is there to be asked.
         let asked = site.run(&["webhooks", "apply"]);
         assert_eq!(asked.status.code(), Some(1));
-        assert!(words(&asked).contains("give `--yes`"), "{}", words(&asked));
+        assert!(
+            explanation(&asked).contains("give `--yes`"),
+            "{}",
+            explanation(&asked)
+        );
         assert!(portal.stand().active_subscriptions().is_empty());
         let applied = site.run(&["webhooks", "apply", "--yes"]);
-        assert!(applied.status.success(), "{}", words(&applied));
+        assert!(applied.status.success(), "{}", explanation(&applied));
         let mut active: Vec<String> = portal
             .stand()
             .active_subscriptions()
@@ -96,7 +100,7 @@ fn by_api_the_plan_is_shown_and_carried_out_in_every_version() {
                 "contact.restore",
             ]
         );
-        let again = words(&site.run(&["webhooks", "apply", "--yes"]));
+        let again = explanation(&site.run(&["webhooks", "apply", "--yes"]));
         assert!(again.contains("nothing to do"), "{again}");
         // A property less is paused, and switched on when it is back.
         let text = std::fs::read_to_string(site.path("config.toml")).expect("a file");
@@ -105,19 +109,19 @@ fn by_api_the_plan_is_shown_and_carried_out_in_every_version() {
             text.replace("city = \"city\"\n", ""),
         )
         .expect("written");
-        let less = words(&site.run(&["webhooks", "apply", "--yes"]));
+        let less = explanation(&site.run(&["webhooks", "apply", "--yes"]));
         assert!(
             less.contains("paused contact.propertyChange city"),
             "{less}"
         );
         assert_eq!(portal.stand().active_subscriptions().len(), 9);
         std::fs::write(site.path("config.toml"), text).expect("written");
-        let more = words(&site.run(&["webhooks", "apply", "--yes"]));
+        let more = explanation(&site.run(&["webhooks", "apply", "--yes"]));
         assert!(
             more.contains("switched on contact.propertyChange city"),
             "{more}"
         );
-        let json = words(&site.run(&["webhooks", "list", "--json"]));
+        let json = explanation(&site.run(&["webhooks", "list", "--json"]));
         let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(
             value["target_url"],
@@ -144,7 +148,7 @@ fn another_url_leaves_the_app_s_throttling_as_it_is() {
         .set_app_target("https://old.example.com/hook", 20);
     let site = site(&portal, "2026-03", by_api());
     let applied = site.run(&["webhooks", "apply", "--yes"]);
-    let said = words(&applied);
+    let said = explanation(&applied);
     assert!(applied.status.success(), "{said}");
     assert!(
         said.contains("set the target URL") && !said.contains("maxConcurrentRequests"),
@@ -162,7 +166,7 @@ fn a_property_that_can_t_be_subscribed_stops_no_other() {
     portal.stand().refuse_subscription("city");
     let site = site(&portal, "2026-03", by_api());
     let applied = site.run(&["webhooks", "apply", "--yes"]);
-    let said = words(&applied);
+    let said = explanation(&applied);
     assert_eq!(applied.status.code(), Some(1), "{said}");
     assert!(
         said.contains("not subscribed contact.propertyChange city: ")
@@ -180,7 +184,7 @@ fn a_wrong_developer_key_is_told_without_showing_it() {
     });
     let site = site(&portal, "2026-03", by_api());
     let output = site.run(&["webhooks", "apply", "--yes"]);
-    let said = words(&output);
+    let said = explanation(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
         said.contains("HubSpot refuses the developer key for app 1160452 (401)"),
@@ -199,11 +203,11 @@ fn a_project_app_gets_its_file_and_keeps_its_uid() {
     let folder = site.path("project");
     std::fs::create_dir_all(&folder).expect("made");
     let name = folder.to_str().expect("text");
-    let refused = words(&site.run(&["webhooks", "apply", "--yes", "--project", name]));
+    let refused = explanation(&site.run(&["webhooks", "apply", "--yes", "--project", name]));
     assert!(refused.contains("is no HubSpot project"), "{refused}");
     std::fs::write(folder.join("hsproject.json"), "{}").expect("written");
     let written = site.run(&["webhooks", "apply", "--yes", "--project", name]);
-    assert!(written.status.success(), "{}", words(&written));
+    assert!(written.status.success(), "{}", explanation(&written));
     let path = folder.join("src/app/webhooks/webhooks-hsmeta.json");
     let read = || -> serde_json::Value {
         serde_json::from_str(&std::fs::read_to_string(&path).expect("a file")).expect("JSON")
@@ -227,7 +231,7 @@ fn a_project_app_gets_its_file_and_keeps_its_uid() {
         serde_json::json!([{ "subscriptionType": "conversation.newMessage", "active": true }]);
     std::fs::write(&path, own.to_string()).expect("written");
     let merged = site.run(&["webhooks", "apply", "--yes", "--project", name]);
-    let said = words(&merged);
+    let said = explanation(&merged);
     assert!(
         merged.status.success()
             && said.contains("in place of https://old.example.com")
@@ -241,10 +245,10 @@ fn a_project_app_gets_its_file_and_keeps_its_uid() {
         file["config"]["subscriptions"]["hubEvents"][0]["subscriptionType"],
         "conversation.newMessage"
     );
-    let again = words(&site.run(&["webhooks", "apply", "--project", name]));
+    let again = explanation(&site.run(&["webhooks", "apply", "--project", name]));
     assert!(again.contains("nothing to do"), "{again}");
     std::fs::write(&path, "[]").expect("written");
-    let broken = words(&site.run(&["webhooks", "apply", "--yes", "--project", name]));
+    let broken = explanation(&site.run(&["webhooks", "apply", "--yes", "--project", name]));
     assert!(
         broken.contains("is no JSON object of type `webhooks`"),
         "{broken}"
@@ -256,7 +260,7 @@ fn without_an_api_it_says_what_to_set_where() {
     let portal = Portal::quick();
     let site = site(&portal, "2026-03", "");
     let by_hand = site.run(&["webhooks", "apply"]);
-    let said = words(&by_hand);
+    let said = explanation(&by_hand);
     assert!(
         by_hand.status.success()
             && said.contains("Target URL  https://sync.example.com/webhooks/hubspot"),
@@ -270,7 +274,7 @@ fn without_an_api_it_says_what_to_set_where() {
     // A token that is no app's.
     portal.stand().settings_mut().app_id = 0;
     let service_key = site.run(&["webhooks", "apply"]);
-    let said = words(&service_key);
+    let said = explanation(&service_key);
     assert_eq!(service_key.status.code(), Some(1), "{said}");
     assert!(
         said.contains("HubSpot gives it no webhooks") && said.contains("schedule.poll"),
@@ -279,7 +283,7 @@ fn without_an_api_it_says_what_to_set_where() {
     // One that is dead tells nothing of its kind.
     portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
     let dead = site.run(&["webhooks", "apply"]);
-    let said = words(&dead);
+    let said = explanation(&dead);
     assert_eq!(dead.status.code(), Some(1), "{said}");
     assert!(
         said.contains("HubSpot refuses the portal's token") && !said.contains("service key"),
@@ -290,8 +294,8 @@ fn without_an_api_it_says_what_to_set_where() {
     let output = bare.run(&["webhooks", "list"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(
-        words(&output).contains("has no `[webhooks]`"),
+        explanation(&output).contains("has no `[webhooks]`"),
         "{}",
-        words(&output)
+        explanation(&output)
     );
 }

@@ -37,7 +37,7 @@ fn both() -> String {
     format!("{CONTACTS}\n[objects.companies.properties]\nname = \"name\"\n")
 }
 
-fn words(site: &Site, arguments: &[&str]) -> (Option<i32>, String) {
+fn explanation(site: &Site, arguments: &[&str]) -> (Option<i32>, String) {
     let output = site.run(arguments);
     (
         output.status.code(),
@@ -53,7 +53,7 @@ fn once_goes_on_with_the_objects_that_the_token_may_read() {
         "automation",
     ]);
     let site = Site::with(&portal, "", &both());
-    let (status, out) = words(&site, &["once"]);
+    let (status, out) = explanation(&site, &["once"]);
     assert_eq!(status, Some(1), "{out}");
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 250, "{out}");
     assert!(
@@ -69,7 +69,7 @@ fn once_goes_on_with_the_objects_that_the_token_may_read() {
     // What polling and pushing bring goes on too.
     let id = portal.contact("new@example.com");
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
-    let (status, out) = words(&site, &["once"]);
+    let (status, out) = explanation(&site, &["once"]);
     assert_eq!(status, Some(1), "{out}");
     assert_eq!(
         site.number(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}")),
@@ -90,7 +90,7 @@ fn once_goes_on_without_an_object_that_hubspot_keeps_failing_on() {
     portal.script(FaultKind::InternalError, 1_000, "/companies/search");
     let id = portal.contact("new@example.com");
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
-    let (status, out) = words(&site, &["once"]);
+    let (status, out) = explanation(&site, &["once"]);
     assert_eq!(status, Some(1), "{out}");
     assert_eq!(
         site.number(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}")),
@@ -139,7 +139,7 @@ fn an_object_that_waits_for_a_scope_is_told_everywhere_and_loads_when_it_is_ther
             && answer.contains(r#""state":"degraded""#)
             && answer.contains("crm.objects.companies.read")
     });
-    let (status, out) = words(&site, &["status"]);
+    let (status, out) = explanation(&site, &["status"]);
     assert_eq!(status, Some(0));
     assert!(out.starts_with("degraded"), "{out}");
     assert!(
@@ -171,7 +171,7 @@ fn what_hubspot_forbids_for_another_reason_is_said_in_its_own_words() {
     site.until_sql("SELECT code = 'forbidden' FROM sync_status WHERE object = 'companies'");
     site.until_sql("SELECT state = 'degraded' FROM sync_health");
     site.until_sql("SELECT backfill = 'done' FROM sync_status WHERE object = 'contacts'");
-    let (_, out) = words(&site, &["status"]);
+    let (_, out) = explanation(&site, &["status"]);
     assert!(out.contains(SUSPENDED), "{out}");
     assert!(
         out.contains("hint: look at the account") && !out.contains("scope"),
@@ -201,16 +201,16 @@ fn an_account_that_may_not_be_looked_at_is_no_endless_start() {
             "the token may not look at the account: {SUSPENDED}"
         ))
     );
-    let (status, out) = words(&site, &["status", "--json"]);
+    let (status, out) = explanation(&site, &["status", "--json"]);
     assert_eq!(status, Some(0), "{out}");
     assert!(!site.log().contains("add the scope"), "no scope helps");
-    let (status, out) = words(&site, &["check"]);
+    let (status, out) = explanation(&site, &["check"]);
     assert_eq!(status, Some(0), "{out}");
     portal.stand().faults_mut().calm();
     site.until_sql("SELECT state = 'running' FROM sync_health");
     assert_eq!(site.stop(), 0);
     portal.script(FaultKind::Forbidden, 1_000_000, "");
-    let (status, out) = words(&site, &["once"]);
+    let (status, out) = explanation(&site, &["once"]);
     assert_eq!(status, Some(1), "{out}");
     assert!(
         out.contains(SUSPENDED) && out.contains("hint: look at the account"),
@@ -228,7 +228,7 @@ fn a_missing_write_scope_is_told_where_the_outbox_is_listed() {
         "the token may not write contacts: scope `crm.objects.contacts.write` is missing";
     site.until_sql("SELECT state = 'degraded' FROM sync_health");
     site.until_sql("SELECT code = 'missing-scope' FROM sync_status");
-    let (_, out) = words(&site, &["outbox", "list"]);
+    let (_, out) = explanation(&site, &["outbox", "list"]);
     assert!(
         out.contains(&format!("contacts: {sentence}\nhint: add it in HubSpot")),
         "{out}"
@@ -274,7 +274,7 @@ fn associations_that_the_token_may_not_write_wait_for_their_scope_and_nothing_el
     let sentence = format!(
         "the token may not write associations of contacts with companies: scope `{write}` is missing"
     );
-    let (status, out) = words(&site, &["once"]);
+    let (status, out) = explanation(&site, &["once"]);
     assert_eq!(status, Some(1), "{out}");
     assert!(out.contains(&format!("ended early: {sentence}")), "{out}");
     let asked = || portal.requests("batch/associate/default");
@@ -286,9 +286,9 @@ fn associations_that_the_token_may_not_write_wait_for_their_scope_and_nothing_el
         site.text(told).as_deref() == Some(&sentence)
     });
     site.until_sql("SELECT state = 'degraded' FROM sync_health");
-    let words = "SELECT last_error FROM sync_outbox WHERE code = 'missing-scope'";
-    let words = site.text(words).unwrap_or_default();
-    assert!(words.starts_with(&sentence), "{words}");
+    let explanation = "SELECT last_error FROM sync_outbox WHERE code = 'missing-scope'";
+    let explanation = site.text(explanation).unwrap_or_default();
+    assert!(explanation.starts_with(&sentence), "{explanation}");
     // What it may is done meanwhile, and it is not asked again before the schema is.
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
     eventually("the contact goes out", || {
@@ -309,7 +309,7 @@ fn associations_that_the_token_may_not_read_say_so() {
     let portal = lacking(&[]);
     let site = Site::with(&portal, "", &associated());
     portal.script(FaultKind::Forbidden, 1_000, "contacts/companies/batch/read");
-    let (status, out) = words(&site, &["once"]);
+    let (status, out) = explanation(&site, &["once"]);
     assert_eq!(status, Some(1), "{out}");
     let told = "SELECT code || ': ' || last_error FROM sync_status WHERE object = 'contacts'";
     let said = site.text(told).unwrap_or_default();
@@ -400,7 +400,7 @@ fn whatever_answers_in_hubspots_place_is_no_running() {
             .text("SELECT last_error FROM sync_health")
             .unwrap_or_default();
         assert!(error.contains(told), "{error}");
-        let (_, out) = words(&site, &["status"]);
+        let (_, out) = explanation(&site, &["status"]);
         assert!(out.contains("\nhint: "), "{out}");
         assert_eq!(site.stop(), 0);
     }

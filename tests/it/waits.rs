@@ -54,8 +54,11 @@ fn a_pending_entry_that_waits_for_later_is_retried_too() {
         .expect("written");
     let retried = site.run(&["outbox", "retry"]);
     assert!(retried.status.success());
-    let words = String::from_utf8_lossy(&retried.stdout).into_owned();
-    assert!(words.starts_with("1 entry is due again"), "{words}");
+    let explanation = String::from_utf8_lossy(&retried.stdout).into_owned();
+    assert!(
+        explanation.starts_with("1 entry is due again"),
+        "{explanation}"
+    );
     site.once();
     assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
 }
@@ -76,12 +79,15 @@ fn a_run_that_ends_waits_for_no_degraded_field() {
         let took = clock.monotonic().saturating_sub(begun);
         assert!(took < Duration::from_mins(1), "run {run} took {took:?}");
         assert_eq!(ended.status.code(), Some(1), "run {run}");
-        let words = String::from_utf8_lossy(&ended.stdout).into_owned();
+        let explanation = String::from_utf8_lossy(&ended.stdout).into_owned();
         assert!(
-            words.contains("ended early: 1 change still waits to be pushed"),
-            "{words}"
+            explanation.contains("ended early: 1 change still waits to be pushed"),
+            "{explanation}"
         );
-        assert!(words.contains("warning: contacts.nickname: "), "{words}");
+        assert!(
+            explanation.contains("warning: contacts.nickname: "),
+            "{explanation}"
+        );
     }
     make_property(&portal, "contacts", "nickname", false);
     site.once();

@@ -689,11 +689,11 @@ fn an_odd_event_keeps_no_other_of_its_delivery_out() {
     assert_eq!(door.post(&headers, body.as_bytes()), 204);
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
     until_taken_in(&site);
-    let words = site.text(
+    let explanation = site.text(
         "SELECT group_concat(last_error, '; ') FROM (SELECT last_error FROM sync_inbox WHERE state = 'dead' ORDER BY id)",
     );
     assert_eq!(
-        words.as_deref(),
+        explanation.as_deref(),
         Some(
             "the event is not a JSON object; the event says one of its fields twice, and not the same; the event's portalId is not a number; the event names no record"
         )
@@ -905,12 +905,12 @@ fn polling_relaxes_while_webhooks_come_and_tightens_when_one_is_missed() {
     portal.edit(id, &[("city", "Rome")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Rome'");
     site.until_sql("SELECT webhooks = 'missed' AND state = 'degraded' FROM sync_health");
-    let words = site
+    let explanation = site
         .text("SELECT last_error FROM sync_health")
         .expect("words");
     assert!(
-        words.contains("no webhook for a change of contacts"),
-        "{words}"
+        explanation.contains("no webhook for a change of contacts"),
+        "{explanation}"
     );
     assert!(polls_in(5) >= 4, "it does not tighten");
     assert_eq!(site.stop(), 0);

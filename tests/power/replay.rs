@@ -87,7 +87,7 @@ impl Found {
         // The first start is several transactions; from whatever it left it is made again.
         if acknowledged > 0 {
             match read(&path) {
-                Err(words) => self.note("corrupt", recorded, position, &words),
+                Err(explanation) => self.note("corrupt", recorded, position, &explanation),
                 Ok(content) => {
                     let whole =
                         |range: &[scenario::Done]| range.iter().any(|done| done.content == content);
@@ -110,7 +110,7 @@ impl Found {
         }
     }
 
-    fn note(&mut self, kind: &str, recorded: &Recorded, position: usize, words: &str) {
+    fn note(&mut self, kind: &str, recorded: &Recorded, position: usize, explanation: &str) {
         let count = match kind {
             "lost" => &mut self.lost,
             "half" => &mut self.half,
@@ -124,7 +124,7 @@ impl Found {
                 .iter()
                 .rfind(|done| done.acknowledged <= position);
             self.examples.push(format!(
-                "{kind} at operation {position}, after `{}` was acknowledged: {words}",
+                "{kind} at operation {position}, after `{}` was acknowledged: {explanation}",
                 last.map_or("nothing", |done| &done.what)
             ));
         }
@@ -149,15 +149,15 @@ fn lay_out(files: &Files, scratch: &Path) {
 
 /// The content, if SQLite finds the file whole.
 fn read(path: &Path) -> Result<u64, String> {
-    let words = |error: rusqlite::Error| error.to_string();
-    let connection = Connection::open(path).map_err(words)?;
+    let explanation = |error: rusqlite::Error| error.to_string();
+    let connection = Connection::open(path).map_err(explanation)?;
     let checked: String = connection
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .map_err(words)?;
+        .map_err(explanation)?;
     if checked != "ok" {
         return Err(checked);
     }
-    content(&connection).map_err(words)
+    content(&connection).map_err(explanation)
 }
 
 /// All rows of all tables as one number.

@@ -136,7 +136,7 @@ pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
 pub(crate) fn start(path: &Path) -> Result<Store, StoreError> {
     let store = open(path)?;
     at_once(store.write(Lane::Interactive, |tx| {
-        ddl::bring_up(tx, &mapping(), now()).map(drop)
+        ddl::fit_to_mapping(tx, &mapping(), now()).map(drop)
     }))?;
     Ok(store)
 }

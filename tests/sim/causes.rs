@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hubsyncd::model::mapping::{Direction, WriteMode};
 use hubsyncd::simulator::portal::Operation;
 
-use crate::checks::{rows, texts, words};
+use crate::checks::{explanation, rows, texts};
 use crate::local::{Programs, tag_of};
 use crate::model_options::options;
 use crate::plan::Plan;
@@ -101,7 +101,7 @@ fn no_edit_is_overwritten_unseen(
         "SELECT row FROM sync_outbox WHERE row IS NOT NULL",
     ] {
         for text in texts(programs.connection(), sql) {
-            kept.extend(words(&text));
+            kept.extend(explanation(&text));
         }
     }
     let state = world.state();

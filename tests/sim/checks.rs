@@ -130,7 +130,7 @@ pub(crate) fn no_write_is_lost(
     ];
     for sql in sources {
         for text in texts(connection, sql) {
-            kept.extend(words(&text));
+            kept.extend(explanation(&text));
         }
     }
     {
@@ -163,7 +163,7 @@ pub(crate) fn no_write_is_lost(
 }
 
 /// The words of a text or of a row's JSON.
-pub(crate) fn words(text: &str) -> Vec<String> {
+pub(crate) fn explanation(text: &str) -> Vec<String> {
     text.split(|letter: char| !letter.is_alphanumeric() && !"@.-_:".contains(letter))
         .map(str::to_owned)
         .collect()
@@ -246,7 +246,7 @@ pub(crate) fn no_create_happens_twice(
         "SELECT local_value FROM sync_conflicts WHERE property = '*' AND winner = 'local'",
     )
     .iter()
-    .flat_map(|text| words(text))
+    .flat_map(|text| explanation(text))
     .collect();
     // A restored file may have forgotten why a record was made again.
     if plan.has(Act::PutBack) {

@@ -68,8 +68,8 @@ fn report(seed: u64, outcome: &Outcome) -> Option<String> {
 
 /// By what two failures are the same: the promise that is broken.
 fn kind_of_failure(what: &str) -> String {
-    let words = what.chars().filter(|letter| !letter.is_ascii_digit());
-    words.take(12).collect()
+    let explanation = what.chars().filter(|letter| !letter.is_ascii_digit());
+    explanation.take(12).collect()
 }
 
 /// What is broken under a plan, if anything is; a panic too.

@@ -234,14 +234,14 @@ impl FieldModel {
     /// All that the design allows at rest.
     pub(crate) fn allowed(&self, doubt: Doubt) -> Vec<Stands> {
         let first = &self.told[0].value;
-        let words = |place| match self.last(place) {
+        let explanation = |place| match self.last(place) {
             Some(told) if told.is_doubtful => vec![Some(told), None],
             Some(told) if !self.is_certain(doubt) && told.value == *first => vec![Some(told), None],
             last => vec![last.filter(|told| !told.takes_back)],
         };
         let mut allowed = Vec::new();
-        for local in words(Place::Local) {
-            for remote in words(Place::Remote) {
+        for local in explanation(Place::Local) {
+            for remote in explanation(Place::Remote) {
                 allowed.extend(self.of_words(local, remote, doubt));
             }
         }

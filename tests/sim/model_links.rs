@@ -37,7 +37,7 @@ struct Word {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LinksModel {
     first: Ties,
-    words: Vec<Word>,
+    explanation: Vec<Word>,
     /// How many words had been said when both sides showed the same.
     settled: Vec<usize>,
     /// What HubSpot has shown at some time, and what was taken away there.
@@ -61,7 +61,7 @@ impl LinksModel {
 
     /// A program or a person has made an association, or taken one away.
     pub(crate) fn said(&mut self, place: Place, tie: Tie, made: bool) {
-        self.words.push(Word { place, tie, made });
+        self.explanation.push(Word { place, tie, made });
     }
 
     /// HubSpot has made it or taken it away, whoever asked for that.
@@ -73,27 +73,27 @@ impl LinksModel {
         };
         seen.insert(tie);
         if made {
-            self.made_after.insert(tie, self.words.len());
+            self.made_after.insert(tie, self.explanation.len());
         }
     }
 
     /// Both sides show the same, and nothing waits.
     pub(crate) fn settles(&mut self) {
-        if self.settled.last() != Some(&self.words.len()) {
-            self.settled.push(self.words.len());
+        if self.settled.last() != Some(&self.explanation.len()) {
+            self.settled.push(self.explanation.len());
         }
     }
 
     /// Whether the daemon may do that on a side: somebody has asked for it on the other one.
     pub(crate) fn is_caused(&self, place: Place, tie: Tie, made: bool) -> bool {
         let (company, kind) = tie;
-        let mut asked = self.words.iter().filter(|word| word.place != place);
+        let mut asked = self.explanation.iter().filter(|word| word.place != place);
         let is_preferred = |word: &Word| word.made && word.tie.1 == Kind::Primary;
         match (place, made) {
             // Whoever does not get its company preferred keeps it associated.
             (Place::Local, true) => {
                 let is_own = |word: &Word| word.made && word.tie == (company, Kind::Primary);
-                let gave_way = kind == Kind::Plain && self.words.iter().any(is_own);
+                let gave_way = kind == Kind::Plain && self.explanation.iter().any(is_own);
                 (self.shown.contains(&tie) && !self.is_unwanted(tie)) || gave_way
             }
             // Where each side prefers another company, one of them gives way.
@@ -110,24 +110,24 @@ impl LinksModel {
 
     /// Whether a program took it away last, and neither HubSpot has made it since nor a person done anything with the company.
     fn is_unwanted(&self, tie: Tie) -> bool {
-        let mut words = self.words.iter().enumerate().rev();
-        let here = words.find(|(_, word)| word.place == Place::Local && word.tie == tie);
+        let mut explanation = self.explanation.iter().enumerate().rev();
+        let here = explanation.find(|(_, word)| word.place == Place::Local && word.tie == tie);
         let made_after = self.made_after.get(&tie).copied().unwrap_or_default();
         let is_theirs =
             |word: &Word| word.place == Place::Remote && word.made && word.tie.0 == tie.0;
         here.is_some_and(|(place, word)| !word.made && made_after <= place)
-            && !self.words.iter().any(is_theirs)
+            && !self.explanation.iter().any(is_theirs)
     }
 
     /// All that may stand at rest.
     pub(crate) fn allowed(&self) -> BTreeSet<Ties> {
         let mut states = BTreeSet::from([self.first.clone()]);
         let mut from = 0;
-        for to in self.settled.iter().copied().chain([self.words.len()]) {
-            let words = &self.words[from..to];
+        for to in self.settled.iter().copied().chain([self.explanation.len()]) {
+            let explanation = &self.explanation[from..to];
             states = states
                 .iter()
-                .flat_map(|state| in_any_order(state, words))
+                .flat_map(|state| in_any_order(state, explanation))
                 .collect();
             from = to;
         }
@@ -136,7 +136,7 @@ impl LinksModel {
         let firsts: Vec<Ties> = states
             .iter()
             .filter(|state| state.iter().all(|tie| tie.1 != Kind::Primary))
-            .flat_map(|state| self.words.iter().map(move |word| (state, word)))
+            .flat_map(|state| self.explanation.iter().map(move |word| (state, word)))
             .filter(|(state, word)| {
                 let is_default = word.made && word.place == Place::Local;
                 is_default && word.tie.1 == Kind::Plain && state.contains(&word.tie)
@@ -152,9 +152,9 @@ impl LinksModel {
 }
 
 /// What the words make, each side's in their order.
-fn in_any_order(state: &Ties, words: &[Word]) -> BTreeSet<Ties> {
+fn in_any_order(state: &Ties, explanation: &[Word]) -> BTreeSet<Ties> {
     let of = |place| -> Vec<Word> {
-        let own = words.iter().filter(|word| word.place == place);
+        let own = explanation.iter().filter(|word| word.place == place);
         own.copied().collect()
     };
     let (here, there) = (of(Place::Local), of(Place::Remote));

@@ -153,7 +153,7 @@ impl Act {
         Self::ALL[self as usize].1
     }
 
-    fn words(self) -> &'static str {
+    fn explanation(self) -> &'static str {
         Self::ALL[self as usize].3
     }
 }
@@ -189,7 +189,7 @@ impl fmt::Display for Deed {
             When::Turns(turns) => write!(formatter, "{} after {turns} turns", self.number)?,
             When::At(point, times) => write!(formatter, "{} at {times} {point}", self.number)?,
         }
-        write!(formatter, ": {} ({})", self.act.words(), self.draw)
+        write!(formatter, ": {} ({})", self.act.explanation(), self.draw)
     }
 }
 
@@ -197,7 +197,7 @@ impl Deed {
     /// Reads what `Display` writes.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (place, rest) = line.split_once(": ")?;
-        let (words, draw) = rest.strip_suffix(')')?.rsplit_once(" (")?;
+        let (explanation, draw) = rest.strip_suffix(')')?.rsplit_once(" (")?;
         let (number, place) = place.split_once(' ')?;
         let when = if let Some(ms) = place.strip_suffix(" ms") {
             When::After(ms.strip_prefix("after ")?.parse().ok()?)
@@ -210,7 +210,7 @@ impl Deed {
         Some(Self {
             number: number.parse().ok()?,
             when,
-            act: Act::ALL.iter().find(|known| known.3 == words)?.0,
+            act: Act::ALL.iter().find(|known| known.3 == explanation)?.0,
             draw: draw.parse().ok()?,
         })
     }

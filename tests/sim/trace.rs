@@ -84,7 +84,10 @@ impl Trace {
         let line = format!("{:>10}.{:03} {text}", at_ms / 1000, at_ms % 1000);
         line.hash(&mut self.hasher);
         self.lines += 1;
-        if let Some((kind, _)) = KINDS.iter().find(|(_, words)| text.contains(words)) {
+        if let Some((kind, _)) = KINDS
+            .iter()
+            .find(|(_, explanation)| text.contains(explanation))
+        {
             self.count(kind, 1);
         }
         if let Some(whole) = &mut self.whole {

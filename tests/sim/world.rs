@@ -342,7 +342,7 @@ impl State {
         let limit = arrival.sent + arrival.timeout_ns;
         let timed_out = self.rng.random_bool(self.network.times_out);
         let lost_at = if timed_out { limit.max(back) } else { back };
-        let lost = |words: &str| Err(TransportError::Lost(words.to_owned().into()));
+        let lost = |explanation: &str| Err(TransportError::Lost(explanation.to_owned().into()));
         match reply.delivery {
             Delivery::Whole { latency_ms } => {
                 let due = back + latency_ms * MS;

@@ -77,7 +77,7 @@ const DOORS: [(&str, &[&str]); 9] = [
     ("governor::", &["src/hubspot/call/limiter"]),
     (
         "notify::",
-        &["src/store/file/watch.rs", "src/daemon/systemd.rs"],
+        &["src/store/database/watch.rs", "src/daemon/systemd.rs"],
     ),
 ];
 
@@ -219,7 +219,7 @@ const WRITERS_OF_ENTRIES: [&str; 6] = [
     "src/store/shape/entries.rs",
     "src/store/shape/guards.rs",
     "src/store/shape/local_sql",
-    "src/store/people",
+    "src/store/commands",
 ];
 
 fn entries_written_past_the_table(name: &str, text: &str) -> Vec<String> {

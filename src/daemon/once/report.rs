@@ -31,7 +31,7 @@ pub struct OnceReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnceFailure {
     /// A sentence.
-    pub words: String,
+    pub explanation: String,
     /// The remedy.
     pub hint: Option<String>,
 }
@@ -39,7 +39,7 @@ pub struct OnceFailure {
 impl From<&StepError> for OnceFailure {
     fn from(error: &StepError) -> Self {
         Self {
-            words: with_causes(error),
+            explanation: with_causes(error),
             hint: error.hint().map(str::to_owned),
         }
     }
@@ -125,9 +125,9 @@ fn left(objects: &[ObjectReport]) -> Option<OnceFailure> {
         Some(_) => "see `hubsyncd outbox list`, and run it again",
         None => "change what refuses them, and run it again",
     };
-    let words: Vec<String> = waits.into_iter().chain(stands_apart).collect();
-    (!words.is_empty()).then(|| OnceFailure {
-        words: words.join("; "),
+    let explanation: Vec<String> = waits.into_iter().chain(stands_apart).collect();
+    (!explanation.is_empty()).then(|| OnceFailure {
+        explanation: explanation.join("; "),
         hint: Some(hint.to_owned()),
     })
 }
@@ -140,7 +140,7 @@ fn refused(object: &ObjectReport) -> Option<OnceFailure> {
         many => format!(" ({many} such records)"),
     };
     Some(OnceFailure {
-        words: format!("{}: {why}{more}", object.object),
+        explanation: format!("{}: {why}{more}", object.object),
         hint: None,
     })
 }
@@ -153,14 +153,14 @@ async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError
         .read(move |connection| {
             let mut told = Vec::new();
             for object in &names {
-                let words = unreadable::odd_answers(connection, object)?;
-                told.extend(words.map(|words| format!("{object}: {words}")));
+                let explanation = unreadable::odd_answers(connection, object)?;
+                told.extend(explanation.map(|explanation| format!("{object}: {explanation}")));
             }
             Ok(told)
         })
         .await?;
-    let failure = |words| OnceFailure {
-        words,
+    let failure = |explanation| OnceFailure {
+        explanation,
         hint: Some(
             "open the records named in HubSpot, then compare in full (`--reconcile`)".to_owned(),
         ),
@@ -181,13 +181,13 @@ async fn erasures(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
     });
     let counted = counted.await?.into_iter();
     let told = counted.filter_map(|(object, records)| {
-        let words = match records {
+        let explanation = match records {
             0 => return None,
             1 => "1 record is to be erased, and HubSpot still shows it".to_owned(),
             _ => format!("{records} records are to be erased, and HubSpot still shows them"),
         };
         Some(OnceFailure {
-            words: format!("{object}: {words}"),
+            explanation: format!("{object}: {explanation}"),
             hint: Some("run it again, until HubSpot has deleted them".to_owned()),
         })
     });
@@ -254,7 +254,7 @@ impl From<Troubled> for OnceFailure {
             many => format!(" ({many} values)"),
         };
         Self {
-            words: format!(
+            explanation: format!(
                 "{}.{}: {}{values}",
                 field.object, field.property, field.problem
             ),

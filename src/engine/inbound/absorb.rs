@@ -17,7 +17,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::store::conflicts::{self, About, NewConflict};
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
 use crate::store::history::{Origin, WholeRecord};
 use crate::store::links::rows;
 use crate::store::{StoreError, fields, gaps, merges, outbox, reads};
@@ -80,13 +80,13 @@ fn refuse_loss(
         Some(id) => format!("record {id}"),
         None => "a record".to_owned(),
     };
-    let words = format!(
+    let explanation = format!(
         "HubSpot merged {merged} into record {survivor}, and {} row {} can't be removed: {}",
         pass.object.mapping().table,
         loser.record.local_id,
         why_kept(tx, pass.object, error)?
     );
-    refuse_saying(tx, pass, survivor, &words)
+    refuse_saying(tx, pass, survivor, &explanation)
 }
 
 /// The only row of the pair takes the survivor's id.

@@ -18,7 +18,7 @@ use crate::decide::outgoing::claim::NO_RECORD_TO_LINK;
 use crate::decide::outgoing::looking::agreed_before;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::note_made;
 use crate::engine::inbound::merge::{ShownRecord, merge_into};
@@ -30,9 +30,9 @@ use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
-use crate::store::around::Around;
 use crate::store::conflicts::{self, About};
 use crate::store::history::Origin;
+use crate::store::lookups::Lookups;
 use crate::store::outbox;
 use crate::store::{StoreError, fields, reads};
 
@@ -149,7 +149,7 @@ pub(crate) fn link_made(
     let pass = &applying.pass;
     let (object, entry) = (pass.name(), &create);
     let sent = sent_values(entry);
-    let hands = Hands::of_entry(tx, object, entry, pass.now).of_record(record.id);
+    let work = EntryWork::of_entry(tx, object, entry, pass.now).of_record(record.id);
     let made = RemoteRecord {
         values: sent.clone(),
         ..record.clone()
@@ -165,7 +165,7 @@ pub(crate) fn link_made(
     }
     // Deleted while it was in doubt, its archive is measured against what the create carried.
     if entry.row.is_some() {
-        hands.carry_out(based_on_carried(entry))?;
+        work.carry_out(based_on_carried(entry))?;
     }
     let shows = match is_fresh(record) {
         true => MadeRecord::Fresh,
@@ -236,7 +236,7 @@ pub fn link(
         record,
         histories: None,
         clean_base,
-        around: Around::ANYTHING,
+        lookups: Lookups::ALL,
     };
     merge_into(tx, applying, row, shown)?;
     Ok(true)
@@ -289,7 +289,7 @@ fn rebase(
     let left_out = fields::left_out(tx, pass.object.mapping())?;
     let left_out = left_out::keep(tx, pass.object, create, &left_out)?;
     let acts = rebased(pass.object.mapping(), create, row, clean_base, &left_out);
-    Hands::of_entry(tx, pass.name(), create, pass.now).carry_out(acts)
+    EntryWork::of_entry(tx, pass.name(), create, pass.now).carry_out(acts)
 }
 
 /// Values by which the row and its record are one and that only differ in their spelling are no conflict: HubSpot keeps
@@ -305,7 +305,7 @@ fn take_spelling(
     let held = conflicts::open_of(tx, pass.name(), row.record.local_id)?;
     let mut acts = spelled(mapping, row, record, &held, pass.origin);
     acts.retain(|act| applying.with_history || !matches!(act, Act::History { .. }));
-    let hands = Hands {
+    let work = EntryWork {
         tx,
         object: pass.name(),
         now: pass.now,
@@ -313,7 +313,7 @@ fn take_spelling(
         hs_id: Some(record.id),
         entry: None,
     };
-    hands.carry_out_on(mapping, row, acts)
+    work.carry_out_on(mapping, row, acts)
 }
 
 /// What waits for a person's word goes on waiting with the row that is the record by now.

@@ -23,8 +23,8 @@ use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
-use crate::store::around::{self, Around};
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
+use crate::store::lookups::{self, Lookups};
 use crate::store::{StoreError, absent, outbox, reads};
 
 /// How long a read waits that is to tell whether a record is back: it must be asked after all that is known of it.
@@ -52,14 +52,14 @@ pub(crate) fn apply_page_naming(
     records: &[RemoteRecord],
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let pass = &applying.pass;
-    let around = around::look(tx, pass.name(), &pass.object.table)?;
+    let lookups = lookups::look(tx, pass.name(), &pass.object.table)?;
     let mut seen = BTreeSet::new();
     // A record that stands twice in a page was applied the first time.
     let records: Vec<&RemoteRecord> = records
         .iter()
         .filter(|record| seen.insert(record.id))
         .collect();
-    let apply = |way| apply_all(tx, applying, &records, around, way);
+    let apply = |way| apply_all(tx, applying, &records, lookups, way);
     let changed = match savepoint::within(tx, || apply(PageWay::Together)) {
         Err(error) if error.is_of_one_row() => apply(PageWay::OneByOne)?,
         applied => applied?,
@@ -72,10 +72,10 @@ pub(crate) fn apply_page_naming(
 
 /// What a record takes over in a page (conflicts, entries, tombstones of the merged ids) was not there when the page was
 /// looked at: from here on everything is looked up.
-fn after_merges(around: Around, record: &RemoteRecord) -> Around {
+fn after_merges(lookups: Lookups, record: &RemoteRecord) -> Lookups {
     match record.merged_ids.is_empty() {
-        true => around,
-        false => Around::ANYTHING,
+        true => lookups,
+        false => Lookups::ALL,
     }
 }
 
@@ -93,13 +93,13 @@ fn apply_all(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     records: &[&RemoteRecord],
-    mut around: Around,
+    mut lookups: Lookups,
     way: PageWay,
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let mut changed = Vec::new();
     for record in records {
-        around = after_merges(around, record);
-        let apply = || apply_within(tx, applying, record, None, around);
+        lookups = after_merges(lookups, record);
+        let apply = || apply_within(tx, applying, record, None, lookups);
         let applied = match way {
             PageWay::Together => apply(),
             PageWay::OneByOne => savepoint::within(tx, apply),
@@ -123,7 +123,7 @@ pub(crate) fn apply_record(
     record: &RemoteRecord,
     histories: Option<&Histories>,
 ) -> Result<bool, StoreError> {
-    apply_within(tx, applying, record, histories, Around::ANYTHING)
+    apply_within(tx, applying, record, histories, Lookups::ALL)
 }
 
 fn apply_within(
@@ -131,28 +131,28 @@ fn apply_within(
     applying: &Applying<'_>,
     record: &RemoteRecord,
     histories: Option<&Histories>,
-    around: Around,
+    lookups: Lookups,
 ) -> Result<bool, StoreError> {
     let pass = &applying.pass;
-    if around.tombstones && !may_come_back(tx, applying, record)? {
+    if lookups.tombstones && !may_come_back(tx, applying, record)? {
         return Ok(false);
     }
-    if around.absent {
+    if lookups.absent {
         note_seen(tx, applying, record)?;
     }
     let absorbed = absorb::absorb_merged(tx, applying, record)?;
     if let Some(row) = pass.object.table.by_hs_id(tx, record.id)? {
-        if around.marked && !is_live(tx, applying, &row, record)? {
+        if lookups.marked && !is_live(tx, applying, &row, record)? {
             return Ok(absorbed);
         }
-        if around.removals {
+        if lookups.removals {
             doubt_removal(tx, applying, record)?;
         }
         let shown = ShownRecord {
             record,
             histories,
             clean_base: CleanBase::Mirror,
-            around,
+            lookups,
         };
         let changed = merge_into(tx, applying, row, shown)?;
         if absorbed {
@@ -160,7 +160,7 @@ fn apply_within(
         }
         return Ok(changed || absorbed);
     }
-    if around.may_adopt()
+    if lookups.may_adopt()
         && let Some(adopted) = adopt::adopt(tx, applying, record)?
     {
         links::ask(tx, pass, record.id, OwnLinks::Too)?;
@@ -168,10 +168,10 @@ fn apply_within(
     }
     let mapping = pass.object.mapping();
     let makes_rows = mapping.direction.pulls() && mapping.modes.new_records.makes_rows();
-    if !makes_rows || !may_appear(tx, pass, record, around)? {
+    if !makes_rows || !may_appear(tx, pass, record, lookups)? {
         return Ok(absorbed);
     }
-    if around.tombstones {
+    if lookups.tombstones {
         reads::unbury(tx, pass.name(), record.id)?;
     }
     insert(tx, applying, record)?;
@@ -180,7 +180,7 @@ fn apply_within(
         false => OwnLinks::No,
     };
     links::ask(tx, pass, record.id, own)?;
-    note_unreadable(tx, pass, record, around)?;
+    note_unreadable(tx, pass, record, lookups)?;
     Ok(true)
 }
 
@@ -300,10 +300,10 @@ fn may_appear(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     record: &RemoteRecord,
-    around: Around,
+    lookups: Lookups,
 ) -> Result<bool, StoreError> {
     let object = pass.name();
-    let unsure = around.entries
+    let unsure = lookups.entries
         && outbox::keyless_create_in_doubt(
             tx,
             object,

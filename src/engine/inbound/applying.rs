@@ -58,8 +58,8 @@ pub(crate) fn refuse_record(
             format!("{error}: change the rows, or what refuses it; it is tried again by itself")
         }
     };
-    let words = format!("HubSpot record {id} does not fit into {table}: {why}");
-    refuse_saying(tx, pass, id, &words)
+    let explanation = format!("HubSpot record {id} does not fit into {table}: {why}");
+    refuse_saying(tx, pass, id, &explanation)
 }
 
 /// The same, in these words.
@@ -67,10 +67,10 @@ pub(crate) fn refuse_saying(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     id: HubspotId,
-    words: &str,
+    explanation: &str,
 ) -> Result<(), StoreError> {
     let object = pass.name();
-    if reads::ask_refused(tx, object, id, pass.origin, pass.now, words)? {
+    if reads::ask_refused(tx, object, id, pass.origin, pass.now, explanation)? {
         tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
     }
     Ok(())

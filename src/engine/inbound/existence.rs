@@ -5,7 +5,7 @@ use rusqlite::Transaction;
 
 use crate::decide::decision::{former_record, settled_by_return};
 use crate::decide::existence::{Absence, Action};
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::links::{self, OwnLinks};
 use crate::engine::outbound::pushed::note_archived;
 use crate::engine::pass::Pass;
@@ -79,8 +79,8 @@ impl Matter<'_> {
             Action::MarkRow => self.mark_row(tx),
             Action::UnmarkRow => self.unmark_row(tx),
             Action::CountUnseen => absent::note(tx, object, id, WhyAbsent::Unseen, now),
-            Action::Park(words) => {
-                self.of_entry(|entry| outbox::park(tx, entry.id, words, outbox::Answered::No))
+            Action::Park(explanation) => {
+                self.of_entry(|entry| outbox::park(tx, entry.id, explanation, outbox::Answered::No))
             }
             Action::Undelete => {
                 self.of_entry(|entry| undelete(tx, &self.pass, entry, id).map(drop))
@@ -92,7 +92,9 @@ impl Matter<'_> {
             },
             Action::CountAsSeen => self.count_as_seen(tx),
             Action::MakeDue => self.of_entry(|entry| outbox::decide(tx, entry.id, now)),
-            Action::Rest(words) => self.of_entry(|entry| outbox::never_due(tx, entry.id, words)),
+            Action::Rest(explanation) => {
+                self.of_entry(|entry| outbox::never_due(tx, entry.id, explanation))
+            }
             Action::Done => self.done(tx),
             Action::End => self.end(tx),
             Action::Bury => reads::bury(tx, object, id, now),
@@ -409,7 +411,7 @@ pub(crate) fn undelete(
     let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let is_open = |property: &PropertyName| open.contains_key(property);
     let acts = settled_by_return(object.mapping(), entry, &record.values, is_open);
-    Hands::of_entry(tx, object.object(), entry, pass.now).carry_out(acts)?;
+    EntryWork::of_entry(tx, object.object(), entry, pass.now).carry_out(acts)?;
     match outbox::fields(tx, entry.id)?.is_empty() {
         true => outbox::end(tx, entry.id)?,
         false => outbox::undelete(tx, entry.id)?,

@@ -14,7 +14,7 @@ use crate::engine::pass::Pass;
 use crate::model::entry::{Entry, EntryState, Operation};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
-use crate::store::around::Around;
+use crate::store::lookups::Lookups;
 use crate::store::outbox;
 use crate::store::{StoreError, conflicts, reads, unreadable};
 
@@ -28,7 +28,7 @@ pub(crate) struct ShownRecord<'a> {
     /// What both sides agreed on where nothing waits.
     pub clean_base: CleanBase<'a>,
     /// What may stand around its row.
-    pub around: Around,
+    pub lookups: Lookups,
 }
 
 /// Merges a record into its row.
@@ -41,7 +41,7 @@ pub(crate) fn merge_into(
     let ShownRecord {
         record,
         clean_base,
-        around,
+        lookups,
         ..
     } = shown;
     let pass = &applying.pass;
@@ -51,7 +51,7 @@ pub(crate) fn merge_into(
         return Ok(false);
     }
     let object = pass.name();
-    let queued = match around.entries {
+    let queued = match lookups.entries {
         true => outbox::of_row(tx, object, row.record.local_id)?,
         false => None,
     };
@@ -65,7 +65,7 @@ pub(crate) fn merge_into(
         }
         return Ok(false);
     }
-    note_unreadable(tx, pass, record, around)?;
+    note_unreadable(tx, pass, record, lookups)?;
     let settled = ask_for_more(tx, pass, &plan, record)?;
     let entry = queued.as_ref().map(|queued| queued.id);
     let written_at = written_at(
@@ -74,7 +74,7 @@ pub(crate) fn merge_into(
         record.updated_at,
         pass.offset_ms,
     );
-    let mut hands = RecordHands {
+    let mut work = RecordHands {
         tx,
         applying,
         version: record.updated_at,
@@ -82,9 +82,9 @@ pub(crate) fn merge_into(
         entry,
         written_at,
     };
-    let changed = hands.carry_out(&plan)?;
-    hands.keep_bases(&plan.need_history, clean_base)?;
-    hands.keep_bases(&plan.held, clean_base)?;
+    let changed = work.carry_out(&plan)?;
+    work.keep_bases(&plan.need_history, clean_base)?;
+    work.keep_bases(&plan.held, clean_base)?;
     let moved = settled && known != Some(record.updated_at);
     if moved {
         row.tell_times(record);
@@ -105,11 +105,11 @@ fn plan_for(
 ) -> Result<RecordPlan, StoreError> {
     let object = pass.name();
     let local_id = row.record.local_id;
-    let sent_earlier = match shown.around.sent {
+    let sent_earlier = match shown.lookups.sent {
         true => outbox::sent_earlier(tx, object, local_id, late_since(pass.now))?,
         false => SentValues::new(),
     };
-    let open = match shown.around.conflicts {
+    let open = match shown.lookups.conflicts {
         true => conflicts::open_of(tx, object, local_id)?,
         false => BTreeMap::new(),
     };
@@ -176,9 +176,9 @@ pub(crate) fn note_unreadable(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     record: &RemoteRecord,
-    around: Around,
+    lookups: Lookups,
 ) -> Result<(), StoreError> {
-    if record.invalid.is_empty() && !around.unreadable {
+    if record.invalid.is_empty() && !lookups.unreadable {
         return Ok(());
     }
     unreadable::note(tx, pass.name(), record, pass.now)

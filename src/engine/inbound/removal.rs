@@ -17,7 +17,7 @@ use crate::model::mapping::Modes;
 use crate::model::name::ObjectType;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
 use crate::store::history::Origin;
 use crate::store::holds::{self, HoldKey};
 use crate::store::reads::{self, Removal};
@@ -157,10 +157,10 @@ fn refuse(
         Ok(None) | Err(_) => "its row".to_owned(),
     };
     let why = why_kept(tx, object, error)?;
-    let words =
+    let explanation =
         format!("HubSpot no longer has record {id}, and {table} {row} can't be removed: {why}");
     let name = object.object();
-    if reads::refuse_removal(tx, name, id, now, &words)? {
+    if reads::refuse_removal(tx, name, id, now, &explanation)? {
         tracing::error!(object = %name, hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
     }
     Ok(())
@@ -421,7 +421,7 @@ mod guard_tests {
     use super::*;
     use crate::decide::outgoing::present::Present;
     use crate::decide::retry::rest_of_refused;
-    use crate::engine::people::approvals::{HoldPart, settle_removals};
+    use crate::engine::decisions::approvals::{HoldPart, settle_removals};
     use crate::engine::testing::{keys, pass, showing, sync, synced, with_contacts, write};
     use crate::model::record::RemoteRecord;
     use crate::store::Store;
@@ -615,16 +615,16 @@ mod guard_tests {
             assert_eq!(remove(&store), Progress::More);
             let left = "SELECT CAST(local_id AS TEXT) FROM contacts ORDER BY local_id";
             assert_eq!(shown(&folder, left), ["2", "4", "5"]);
-            let words = shown(&folder, "SELECT last_error FROM sync_status");
+            let explanation = shown(&folder, "SELECT last_error FROM sync_status");
             assert!(
-                words[0].starts_with(
+                explanation[0].starts_with(
                     "HubSpot no longer has record 1002, and contacts row 2 can't be removed: "
                 ),
-                "{words:?}"
+                "{explanation:?}"
             );
             assert!(
-                words[0].contains("; rows of `orders` refer to contacts: "),
-                "{words:?}"
+                explanation[0].contains("; rows of `orders` refer to contacts: "),
+                "{explanation:?}"
             );
             // It is tried again later, not at once and not for ever.
             let until = Some(now() + rest_of_refused(1));
@@ -634,7 +634,7 @@ mod guard_tests {
             assert_eq!(shown(&folder, left), ["2", "5"]);
             assert_eq!(
                 shown(&folder, "SELECT last_error FROM sync_status"),
-                words,
+                explanation,
                 "it stays until it is over"
             );
             write(&store, |tx| Ok(tx.execute_batch("DELETE FROM orders")?));
@@ -668,7 +668,7 @@ mod guard_tests {
                  INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at)
                  VALUES (1, 'stage', 'customer', '2026-11-24T03:00:00.000Z')",
             )?;
-            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+            ddl::fit_to_mapping(tx, &mapping(vec![without_stage()]), now()).map(drop)
         });
         note(&store, 1..=1);
         let stage_is_gone = synced(without_stage());

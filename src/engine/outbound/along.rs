@@ -52,7 +52,7 @@ pub(super) fn taken(
             let next = now + AFTER_TYPES;
             outbox::retry(tx, create.id, next, Some(UNTYPED), None, Answered::Yes)?;
         }
-        WithLinks::Lacks(words) => outbox::park(tx, create.id, &words, Answered::Yes)?,
+        WithLinks::Lacks(explanation) => outbox::park(tx, create.id, &explanation, Answered::Yes)?,
     }
     Ok(None)
 }

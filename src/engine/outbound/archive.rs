@@ -10,7 +10,7 @@ use crate::decide::outgoing::archiving::{DeletedRow, is_undecided};
 use crate::decide::outgoing::looking::former_values;
 use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::AFTER_READ;
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::claiming::put_aside;
 use crate::engine::outbound::gap;
@@ -25,7 +25,7 @@ use crate::model::mapping::OnLocalDelete;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox::{self, Attempt, GuardedEntries};
 use crate::store::{Lane, StoreError, conflicts, holds, unreadable};
@@ -286,8 +286,8 @@ impl ArchiveLook<'_, '_> {
         };
         let sent = self.sent_earlier()?;
         let arrived = self.deleted(record, &sent).arrived();
-        let hands = Hands::of_entry(self.tx, self.pass.name(), self.entry, self.pass.now);
-        hands.carry_out(arrived)
+        let work = EntryWork::of_entry(self.tx, self.pass.name(), self.entry, self.pass.now);
+        work.carry_out(arrived)
     }
 
     fn sent_earlier(&self) -> Result<SentValues, StoreError> {
@@ -605,7 +605,7 @@ mod tests {
                     broken = CAST(x'22fffe410a5cc3' AS TEXT), alike = 'x''fffe41'''",
         );
         let all = mapping(vec![scene.object.mapping().clone()]);
-        scene.write(|tx| ddl::bring_up(tx, &all, now()).map(drop));
+        scene.write(|tx| ddl::fit_to_mapping(tx, &all, now()).map(drop));
         scene.program("DELETE FROM contacts");
         scene.daemon(meanwhile);
         (scene, shown)

@@ -19,7 +19,7 @@ use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
 use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
 use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
 use crate::engine::portal::access::{self, Access};
@@ -603,7 +603,7 @@ fn answer_to(sent: &QueuedLink, written: &LinksWritten, is_alone: bool) -> LinkA
     found.map_or(LinkAnswer::Silence, |error| LinkAnswer::Refused {
         category: error.category.clone(),
         code: code_of(&error.category, &error.codes),
-        words: coded(error.message.as_str(), &error.category, &error.codes),
+        explanation: coded(error.message.as_str(), &error.category, &error.codes),
     })
 }
 
@@ -614,10 +614,10 @@ async fn fail(
     fate: BatchFate,
     error: &HubspotError,
 ) -> Result<(), StepError> {
-    let words = match fate {
+    let explanation = match fate {
         _ if error.is_forbidden() => error.refusal_words(),
         BatchFate::Dead => error.refusal_words(),
-        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.words(),
+        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.explanation(),
     };
     let until = match error.retry() {
         Retry::At(until) => Some(until),
@@ -642,8 +642,8 @@ async fn fail(
                     continue;
                 }
                 let next = until.unwrap_or(now + wait).min(latest_due(now));
-                let acts = failed_link(fate, &words, next, now);
-                Hands::of_entry(tx, &sync.mapping.from, &entry, now).carry_out(acts)?;
+                let acts = failed_link(fate, &explanation, next, now);
+                EntryWork::of_entry(tx, &sync.mapping.from, &entry, now).carry_out(acts)?;
                 ask_again(tx, &sync, sent, now)?;
             }
             Ok::<_, StoreError>(())
@@ -721,10 +721,10 @@ impl LinkWork<'_> {
             ReadyLink::Turns(_) | ReadyLink::Named(_) | ReadyLink::WaitsForTypes => {
                 self.befall(&link, waits(None, Some(UNTYPED), self.now + AFTER_TYPES))?;
             }
-            ReadyLink::Dead(words) => self.befall(
+            ReadyLink::Dead(explanation) => self.befall(
                 &link,
                 EntryEvent::Refused {
-                    words,
+                    explanation,
                     answered: Answered::Yes,
                 },
             )?,

@@ -19,12 +19,12 @@ pub(crate) fn put_aside(
     error: &StoreError,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let words = format!("HubSpot's values do not fit into the table: {error}");
+    let explanation = format!("HubSpot's values do not fit into the table: {error}");
     outbox::retry(
         tx,
         entry.id,
         now + AFTER_CONSTRAINT,
-        Some(&words),
+        Some(&explanation),
         entry.standing.waits_for,
         outbox::Answered::No,
     )

@@ -24,7 +24,7 @@ use crate::decide::outgoing::plan::BATCH_WITH_HISTORY;
 use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::taken::shared_words;
 use crate::decide::retry::AFTER_UNREAD;
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::adopt::{become_record, link_made, take_conflicts};
 use crate::engine::inbound::apply::{apply_record, may_come_back};
 use crate::engine::inbound::applying::Applying;
@@ -48,8 +48,8 @@ use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
+use crate::store::database::savepoint;
 use crate::store::fields::{self, FieldRow};
-use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox::{self, Attempt};
 use crate::store::reads::Removal;
@@ -336,12 +336,12 @@ fn after_look(
             outbox::end(tx, id)
         }
         AfterLook::Tell => {
-            let words = doubt::words_for_a_person(row);
-            outbox::park(tx, id, words, outbox::Answered::No)
+            let explanation = doubt::words_for_a_person(row);
+            outbox::park(tx, id, explanation, outbox::Answered::No)
         }
         AfterLook::WaitAnew(until) => {
-            let words = "the clock was set back after the answer was lost";
-            outbox::lose(tx, id, words, until, now)
+            let explanation = "the clock was set back after the answer was lost";
+            outbox::lose(tx, id, explanation, until, now)
         }
         AfterLook::LookAgain(at) => {
             let waits_for = Some(WaitsFor::Answer);
@@ -407,8 +407,8 @@ fn relink(
     }
     outbox::become_update(tx, create.id, hs_id, now)?;
     let open = take_conflicts(tx, object.object(), archive.local_id, &row, hs_id)?;
-    let hands = Hands::of_entry(tx, object.object(), create, now);
-    hands.carry_out(relinked(object, &row, create, archive, &open))?;
+    let work = EntryWork::of_entry(tx, object.object(), create, now);
+    work.carry_out(relinked(object, &row, create, archive, &open))?;
     let left_out = fields::left_out(tx, object.mapping())?;
     for property in left_out::keep(tx, object, create, &left_out)? {
         if let Some(older) = archive.field(&property) {
@@ -417,7 +417,7 @@ fn relink(
         }
     }
     outbox::end(tx, archive.id)?;
-    hands.carry_out(vec![Act::EndIfEmpty])
+    work.carry_out(vec![Act::EndIfEmpty])
 }
 
 /// Takes a create, or puts it aside where its row is its own problem.
@@ -458,19 +458,19 @@ fn claim_create(
         }
         return Ok(None);
     };
-    if let Some(words) = has_record(tx, object, &row)? {
-        outbox::park(tx, id, &words, outbox::Answered::Yes)?;
+    if let Some(explanation) = has_record(tx, object, &row)? {
+        outbox::park(tx, id, &explanation, outbox::Answered::Yes)?;
         return Ok(None);
     }
     let unfit = made_by_nobody(object.mapping(), &row)
         .or_else(|| unsendable(object.mapping(), &row, |_| true))
         .or_else(|| missing(object, &row));
     let unfit = match unfit {
-        Some(words) => Some(words),
+        Some(explanation) => Some(explanation),
         None => stages::misplaced_in(tx, pass, &row, needed::SentPart::New)?,
     };
-    if let Some(words) = unfit {
-        outbox::park(tx, id, &words, outbox::Answered::Yes)?;
+    if let Some(explanation) = unfit {
+        outbox::park(tx, id, &explanation, outbox::Answered::Yes)?;
         return Ok(None);
     }
     for identity in identities(object, &row.record.values) {
@@ -486,8 +486,8 @@ fn claim_create(
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let carried = carried(object, &row, &held);
     let kept = left_out::keep(tx, object, &entry, left_out)?;
-    let hands = Hands::of_entry(tx, object.object(), &entry, now);
-    hands.carry_out(claimed(&entry, &carried, &kept))?;
+    let work = EntryWork::of_entry(tx, object.object(), &entry, now);
+    work.carry_out(claimed(&entry, &carried, &kept))?;
     let sent = create_of(object, &entry, &carried, along);
     let is_keyless = sent.input.id.is_none();
     outbox::claim(tx, &entry, Attempt::Create { is_keyless }, now)?;
@@ -695,13 +695,13 @@ mod tests {
     fn a_deleted_row_of_which_no_value_can_be_asked_for_is_told_so_and_ends_with_its_discarding() {
         let scene = deleted_in_doubt("NULL, 'Ours'");
         assert_eq!(looked(&scene, 1, None).len(), 1);
-        let words = scene.rows("SELECT state || ': ' || last_error FROM sync_outbox");
+        let explanation = scene.rows("SELECT state || ': ' || last_error FROM sync_outbox");
         assert!(
-            words[0]
+            explanation[0]
                 .starts_with("dead: the answer to this create was lost, its row was deleted, and"),
-            "{words:?}"
+            "{explanation:?}"
         );
-        assert!(words[0].ends_with("archive it, then discard this entry [create-in-doubt]"));
+        assert!(explanation[0].ends_with("archive it, then discard this entry [create-in-doubt]"));
         scene.program("DELETE FROM sync_outbox");
         let given_up = scene.write(|tx| outbox::discarded(tx, 1));
         assert_eq!(given_up.len(), 1);

@@ -18,7 +18,7 @@ use crate::decide::outgoing::gap::{
     was_archived_over, written_over,
 };
 use crate::decide::retry::{AFTER_UNREAD, latest_due};
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -75,7 +75,7 @@ pub fn note(
         return Ok(());
     };
     let gaps = gaps_of(&entry, read_version, Some(record), look);
-    Hands::of_entry(tx, object, &entry, pass.now).carry_out(gaps)
+    EntryWork::of_entry(tx, object, &entry, pass.now).carry_out(gaps)
 }
 
 /// Keeps what the read before an archive showed, with the claim: what the archive goes over is looked at also where its
@@ -409,7 +409,7 @@ fn keep(
     {
         return Ok(());
     }
-    let hands = Hands {
+    let work = EntryWork {
         tx,
         object: about.object,
         now,
@@ -417,7 +417,7 @@ fn keep(
         hs_id: about.hs_id,
         entry: None,
     };
-    hands.carry_out(kept(field, noted, value).into())
+    work.carry_out(kept(field, noted, value).into())
 }
 
 /// Takes a value back that our write was not to go over, and queues it. Tells whether that was possible.
@@ -444,7 +444,7 @@ fn give_back(
     };
     let held = row.value(&field.property).clone();
     let acts = given_back(field, noted, value, &held, pass.now);
-    Hands::of_entry(tx, object, &entry, pass.now).carry_out_on(
+    EntryWork::of_entry(tx, object, &entry, pass.now).carry_out_on(
         pass.object.mapping(),
         &mut row,
         acts,
@@ -529,8 +529,8 @@ mod tests {
         let same = [("firstname", "Base"), ("stage", "lead")];
         check(&same, &[]);
         let edited = [("firstname", "Theirs"), ("stage", "lead")];
-        let words = r#"1 101 * local 1 {"first_name":"Theirs","stage":"lead"}"#;
-        check(&edited, &[words]);
+        let explanation = r#"1 101 * local 1 {"first_name":"Theirs","stage":"lead"}"#;
+        check(&edited, &[explanation]);
         // A value that the read did not ask for says nothing.
         check(&[("firstname", "Base"), ("email", "a@example.com")], &[]);
     }

@@ -61,14 +61,14 @@ pub(crate) async fn without_keyless(
                     go_on.push(queued);
                     continue;
                 }
-                let words = format!(
+                let explanation = format!(
                     "`{key}` is the key of {} row {} and is not synced at the moment: SELECT problem, hint FROM sync_fields says why",
                     sync.mapping().table,
                     queued.local_id
                 );
                 let waits_for = queued.standing.waits_for;
                 let id = queued.id;
-                outbox::retry(tx, id, again, Some(&words), waits_for, Answered::No)?;
+                outbox::retry(tx, id, again, Some(&explanation), waits_for, Answered::No)?;
             }
             Ok(go_on)
         })

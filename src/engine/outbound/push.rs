@@ -18,7 +18,7 @@ use crate::decide::outgoing::needed;
 use crate::decide::outgoing::plan::{BATCH, Backlog, next_batch};
 use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
@@ -45,7 +45,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{self, About, NewConflict};
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::outbox::{self, Attempt};
 use crate::store::{Lane, StoreError, reads, unreadable};
@@ -403,12 +403,14 @@ fn claim_update(
         return row_went(tx, pass, entry, record, MadeRecord::Found).map(|()| None);
     };
     let is_sent = |property: &PropertyName| entry.field(property).is_some();
-    if let Some(words) = unsendable(pass.object.mapping(), &row, is_sent) {
-        outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
+    if let Some(explanation) = unsendable(pass.object.mapping(), &row, is_sent) {
+        outbox::park(tx, entry.id, &explanation, outbox::Answered::No)?;
         return Ok(None);
     }
-    if let Some(words) = stages::misplaced_in(tx, pass, &row, needed::SentPart::Some(&is_sent))? {
-        outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
+    if let Some(explanation) =
+        stages::misplaced_in(tx, pass, &row, needed::SentPart::Some(&is_sent))?
+    {
+        outbox::park(tx, entry.id, &explanation, outbox::Answered::No)?;
         return Ok(None);
     }
     let open = conflicts::open_of(tx, pass.name(), entry.local_id)?;
@@ -432,7 +434,7 @@ fn claim_update(
                 rest_unwritable(outbox::UNWRITABLE, is_writable, pass.now)
             }
         };
-        Hands::of_entry(tx, pass.name(), entry, pass.now).carry_out(vec![act])?;
+        EntryWork::of_entry(tx, pass.name(), entry, pass.now).carry_out(vec![act])?;
         return Ok(None);
     }
     let over = record.updated_at;
@@ -697,7 +699,11 @@ mod tests {
             assert_eq!(claimed(&scene, 30, &shown).len(), sent);
             let dead = scene.rows("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
             let named = "`contacts.first_name` of row 1 holds more than the 65536 characters";
-            assert_eq!(dead.iter().any(|words| words.starts_with(named)), sent == 0);
+            assert_eq!(
+                dead.iter()
+                    .any(|explanation| explanation.starts_with(named)),
+                sent == 0
+            );
         }
     }
 

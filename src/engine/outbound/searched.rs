@@ -25,7 +25,7 @@ use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox;
 use crate::store::{Lane, reads};

@@ -24,7 +24,7 @@ use crate::decide::outgoing::settle::{
 use crate::decide::outgoing::taken::shared_words;
 use crate::decide::record::CleanBase;
 use crate::decide::retry::{RetryClass, latest_due, next_attempt};
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::adopt::{self, Claimant, become_record};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
@@ -48,7 +48,7 @@ use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::model::refusal::coded;
 use crate::model::time::Timestamp;
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox::{self, links};
 use crate::store::runs::{self, Kind};
@@ -222,7 +222,7 @@ async fn settle_answer(
     let refusals: Vec<NamedRefusal> = answer.errors.into_iter().map(refusal).collect();
     let contradicted = refusals
         .iter()
-        .filter_map(|named| contradicted(&named.refusal.words))
+        .filter_map(|named| contradicted(&named.refusal.explanation))
         .collect();
     let settled = settlements(object, operation, batch, &results, &refusals);
     let adopted = read_existing(engine, object, &met(&settled)).await?;
@@ -250,12 +250,12 @@ async fn settle_answer(
             });
             match settled {
                 Err(error) if error.is_of_one_row() => {
-                    let words = format!(
+                    let explanation = format!(
                         "HubSpot's answer does not fit into the table: {error} [answer-unfit]"
                     );
                     if let Some(queued) = outbox::by_id(tx, sent.entry)? {
-                        let hands = Hands::of_entry(tx, name, &queued, now);
-                        hands.carry_out(parked_in_doubt(&queued, &words, now))?;
+                        let work = EntryWork::of_entry(tx, name, &queued, now);
+                        work.carry_out(parked_in_doubt(&queued, &explanation, now))?;
                     }
                 }
                 settled => settled?,
@@ -273,7 +273,7 @@ fn refusal(error: InputError) -> NamedRefusal {
         trace_ids: error.trace_ids,
         ids: error.ids,
         refusal: Refusal {
-            words: coded(error.message.as_str(), &error.category, &error.codes),
+            explanation: coded(error.message.as_str(), &error.category, &error.codes),
             category: error.category,
             existing: error.existing_id,
         },
@@ -336,18 +336,18 @@ fn settle_entry(
         return Ok(());
     }
     if let Some(acts) = sent_back(entry, &settlement, next, pass.now) {
-        return Hands::of_entry(tx, object.object(), entry, pass.now).carry_out(acts);
+        return EntryWork::of_entry(tx, object.object(), entry, pass.now).carry_out(acts);
     }
     match settlement {
         Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, &record),
         Settlement::Adopt(id) => adopt_existing(tx, settling, entry, id),
-        Settlement::LookForMatch(words)
-        | Settlement::Taken(words)
-        | Settlement::MissesOther(words)
-        | Settlement::Dead(words)
-        | Settlement::Reread(words)
-        | Settlement::Retry(words)
-        | Settlement::Lost(words) => refuse(tx, pass, entry, &words),
+        Settlement::LookForMatch(explanation)
+        | Settlement::Taken(explanation)
+        | Settlement::MissesOther(explanation)
+        | Settlement::Dead(explanation)
+        | Settlement::Reread(explanation)
+        | Settlement::Retry(explanation)
+        | Settlement::Lost(explanation) => refuse(tx, pass, entry, &explanation),
     }
 }
 
@@ -365,10 +365,10 @@ fn refuse(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,
-    words: &str,
+    explanation: &str,
 ) -> Result<(), StoreError> {
     tracing::warn!(local_id = %entry.local_id, operation = entry.standing.operation.as_str(), attempts = entry.standing.attempts, "HubSpot refused a record; see sync_outbox.last_error");
-    Hands::of_entry(tx, pass.name(), entry, pass.now).carry_out(refused(entry, words))
+    EntryWork::of_entry(tx, pass.name(), entry, pass.now).carry_out(refused(entry, explanation))
 }
 
 /// Done on both sides: HubSpot's values become the base of what was sent.
@@ -380,14 +380,14 @@ fn acknowledge(
 ) -> Result<(), StoreError> {
     let pass = &applying.pass;
     let (object, now) = (pass.object, pass.now);
-    let hands = Hands::of_entry(tx, object.object(), entry, now);
+    let work = EntryWork::of_entry(tx, object.object(), entry, now);
     let is_create = entry.standing.operation == Operation::Create;
     if is_create
         && let Some(other) = object.table.by_hs_id(tx, record.id)?
         && other.record.local_id != entry.local_id
     {
-        let words = answered_with_anothers(object, entry, record.id, other.record.local_id);
-        return hands.carry_out(parked_bare(words));
+        let explanation = answered_with_anothers(object, entry, record.id, other.record.local_id);
+        return work.carry_out(parked_bare(explanation));
     }
     let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
         return deleted_meanwhile(tx, pass, entry, record);
@@ -399,11 +399,11 @@ fn acknowledge(
     }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let acts = acknowledged(object.mapping(), entry, &row, record, &held);
-    let hands = Hands {
+    let work = EntryWork {
         hs_id: row.record.hs_id,
-        ..hands
+        ..work
     };
-    hands.carry_out_on(object.mapping(), &mut row, acts)?;
+    work.carry_out_on(object.mapping(), &mut row, acts)?;
     unreadable::note(tx, object.object(), record, now)?;
     row.record.modified_at = version_by_answer(row.record.modified_at, record);
     object.table.update(tx, &row)?;
@@ -423,8 +423,8 @@ fn deleted_meanwhile(
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
     let object = pass.name();
-    let hands = Hands::of_entry(tx, object, entry, pass.now).of_record(record.id);
-    hands.carry_out(acknowledged_without_row(entry, record))?;
+    let work = EntryWork::of_entry(tx, object, entry, pass.now).of_record(record.id);
+    work.carry_out(acknowledged_without_row(entry, record))?;
     if entry.standing.operation == Operation::Create {
         note_made(tx, &pass.saying(Origin::Push), entry.local_id, record)?;
     }
@@ -440,7 +440,7 @@ fn adopt_existing(
 ) -> Result<(), StoreError> {
     let (applying, next) = (settling.applying, settling.next);
     let object = applying.pass.object;
-    let hands = Hands::of_entry(tx, object.object(), entry, applying.pass.now);
+    let work = EntryWork::of_entry(tx, object.object(), entry, applying.pass.now);
     let found = settling.adopted.iter().find(|record| record.answers_to(id));
     let holder = object
         .table
@@ -487,9 +487,9 @@ fn adopt_existing(
                 apply_record(tx, &applying, record, None).map(drop)
             })
         }
-        (ExistingOutcome::GiveUp, ..) => hands.carry_out(given_up_existing(id)),
+        (ExistingOutcome::GiveUp, ..) => work.carry_out(given_up_existing(id)),
         (ExistingOutcome::Take | ExistingOutcome::TakePlace, Some(record), _) => {
-            hands.carry_out(exists(next))?;
+            work.carry_out(exists(next))?;
             let create = outbox::by_id(tx, entry.id)?;
             let claimant = Claimant {
                 local_id: entry.local_id,
@@ -510,7 +510,7 @@ fn adopt_existing(
             | ExistingOutcome::Take
             | ExistingOutcome::TakePlace,
             ..,
-        ) => hands.carry_out(exists(next)),
+        ) => work.carry_out(exists(next)),
     }
 }
 
@@ -529,8 +529,8 @@ fn refuse_second(
         .mapping()
         .match_field()
         .map_or("unique value", |field| field.property.as_str());
-    let words = shared_words(object, entry.local_id, shared, holder);
-    Hands::of_entry(tx, object.object(), entry, pass.now).carry_out(parked_bare(words))
+    let explanation = shared_words(object, entry.local_id, shared, holder);
+    EntryWork::of_entry(tx, object.object(), entry, pass.now).carry_out(parked_bare(explanation))
 }
 
 async fn settle_failed_batch(
@@ -546,10 +546,10 @@ async fn settle_failed_batch(
         ..
     } = sending;
     let asked_at = engine.now();
-    let words = match fate {
+    let explanation = match fate {
         _ if error.is_forbidden() => error.refusal_words(),
         BatchFate::Dead => error.refusal_words(),
-        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.words(),
+        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.explanation(),
     };
     let in_doubt = error.batch_failure() == Failure::ServerError;
     let existing = error.answer().and_then(|answer| answer.existing_id);
@@ -562,7 +562,7 @@ async fn settle_failed_batch(
         Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => (None, None),
     };
     let locked = lock_lasts.is_some();
-    let contradicted = contradicted(&words)
+    let contradicted = contradicted(&explanation)
         .filter(|_| fate == BatchFate::Dead)
         .into_iter()
         .collect();
@@ -576,7 +576,7 @@ async fn settle_failed_batch(
         .collect();
     let refusal = error.answer().map(|answer| Refusal {
         category: answer.category.clone(),
-        words: words.clone(),
+        explanation: explanation.clone(),
         existing,
     });
     let adopted = match (fate, existing, operation) {
@@ -601,7 +601,7 @@ async fn settle_failed_batch(
             if entry.standing.state != EntryState::InFlight {
                 return Ok(());
             }
-            let hands = Hands::of_entry(tx, name, &entry, now);
+            let work = EntryWork::of_entry(tx, name, &entry, now);
             // Surely not carried out: nothing is to be looked for in the archived record.
             if let (Operation::Archive, Some(hs_id)) = (operation, entry.standing.hs_id)
                 && fate != BatchFate::Lost
@@ -614,18 +614,18 @@ async fn settle_failed_batch(
                     adopt_existing(tx, &settling(next), &entry, existing)?;
                 }
                 FailedOutcome::ParkInDoubt => {
-                    hands.carry_out(parked_in_doubt(&entry, &words, now))?;
+                    work.carry_out(parked_in_doubt(&entry, &explanation, now))?;
                 }
                 FailedOutcome::Settle(settlement) => {
                     settle_entry(tx, &settling(now + wait), &entry, settlement)?;
                 }
-                FailedOutcome::Refuse => refuse(tx, &applying.pass, &entry, &words)?,
+                FailedOutcome::Refuse => refuse(tx, &applying.pass, &entry, &explanation)?,
                 FailedOutcome::Retry => {
                     let waits_for = locked.then_some(WaitsFor::Lock);
-                    hands.carry_out(back_and_uncounted(next, &words, waits_for))?;
+                    work.carry_out(back_and_uncounted(next, &explanation, waits_for))?;
                 }
                 FailedOutcome::Lose => {
-                    hands.carry_out(lost(&entry, &words, next, now))?;
+                    work.carry_out(lost(&entry, &explanation, next, now))?;
                 }
             }
             Ok::<(), StoreError>(())
@@ -695,11 +695,11 @@ pub(crate) fn recover_object(
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let left = outbox::in_flight(tx, object)?;
-    let words = "the daemon stopped before the answer came";
+    let explanation = "the daemon stopped before the answer came";
     let mut linked = Vec::new();
     for queued in &left {
-        let acts = lost(queued, words, now, now);
-        Hands::of_entry(tx, object, queued, now).carry_out(acts)?;
+        let acts = lost(queued, explanation, now, now);
+        EntryWork::of_entry(tx, object, queued, now).carry_out(acts)?;
         if queued.standing.operation == Operation::Create {
             linked.extend(links::naming(tx, object, queued.local_id)?);
         }

@@ -11,7 +11,7 @@ use crate::decide::matching::{Identity, MatchRule};
 use crate::decide::outgoing::settle::ValueHolder;
 use crate::decide::outgoing::taken::{Giver, HeldValue, next_look, shared_words, to_give, wanted};
 use crate::engine::Engine;
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::entry::Entry;
@@ -39,7 +39,7 @@ pub(crate) fn settle(
         let Some(act) = held.settled(entry, now) else {
             continue;
         };
-        Hands::of_entry(tx, object.object(), entry, now).carry_out(vec![act])?;
+        EntryWork::of_entry(tx, object.object(), entry, now).carry_out(vec![act])?;
         return Ok(true);
     }
     Ok(false)
@@ -114,8 +114,8 @@ fn held(
         return Ok(HeldValue::of_dead(object, value, giver));
     }
     if let Some(holder) = object.table.holder_of(tx, value, own)? {
-        let words = shared_words(object, own, property.as_str(), holder);
-        return Ok(HeldValue::kept(Some(words)));
+        let explanation = shared_words(object, own, property.as_str(), holder);
+        return Ok(HeldValue::kept(Some(explanation)));
     }
     let rule = MatchRule::of(object.object(), field);
     let since = now - FREED_LATELY;

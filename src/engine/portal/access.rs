@@ -202,8 +202,8 @@ pub async fn within<F>(
 where
     F: Future<Output = Result<Progress, StepError>>,
 {
-    if let Some(words) = engine.memory.refusals.unknown(object) {
-        write_down(engine, object, vec![words]).await?;
+    if let Some(explanation) = engine.memory.refusals.unknown(object) {
+        write_down(engine, object, vec![explanation]).await?;
         return Ok(Progress::RING);
     }
     let waits = |access: &Access| engine.waits(object.as_str(), *access);
@@ -242,7 +242,7 @@ async fn write_down(
     if engine.memory.refusals.is_written(object, &sentences) {
         return Ok(());
     }
-    let (name, words) = (object.clone(), sentences.join("; "));
+    let (name, explanation) = (object.clone(), sentences.join("; "));
     let is_unknown = engine.memory.refusals.unknown(object).is_some();
     let mut names = engine.names_of(object).into_iter();
     let code = match names.all(|name| engine.client.lacks_scopes_alone_of(&name)) {
@@ -254,16 +254,17 @@ async fn write_down(
     engine
         .store
         .write(Lane::Bulk, move |tx| {
-            let words = Some(words.as_str()).filter(|words| !words.is_empty());
-            let forbidden = words.map(|words| (words, code));
+            let explanation =
+                Some(explanation.as_str()).filter(|explanation| !explanation.is_empty());
+            let forbidden = explanation.map(|explanation| (explanation, code));
             cursors::set_forbidden(tx, &name, forbidden, is_readable)
         })
         .await?;
     let news = engine.memory.refusals.write(object, &sentences);
     match news {
         Some(News::Forbidden) => {
-            let (hint, words) = (engine.remedies(), sentences.join("; "));
-            tracing::error!(object = %object, hint, "{words}");
+            let (hint, explanation) = (engine.remedies(), sentences.join("; "));
+            tracing::error!(object = %object, hint, "{explanation}");
         }
         Some(News::Over) => {
             tracing::info!(object = %object, "the token may do what it needs again");

@@ -118,7 +118,11 @@ pub(crate) async fn after_refusals(
 /// # Errors
 /// The database refuses.
 pub(crate) async fn after_full_pair(engine: &Engine, pair: &PairMapping) -> Result<(), StepError> {
-    match engine.memory.contradicted.may_read(Some(&pair.key), engine.now()) {
+    match engine
+        .memory
+        .contradicted
+        .may_read(Some(&pair.key), engine.now())
+    {
         true => pair_types::read_limits_again(engine, pair).await,
         false => Ok(()),
     }

@@ -21,7 +21,7 @@ use crate::model::mapping::{Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::group_of;
 use crate::model::synced::SyncedObject;
-use crate::store::file::lease;
+use crate::store::database::lease;
 use crate::store::links::pairs;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNFIT, OBJECT_UNKNOWN};
 use crate::store::shape::ddl;
@@ -89,7 +89,7 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
         unlisted: unlisted.clone(),
         types,
     };
-    let (mapping, problems) = bring_up(engine, mapping, wrong, read, &kept_back).await?;
+    let (mapping, problems) = fit_to_mapping(engine, mapping, wrong, read, &kept_back).await?;
     let objects = synced_objects(&mapping, &problems, &portal, &schemas).into_iter();
     let objects = objects.map(|object| ObjectSync::new(with_unlisted(object, &unlisted)));
     engine.put_in_force(PortalInForce {
@@ -138,7 +138,7 @@ impl KeptBack {
     }
 
     /// The sentence in `sync_status`.
-    fn words(&self, object: &ObjectMapping) -> String {
+    fn explanation(&self, object: &ObjectMapping) -> String {
         match self {
             Self::Refused(_) if self.is_unknown_object() => unknown_words(object),
             Self::Refused(error) => with_causes(error),
@@ -277,7 +277,7 @@ pub(super) fn is_of_one_object(error: &HubspotError) -> bool {
 /// Says which objects wait. A missing scope is told where it is learnt.
 fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, KeptBack)]) {
     let mut unknown = BTreeMap::new();
-    let mut words = Vec::new();
+    let mut explanation = Vec::new();
     for (name, why) in kept_back {
         let Some(object) = engine.mapping.object(name.as_str()) else {
             continue;
@@ -285,18 +285,18 @@ fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, KeptBack)]) {
         if why.is_unknown_object() {
             unknown.insert(name.clone(), unknown_words(object));
         }
-        words.push(format!("{name}: {}", why.words(object)));
+        explanation.push(format!("{name}: {}", why.explanation(object)));
     }
     engine.memory.refusals.set_unknown(unknown);
-    if !engine.memory.refusals.is_news(words) {
+    if !engine.memory.refusals.is_news(explanation) {
         return;
     }
     for (name, why) in kept_back {
-        let words = engine
+        let explanation = engine
             .mapping
             .object(name.as_str())
-            .map(|object| why.words(object));
-        tracing::error!(object = %name, error = words, hint = why.hint(), "an object can't be read as the mapping has it; it goes on as it was last known, or waits, and the others go on");
+            .map(|object| why.explanation(object));
+        tracing::error!(object = %name, error = explanation, hint = why.hint(), "an object can't be read as the mapping has it; it goes on as it was last known, or waits, and the others go on");
     }
 }
 
@@ -344,7 +344,7 @@ struct Wrong {
 
 /// Makes the file fit the mapping. Returns the mapping that is in force, and all its problems: what HubSpot changed while
 /// values wait is told by the file.
-async fn bring_up(
+async fn fit_to_mapping(
     engine: &Engine,
     mapping: Mapping,
     wrong: Wrong,
@@ -377,7 +377,7 @@ async fn bring_up(
             for (pair, shown) in &read.types {
                 pair_types::save(tx, pair, shown, now)?;
             }
-            let changes = ddl::bring_up(tx, &mapping, now)?;
+            let changes = ddl::fit_to_mapping(tx, &mapping, now)?;
             pairs::follow(tx, &in_file, now)?;
             for line in &changes.lines {
                 tracing::info!(change = %line, "the mapping changed the mirror");
@@ -405,13 +405,15 @@ async fn bring_up(
 /// A line of `meta::UNREAD`.
 fn unread_line(object: &ObjectMapping, kept_back: &[(ObjectType, KeptBack)]) -> String {
     let why = kept_back.iter().find(|(name, _)| *name == object.object);
-    let words = why.map(|(_, why)| why.words(object)).unwrap_or_default();
+    let explanation = why
+        .map(|(_, why)| why.explanation(object))
+        .unwrap_or_default();
     let code = why.map_or("", |(_, why)| why.code());
     let parts = [
         object.object.as_str(),
         object.table.as_str(),
         object.direction.as_str(),
-        words.as_str(),
+        explanation.as_str(),
         code,
     ];
     // A tab or a line's end in a sentence would make another line of it.

@@ -82,8 +82,9 @@ pub async fn step(engine: &Engine, keeper: &Keeper) -> Result<Progress, StepErro
         Own::Nobody(nobody) => return Ok(withdraw(engine, keeper, &nobody.to_string())),
     };
     if let Some(problem) = &installation.problem {
-        let words = format!("HubSpot revoked the grant ({problem}): run `hubsyncd auth login`");
-        return Ok(withdraw(engine, keeper, &words));
+        let explanation =
+            format!("HubSpot revoked the grant ({problem}): run `hubsyncd auth login`");
+        return Ok(withdraw(engine, keeper, &explanation));
     }
     let tokens = match installation.open(&keeper.sealer) {
         Ok(tokens) => tokens,
@@ -164,13 +165,13 @@ async fn renew(
                 None => Ok(()),
             }
         }
-        Err(OAuthError::Revoked { words }) => {
-            tracing::error!(portal_id = %installation.portal_id, words, "HubSpot revoked the grant; nothing is sent until somebody logs in with `hubsyncd auth login`");
+        Err(OAuthError::Revoked { explanation }) => {
+            tracing::error!(portal_id = %installation.portal_id, explanation, "HubSpot revoked the grant; nothing is sent until somebody logs in with `hubsyncd auth login`");
             let (portal, generation) = (installation.portal_id, installation.generation);
             engine
                 .store
                 .write(Lane::Interactive, move |tx| {
-                    tokens::revoked(tx, portal, generation, &words, tx.now())
+                    tokens::revoked(tx, portal, generation, &explanation, tx.now())
                 })
                 .await?;
             Ok(())

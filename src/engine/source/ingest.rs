@@ -23,9 +23,9 @@ use crate::model::name::PropertyName;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::absent::{Deletion, WhyAbsent};
-use crate::store::around::{self, Around};
 use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, WaitingEvent};
+use crate::store::lookups::{self, Lookups};
 use crate::store::outbox;
 use crate::store::{Lane, StoreError, absent, conflicts, gaps, merges, reads};
 
@@ -93,7 +93,7 @@ async fn sort_out(
                 let pass = Pass::of(tx, &sync, Origin::Webhook, hubspot_ahead);
                 let surroundings = Surroundings {
                     creating: outbox::is_creating(tx, sync.object())?,
-                    around: around::look(tx, sync.object(), &sync.table)?,
+                    lookups: lookups::look(tx, sync.object(), &sync.table)?,
                 };
                 sort_part(tx, &pass, part, surroundings)
             })
@@ -110,7 +110,7 @@ async fn sort_out(
 struct Surroundings {
     /// Whether creates of the object are being sent.
     creating: bool,
-    around: Around,
+    lookups: Lookups,
 }
 
 struct Sorted {
@@ -132,7 +132,7 @@ fn sort_part(
     };
     let has_gaps = gaps::is_any(tx, pass.name())?;
     for group in groups {
-        let known = KnownRecord::look(tx, pass.object, group.id, surroundings.around)?;
+        let known = KnownRecord::look(tx, pass.object, group.id, surroundings.lookups)?;
         let noted = match has_gaps {
             true => gap::noted_of(tx, pass.name(), group.id)?,
             false => Vec::new(),
@@ -281,24 +281,24 @@ impl KnownRecord {
         tx: &Transaction<'_>,
         object: &ObjectSync,
         id: HubspotId,
-        around: Around,
+        lookups: Lookups,
     ) -> Result<Self, StoreError> {
         let name = object.object();
         let row = object.table.by_hs_id(tx, id)?;
         let local_id = row.as_ref().map(|row| row.record.local_id);
-        let queued = match local_id.filter(|_| around.entries) {
+        let queued = match local_id.filter(|_| lookups.entries) {
             Some(local_id) => outbox::of_row(tx, name, local_id)?,
-            None if around.entries => outbox::of_record(tx, name, id)?,
+            None if lookups.entries => outbox::of_record(tx, name, id)?,
             None => None,
         };
-        let contested = match local_id.filter(|_| around.conflicts) {
+        let contested = match local_id.filter(|_| lookups.conflicts) {
             Some(local_id) => conflicts::open_of(tx, name, local_id)?
                 .into_keys()
                 .collect(),
             None => Vec::new(),
         };
         let buried_at = match local_id {
-            None if around.tombstones => reads::buried_at(tx, name, id)?,
+            None if lookups.tombstones => reads::buried_at(tx, name, id)?,
             None | Some(_) => None,
         };
         Ok(Self {

@@ -15,7 +15,7 @@ use crate::decide::incoming::reading::{
 use crate::decide::outgoing::archiving::{DeletedRow, agreed_with_archived};
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::retry::{AFTER_CONSTRAINT, AFTER_FLIGHT, AFTER_UNREAD};
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::{Applying, refuse_record};
 use crate::engine::inbound::existence::{Matter, missed};
@@ -32,7 +32,7 @@ use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::absent::{Deletion, WhyAbsent};
-use crate::store::file::savepoint;
+use crate::store::database::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::reads::FallsDue;
 use crate::store::{Lane, StoreError, absent, outbox, reads, unreadable};
@@ -189,8 +189,8 @@ fn agree_with_archived(
         sent: &sent,
     };
     let acts = agreed_with_archived(&archived, &row.record.values);
-    let hands = Hands::of_entry(tx, object.object(), &entry, now);
-    hands.of_record(record.id).carry_out(acts)
+    let work = EntryWork::of_entry(tx, object.object(), &entry, now);
+    work.of_record(record.id).carry_out(acts)
 }
 
 async fn read(
@@ -341,11 +341,11 @@ pub(crate) fn note_missing(
         // A program's constraint keeps what should go: it goes later, and the others now.
         Err(error) if error.is_of_one_row() => {
             let name = pass.name();
-            let words = format!(
+            let explanation = format!(
                 "HubSpot record {} can't be taken out of the database: {error}",
                 removal.id
             );
-            if reads::ask_refused(tx, name, removal.id, removal.origin, pass.now, &words)? {
+            if reads::ask_refused(tx, name, removal.id, removal.origin, pass.now, &explanation)? {
                 tracing::error!(object = %name, hs_id = %removal.id, "a constraint keeps a record that HubSpot no longer has; see sync_status.last_error");
             }
             Ok(false)

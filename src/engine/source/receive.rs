@@ -99,10 +99,10 @@ fn name_objects(
 
 /// What is to become of an event, by the mapping alone.
 fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
-    let (state, words) = match verdict(mapping, &event) {
+    let (state, explanation) = match verdict(mapping, &event) {
         NewsVerdict::Wanted => (State::Pending, None),
-        NewsVerdict::Ignored(words) => (State::Ignored, Some(words)),
-        NewsVerdict::Dead(words) => (State::Dead, Some(words)),
+        NewsVerdict::Ignored(explanation) => (State::Ignored, Some(explanation)),
+        NewsVerdict::Dead(explanation) => (State::Dead, Some(explanation)),
     };
     if let Some((end, _)) = event.event_type.char_indices().nth(LONGEST_TYPE) {
         event.event_type.truncate(end);
@@ -110,6 +110,6 @@ fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
     NewEvent {
         event,
         state,
-        words,
+        explanation,
     }
 }

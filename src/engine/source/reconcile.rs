@@ -389,11 +389,14 @@ mod tests {
                 "createdAt":"2026-01-01T00:00:00Z","updatedAt":"2026-01-01T00:00:00Z","archived":false},
                 {"id":"a secret","properties":{}}]}"#,
         );
-        let words = "record 2 of 2 in an answer of HubSpot's (the one after record 101) can't be read, not even its id";
-        let words = Some(words.to_owned());
-        assert_eq!(told(&desk), (vec![words.clone()], words.clone()));
+        let explanation = "record 2 of 2 in an answer of HubSpot's (the one after record 101) can't be read, not even its id";
+        let explanation = Some(explanation.to_owned());
+        assert_eq!(
+            told(&desk),
+            (vec![explanation.clone()], explanation.clone())
+        );
         compare(r#"{"results":[]}"#);
-        assert_eq!(told(&desk), (vec![words, None], None));
+        assert_eq!(told(&desk), (vec![explanation, None], None));
     }
 
     /// A list of records, in the archive where `archived_at` says so.

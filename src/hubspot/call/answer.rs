@@ -197,17 +197,17 @@ fn read_details(answer: &mut Answer, errors: Option<&Value>) {
 /// Puts the words of single mistakes behind those of the whole, where they say more.
 fn add_details(answer: &mut Answer, errors: Option<&Value>) {
     let details = errors.and_then(Value::as_array).into_iter().flatten();
-    let mut words = answer.message.as_str().to_owned();
+    let mut explanation = answer.message.as_str().to_owned();
     for detail in details.take(MAX_LIST) {
         let more = text_of(detail, "message");
         let lists = more.contains("[{");
-        let more = &*readable(more).words;
-        if !more.is_empty() && !lists && !words.contains(more) {
-            let between = if words.is_empty() { "" } else { "; " };
-            words = format!("{words}{between}{more}");
+        let more = &*readable(more).explanation;
+        if !more.is_empty() && !lists && !explanation.contains(more) {
+            let between = if explanation.is_empty() { "" } else { "; " };
+            explanation = format!("{explanation}{between}{more}");
         }
     }
-    answer.message = Words::new(&words);
+    answer.message = Words::new(&explanation);
 }
 
 /// Of associations HubSpot says only that they are invalid; why stands under a code in `context`
@@ -223,34 +223,37 @@ fn add_sentences(answer: &mut Answer, context: Option<&Value>) {
         .filter_map(|(key, value)| Some((key, value.as_array()?)))
         .take(MAX_LIST)
         .collect();
-    let mut words = answer.message.as_str().to_owned();
+    let mut explanation = answer.message.as_str().to_owned();
     for (code, _) in &coded {
         add(&mut answer.codes, code);
     }
     let listed = coded.into_iter().flat_map(|(_, sentences)| sentences);
     for sentence in listed.filter_map(Value::as_str).take(MAX_LIST) {
-        if sentence.contains(' ') && !words.contains(sentence) {
-            words = format!("{words}: {sentence}");
+        if sentence.contains(' ') && !explanation.contains(sentence) {
+            explanation = format!("{explanation}: {sentence}");
         }
     }
-    if words != answer.message.as_str() {
-        answer.message = Words::new(&words);
+    if explanation != answer.message.as_str() {
+        answer.message = Words::new(&explanation);
     }
 }
 
 /// `Property values were not valid: [{…}]`.
 fn read_embedded(answer: &mut Answer, message: &str) {
-    let Readable { words, mistakes } = readable(message);
+    let Readable {
+        explanation,
+        mistakes,
+    } = readable(message);
     for mistake in mistakes.iter().take(MAX_LIST) {
         add(&mut answer.codes, text_of(mistake, "error"));
         add(&mut answer.properties, text_of(mistake, "name"));
     }
-    answer.message = Words::new(&words);
+    answer.message = Words::new(&explanation);
 }
 
 /// HubSpot's words, and what the JSON in them lists.
 struct Readable {
-    words: String,
+    explanation: String,
     mistakes: Vec<Value>,
 }
 
@@ -264,36 +267,38 @@ const MAX_QUOTED_BYTES: usize = 200;
 /// is long or ends too soon is left out.
 fn readable(message: &str) -> Readable {
     let mut read = Readable {
-        words: String::new(),
+        explanation: String::new(),
         mistakes: Vec::new(),
     };
     let mut rest = message;
     while let Some(start) = json_start(rest) {
         let (before, json) = rest.split_at(start);
-        read.words.push_str(before);
+        read.explanation.push_str(before);
         let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
         let (value, is_whole, length) = match values.next() {
             Some(Ok(value)) => (Some(value), true, values.byte_offset()),
             _ if is_cut(json) => (completed(json), false, json.len()),
             // It only looks like JSON.
             _ => {
-                read.words.push_str(&json[..1]);
+                read.explanation.push_str(&json[..1]);
                 rest = &json[1..];
                 continue;
             }
         };
         let mistakes = value.as_ref().map(mistakes_in).unwrap_or_default();
         let said: Vec<String> = mistakes.iter().take(MAX_LIST).map(sentence_of).collect();
-        read.words.push_str(&said.join("; "));
+        read.explanation.push_str(&said.join("; "));
         match (mistakes.is_empty(), is_whole) {
-            (true, true) if length <= MAX_QUOTED_BYTES => read.words.push_str(&json[..length]),
-            (true, _) | (false, false) => read.words.push_str(LEFT_OUT),
+            (true, true) if length <= MAX_QUOTED_BYTES => {
+                read.explanation.push_str(&json[..length])
+            }
+            (true, _) | (false, false) => read.explanation.push_str(LEFT_OUT),
             (false, true) => {}
         }
         read.mistakes.extend(mistakes);
         rest = &json[length..];
     }
-    read.words.push_str(rest);
+    read.explanation.push_str(rest);
     read
 }
 
@@ -355,15 +360,17 @@ fn completed(json: &str) -> Option<Value> {
 
 /// One mistake as people read it: `email: Email address x is invalid (INVALID_EMAIL)`.
 fn sentence_of(entry: &Value) -> String {
-    let words = first_text(entry, &["message", "localizedErrorMessage"]);
+    let explanation = first_text(entry, &["message", "localizedErrorMessage"]);
     let name = match text_of(entry, "name") {
         "" => String::new(),
         name => format!("{name}: "),
     };
-    match (words.as_str(), text_of(entry, "error")) {
+    match (explanation.as_str(), text_of(entry, "error")) {
         ("", code) => format!("{name}{code}"),
-        (words, code) if code.is_empty() || words.contains(code) => format!("{name}{words}"),
-        (words, code) => format!("{name}{words} ({code})"),
+        (explanation, code) if code.is_empty() || explanation.contains(code) => {
+            format!("{name}{explanation}")
+        }
+        (explanation, code) => format!("{name}{explanation} ({code})"),
     }
 }
 
@@ -435,13 +442,13 @@ mod tests {
         assert_eq!(answer.category, "VALIDATION_ERROR");
         assert_eq!(answer.codes, ["PROPERTY_DOESNT_EXIST", "INVALID_EMAIL"]);
         assert_eq!(answer.properties, ["foo", "email"]);
-        let words = answer.message.as_str();
+        let explanation = answer.message.as_str();
         assert!(
-            words.starts_with("Property values were not valid: foo: ")
-                && words.contains("; email: ")
-                && words.ends_with("(INVALID_EMAIL)")
-                && !words.contains('{'),
-            "{words}"
+            explanation.starts_with("Property values were not valid: foo: ")
+                && explanation.contains("; email: ")
+                && explanation.ends_with("(INVALID_EMAIL)")
+                && !explanation.contains('{'),
+            "{explanation}"
         );
         assert_eq!(
             answer.correlation_id,
@@ -537,9 +544,12 @@ mod tests {
     fn json_that_is_cut_off_becomes_words() {
         let said = |message: &str| {
             let body = serde_json::json!({"category": "VALIDATION_ERROR", "message": message});
-            let words = read_entry(&body).message.as_str().to_owned();
-            assert!(!words.contains("{\"") && !words.contains("[{"), "{words}");
-            words
+            let explanation = read_entry(&body).message.as_str().to_owned();
+            assert!(
+                !explanation.contains("{\"") && !explanation.contains("[{"),
+                "{explanation}"
+            );
+            explanation
         };
         let list = r#"Property values were not valid: [{"isValid":false,"message":"x is no mail","error":"INVALID_EMAIL","name":"email"},{"isValid":false,"message":"y is \"no\" number","error":"INVALID_INTEGER","name":"n\u00fc"}]"#;
         let whole = said(list);
@@ -551,15 +561,16 @@ mod tests {
         let start = list.find("[{").expect("a list") + 2;
         for end in (start..list.len()).filter(|end| list.is_char_boundary(*end)) {
             for mark in ["", "...", "…"] {
-                let words = said(&format!("{}{mark}", &list[..end]));
+                let explanation = said(&format!("{}{mark}", &list[..end]));
                 assert!(
-                    words.starts_with("Property values were not valid: ") && words.ends_with('…'),
-                    "{words}"
+                    explanation.starts_with("Property values were not valid: ")
+                        && explanation.ends_with('…'),
+                    "{explanation}"
                 );
                 let first = list.find("},{").expect("two");
                 assert!(
-                    end <= first || words.contains("email: x is no mail (INVALID_EMAIL)"),
-                    "{words}"
+                    end <= first || explanation.contains("email: x is no mail (INVALID_EMAIL)"),
+                    "{explanation}"
                 );
             }
         }
@@ -586,8 +597,11 @@ mod tests {
         let body = r#"{"status":"error","message":"Property values were not valid: [{\"isValid\":false,\"message\":\"x is no mail\",\"error\":\"INVALID_EMAIL\",\"name\":\"email\"}]","correlationId":"c"}"#;
         for end in 1..body.len() {
             let answer = read_answer(400, &body.as_bytes()[..end]);
-            let words = answer.message.as_str();
-            assert!(!answer.by_hubspot && !words.contains('{'), "{end}: {words}");
+            let explanation = answer.message.as_str();
+            assert!(
+                !answer.by_hubspot && !explanation.contains('{'),
+                "{end}: {explanation}"
+            );
         }
         let end = body.find("correlationId").expect("a member");
         let answer = read_answer(400, &body.as_bytes()[..end]);

@@ -173,9 +173,9 @@ mod tests {
         let whose = choose(Vec::new(), vec![file(Vec::new()), folder]).map(|found| found.whose);
         assert_eq!(whose, Ok(Whose::Named(vec!["SSL_CERT_DIR"])));
         let refused = choose(Vec::new(), vec![file(Vec::new())]).map(|found| found.whose);
-        let words = refused.expect_err("none").to_string();
+        let explanation = refused.expect_err("none").to_string();
         assert_eq!(
-            words,
+            explanation,
             "this machine has no certificate authorities, so HubSpot can't be verified: `SSL_CERT_FILE` names `/etc/own.pem`, which holds none"
         );
     }

@@ -151,7 +151,7 @@ pub enum HubspotError {
         source: TransportError,
     },
     /// The limiter let nothing go: out of quota, paused, or HubSpot is unreachable. Nothing was sent.
-    #[error("{call} was held back{}", because.as_ref().map(|trouble| after(call, &trouble.words)).unwrap_or_default())]
+    #[error("{call} was held back{}", because.as_ref().map(|trouble| after(call, &trouble.explanation)).unwrap_or_default())]
     HeldBack {
         /// The call.
         call: Call,
@@ -180,7 +180,7 @@ pub enum HubspotError {
 /// A token as it may be shown: where it stands, and how it looks without what is secret of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenName {
-    words: String,
+    explanation: String,
     is_oauth: bool,
 }
 
@@ -197,7 +197,7 @@ impl TokenName {
         };
         let letters = token.chars().count();
         Self {
-            words: format!("the token of {place} ({kind}{letters} letters)"),
+            explanation: format!("the token of {place} ({kind}{letters} letters)"),
             is_oauth: false,
         }
     }
@@ -205,7 +205,7 @@ impl TokenName {
     /// The access token of an OAuth app's login, which is renewed.
     pub(crate) fn of_login() -> Self {
         Self {
-            words: "the access token of the login".to_owned(),
+            explanation: "the access token of the login".to_owned(),
             is_oauth: true,
         }
     }
@@ -213,15 +213,15 @@ impl TokenName {
 
 impl std::fmt::Display for TokenName {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.words)
+        formatter.write_str(&self.explanation)
     }
 }
 
 /// What came before a call was held back; the same call is not named twice.
-fn after(call: &Call, words: &str) -> String {
-    match words.strip_prefix(&call.to_string()) {
+fn after(call: &Call, explanation: &str) -> String {
+    match explanation.strip_prefix(&call.to_string()) {
         Some(rest) if rest.starts_with(' ') => format!(" after it{rest}"),
-        Some(_) | None => format!(" after this: {words}"),
+        Some(_) | None => format!(" after this: {explanation}"),
     }
 }
 
@@ -536,11 +536,11 @@ impl HubspotError {
             (_, Some(answer)) => (answer.category.as_str(), &answer.codes[..]),
             (_, None) => ("", &[][..]),
         };
-        coded(&self.words(), category, codes)
+        coded(&self.explanation(), category, codes)
     }
 
     /// HubSpot's own words, else what failed: for `last_error` in the database, never for the log.
-    pub fn words(&self) -> String {
+    pub fn explanation(&self) -> String {
         // Which scope is missing says more than that one is; what is not HubSpot's has no words of HubSpot's.
         if let Self::Forbidden { why, answer, .. } = self
             && (self.is_of_scope() || answer.message.as_str().is_empty())
@@ -603,7 +603,7 @@ pub(crate) fn from_answer(call: Call, answer: Answer, until: Timestamp) -> Hubsp
             call,
             answer,
             token: TokenName {
-                words: "the token".to_owned(),
+                explanation: "the token".to_owned(),
                 is_oauth: false,
             },
         },
@@ -682,7 +682,7 @@ mod tests {
             assert_eq!(error.retry(), retry, "{status}");
             assert_eq!(error.batch_failure(), failure, "{status}");
             assert_eq!(error.status(), Some(status));
-            assert_eq!(error.words(), "words");
+            assert_eq!(error.explanation(), "words");
         }
     }
 
@@ -706,7 +706,7 @@ mod tests {
             "`POST /crm/objects/2026-03/{object}/batch/update` was refused: 400 VALIDATION_ERROR \
              PROPERTY_DOESNT_EXIST INVALID_EMAIL, correlation id a43683b0-5717-4ceb-80b4-104d02915d8c"
         );
-        assert!(error.words().contains("does not exist"));
+        assert!(error.explanation().contains("does not exist"));
         assert!(!format!("{error:?}").contains("not-an-address"));
     }
 }

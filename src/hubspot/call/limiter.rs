@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 pub use crate::decide::quota::LimitSettings;
-use crate::decide::quota::day::{Day, KnownDay};
+use crate::decide::quota::day::{KnownQuotaDay, QuotaDay};
 use crate::decide::quota::{
     Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, QuotaVerdict, Recent,
     RestingWork,
@@ -216,14 +216,14 @@ impl Limiter {
             steady: clock.monotonic(),
             hubspot: clock.now(),
         };
-        let known = KnownDay {
+        let known = KnownQuotaDay {
             date: start.day.as_deref(),
             used: start.day_used,
             limit: start.day_limit,
             resets_at: start.day_resets_at,
             time_zone: start.time_zone.as_deref(),
         };
-        let day = Day::new(&settings, &known, now);
+        let day = QuotaDay::new(&settings, &known, now);
         let quota = Quota::new(settings, &start.recent, day, now);
         let pace = EndpointClass::ALL.map(|class| RequestPace::new(quota.pace(class, now), &clock));
         Arc::new(Self {

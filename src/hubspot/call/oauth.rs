@@ -73,18 +73,18 @@ pub struct TokenGrant {
 #[derive(Debug, Error)]
 pub enum OAuthError {
     /// The code or refresh token is dead: the app was uninstalled, or the token deleted.
-    #[error("HubSpot revoked the grant: {words}")]
+    #[error("HubSpot revoked the grant: {explanation}")]
     Revoked {
         /// HubSpot's words.
-        words: String,
+        explanation: String,
     },
     /// HubSpot refuses the app itself, or the request: a wrong id, secret, redirect address.
-    #[error("HubSpot refused the token request with {status}: {words}")]
+    #[error("HubSpot refused the token request with {status}: {explanation}")]
     Refused {
         /// The status.
         status: u16,
         /// HubSpot's words.
-        words: String,
+        explanation: String,
     },
     /// 429 or 5xx: says nothing about the token.
     #[error("HubSpot's token endpoint failed with {status}")]
@@ -390,8 +390,8 @@ fn refusal(response: &HttpResponse) -> OAuthError {
     }
     let read: WireRefusal = wire::read(&response.body).unwrap_or_default();
     let code = read.error.0.or(read.status.0).unwrap_or_default();
-    let words = read.error_description.0.or(read.message.0);
-    let words: String = words
+    let explanation = read.error_description.0.or(read.message.0);
+    let explanation: String = explanation
         .unwrap_or_else(|| code.clone())
         .chars()
         .filter(|letter| !letter.is_control())
@@ -403,9 +403,12 @@ fn refusal(response: &HttpResponse) -> OAuthError {
         "invalid_grant" | "BAD_REFRESH_TOKEN" | "BAD_AUTH_CODE" | "EXPIRED_AUTH_CODE"
     );
     if is_dead {
-        OAuthError::Revoked { words }
+        OAuthError::Revoked { explanation }
     } else {
-        OAuthError::Refused { status, words }
+        OAuthError::Refused {
+            status,
+            explanation,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::model::name::ObjectType;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// Why the last of them did, with its causes.
-    pub words: Arc<str>,
+    pub explanation: Arc<str>,
     /// What somebody can do about it.
     pub hint: Option<&'static str>,
     /// How many.
@@ -39,14 +39,14 @@ pub(crate) struct Learnt {
 /// What HubSpot forbids.
 #[derive(Debug)]
 struct Forbidden {
-    words: String,
+    explanation: String,
     is_of_scope: bool,
 }
 
 fn again(trouble: &mut Option<Trouble>, error: &HubspotError) {
     let before = trouble.as_ref().map_or(0, |trouble| trouble.in_a_row);
     *trouble = Some(Trouble {
-        words: with_causes(error).into(),
+        explanation: with_causes(error).into(),
         hint: error.hint(),
         in_a_row: before.saturating_add(1),
     });
@@ -71,7 +71,7 @@ impl Client {
     pub fn forbidden(&self) -> Vec<String> {
         let learnt = self.learnt();
         let all = learnt.forbidden.values();
-        all.map(|forbidden| forbidden.words.clone()).collect()
+        all.map(|forbidden| forbidden.explanation.clone()).collect()
     }
 
     /// The same of one object, or of a pair's associations (`of_links`).
@@ -79,7 +79,7 @@ impl Client {
         let learnt = self.learnt();
         let all = learnt.forbidden.iter();
         all.filter(|((own, _), _)| own == name)
-            .map(|(_, forbidden)| forbidden.words.clone())
+            .map(|(_, forbidden)| forbidden.explanation.clone())
             .collect()
     }
 
@@ -114,7 +114,7 @@ impl Client {
                     && let Some(key) = whose(request)
                 {
                     let forbidden = Forbidden {
-                        words: why.clone(),
+                        explanation: why.clone(),
                         is_of_scope: error.is_of_scope(),
                     };
                     learnt.forbidden.insert(key, forbidden);
@@ -218,21 +218,21 @@ const THE_ACCOUNT: &str = "the account";
 const MOST_LETTERS: usize = 300;
 
 /// Words as a part of a sentence.
-fn one_line(words: &str) -> String {
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    let words = words.trim_end_matches('.');
-    words.chars().take(MOST_LETTERS).collect()
+fn one_line(explanation: &str) -> String {
+    let explanation = explanation.split_whitespace().collect::<Vec<_>>().join(" ");
+    let explanation = explanation.trim_end_matches('.');
+    explanation.chars().take(MOST_LETTERS).collect()
 }
 
 /// An error and its causes in one line; transport errors quote no URL and no body. An error's own words never hold those of its
 /// `source`: either it is transparent, or its words end with the cause's and it names none.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
+    let mut explanation = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
+        explanation.push_str(": ");
+        explanation.push_str(&error.to_string());
         cause = error.source();
     }
-    words
+    explanation
 }

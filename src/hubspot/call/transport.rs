@@ -429,8 +429,8 @@ fn is_about_a_certificate(error: &(dyn Error + 'static)) -> bool {
 
 /// Whether a proxy answered, and said no.
 fn is_about_a_tunnel(error: &(dyn Error + 'static)) -> bool {
-    let words = error.to_string();
-    let says = |end: &str| words == format!("tunnel error: {end}");
+    let explanation = error.to_string();
+    let says = |end: &str| explanation == format!("tunnel error: {end}");
     says("unsuccessful")
         || says("proxy authorization required")
         || error.source().is_some_and(is_about_a_tunnel)
@@ -647,8 +647,11 @@ mod tests {
             .await
             .expect_err("nobody vouches for it");
         assert!(matches!(error, TransportError::Unverified(_)), "{error:?}");
-        let words = crate::hubspot::call::standing::with_causes(&error);
-        assert!(words.contains("invalid peer certificate"), "{words}");
+        let explanation = crate::hubspot::call::standing::with_causes(&error);
+        assert!(
+            explanation.contains("invalid peer certificate"),
+            "{explanation}"
+        );
     }
 
     #[tokio::test]
@@ -661,8 +664,11 @@ mod tests {
             .send(request(Duration::from_secs(10)))
             .await
             .expect_err("nobody listens");
-        let words = crate::hubspot::call::standing::with_causes(&error);
-        assert_eq!(words, "no connection: Connection refused (os error 111)");
+        let explanation = crate::hubspot::call::standing::with_causes(&error);
+        assert_eq!(
+            explanation,
+            "no connection: Connection refused (os error 111)"
+        );
     }
 
     #[tokio::test]
@@ -678,9 +684,9 @@ mod tests {
         assert!(!format!("{through:?}").contains("hush"), "{through:?}");
         let refused = through.send(request(Duration::from_secs(10))).await;
         let refused = refused.expect_err("no tunnel");
-        let words = crate::hubspot::call::standing::with_causes(&refused);
+        let explanation = crate::hubspot::call::standing::with_causes(&refused);
         assert_eq!(
-            words,
+            explanation,
             "the proxy opens no tunnel to HubSpot: it answers 502"
         );
         let asked = handle.join().expect("the proxy's words").to_lowercase();

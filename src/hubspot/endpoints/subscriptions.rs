@@ -55,14 +55,14 @@ pub enum SubscriptionError {
         status: u16,
     },
     /// Any other refusal.
-    #[error("HubSpot refused to {what}: {status} {words}")]
+    #[error("HubSpot refused to {what}: {status} {explanation}")]
     Refused {
         /// What was asked.
         what: String,
         /// The status.
         status: u16,
         /// HubSpot's words.
-        words: String,
+        explanation: String,
     },
     /// An answer that can't be read.
     #[error("HubSpot answered with something that can't be read")]
@@ -411,6 +411,6 @@ fn refused(what: &str, status: u16, response: &HttpResponse) -> SubscriptionErro
     SubscriptionError::Refused {
         what: what.to_owned(),
         status,
-        words: answer.message.as_str().chars().take(300).collect(),
+        explanation: answer.message.as_str().chars().take(300).collect(),
     }
 }

@@ -168,10 +168,10 @@ mod tests {
             let named: Vec<i64> = elements.unread.iter().map(|id| id.0).collect();
             assert_eq!(named, unread.into_iter().collect::<Vec<_>>(), "{odd}");
             assert_eq!(elements.nameless, nameless, "{odd}");
-            let words = "record 2 of 3 in an answer of HubSpot's (the one after record 1) can't be read, not even its id";
+            let explanation = "record 2 of 3 in an answer of HubSpot's (the one after record 1) can't be read, not even its id";
             assert_eq!(
                 elements.odd().as_deref(),
-                (nameless > 0).then_some(words),
+                (nameless > 0).then_some(explanation),
                 "{odd}"
             );
             assert_eq!(elements.len(), 3, "{odd}");

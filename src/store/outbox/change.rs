@@ -211,13 +211,13 @@ pub fn retry(
     tx: &Transaction<'_>,
     id: OutboxId,
     next: Timestamp,
-    words: Option<&str>,
+    explanation: Option<&str>,
     waits_for: Option<WaitsFor>,
     answered: Answered,
 ) -> Result<(), StoreError> {
     let event = EntryEvent::SentBack {
         next,
-        words: words.map(str::to_owned),
+        explanation: explanation.map(str::to_owned),
         waits_for,
         answered,
     };
@@ -228,14 +228,14 @@ pub fn retry(
 pub(crate) fn lose(
     tx: &Transaction<'_>,
     id: OutboxId,
-    words: &str,
+    explanation: &str,
     next: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let event = EntryEvent::Lost {
         at: now,
         next,
-        words: words.to_owned(),
+        explanation: explanation.to_owned(),
     };
     change(tx, id, event).map(drop)
 }
@@ -246,7 +246,15 @@ pub(crate) fn put_off(
     id: OutboxId,
     next: Timestamp,
 ) -> Result<(), StoreError> {
-    change(tx, id, EntryEvent::PutOff { next, words: None }).map(drop)
+    change(
+        tx,
+        id,
+        EntryEvent::PutOff {
+            next,
+            explanation: None,
+        },
+    )
+    .map(drop)
 }
 
 /// The same of an entry whose record could not be read: its `last_error` says so.
@@ -255,19 +263,27 @@ pub(crate) fn put_off_unread(
     id: OutboxId,
     next: Timestamp,
 ) -> Result<(), StoreError> {
-    let words = Some(UNREAD.to_owned());
-    change(tx, id, EntryEvent::PutOff { next, words }).map(drop)
+    let explanation = Some(UNREAD.to_owned());
+    change(tx, id, EntryEvent::PutOff { next, explanation }).map(drop)
 }
 
 /// Parks an entry for a person.
 pub(crate) fn park(
     tx: &Transaction<'_>,
     id: OutboxId,
-    words: &str,
+    explanation: &str,
     answered: Answered,
 ) -> Result<(), StoreError> {
-    let words = words.to_owned();
-    change(tx, id, EntryEvent::Refused { words, answered }).map(drop)
+    let explanation = explanation.to_owned();
+    change(
+        tx,
+        id,
+        EntryEvent::Refused {
+            explanation,
+            answered,
+        },
+    )
+    .map(drop)
 }
 
 /// Where a row went whose deletion no trigger has recorded.
@@ -292,7 +308,7 @@ pub(crate) fn park_without_row(
         .iter()
         .map(|field| format!("`{}`", field.property))
         .collect();
-    let words = match (entry.standing.operation, properties.is_empty()) {
+    let explanation = match (entry.standing.operation, properties.is_empty()) {
         (Operation::Create, _) => format!(
             "row {row} {went}: INSERT it into {table} again to create it in HubSpot, and discard this entry [row-gone]"
         ),
@@ -302,7 +318,7 @@ pub(crate) fn park_without_row(
         ),
         (_, true) => format!("row {row}{record} {went}: discard this entry [row-gone]"),
     };
-    tracing::error!(table_name = %table, local_id = %row, operation = entry.standing.operation.as_str(), "{words}");
+    tracing::error!(table_name = %table, local_id = %row, operation = entry.standing.operation.as_str(), "{explanation}");
     drop_fields(tx, entry.id)?;
     // The old key is the key of a record that may come in as any other.
     tx.prepare_cached(
@@ -311,13 +327,17 @@ pub(crate) fn park_without_row(
          WHERE id = :id AND key IS NOT NULL",
     )?
     .execute(named_params! { ":id": entry.id.0 })?;
-    change(tx, entry.id, EntryEvent::RowGone { words }).map(drop)
+    change(tx, entry.id, EntryEvent::RowGone { explanation }).map(drop)
 }
 
 /// Keeps an entry from being sent until somebody decides.
-pub(crate) fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
-    let words = words.to_owned();
-    change(tx, id, EntryEvent::Asked { words }).map(drop)
+pub(crate) fn never_due(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    explanation: &str,
+) -> Result<(), StoreError> {
+    let explanation = explanation.to_owned();
+    change(tx, id, EntryEvent::Asked { explanation }).map(drop)
 }
 
 /// Lets an entry go on of which a person has decided, also a dead one.
@@ -329,10 +349,10 @@ pub fn decide(tx: &Transaction<'_>, id: OutboxId, at: Timestamp) -> Result<(), S
 pub(crate) fn refuse_discard(
     tx: &Transaction<'_>,
     id: OutboxId,
-    words: &str,
+    explanation: &str,
 ) -> Result<(), StoreError> {
-    let words = words.to_owned();
-    change(tx, id, EntryEvent::DiscardRefused { words }).map(drop)
+    let explanation = explanation.to_owned();
+    change(tx, id, EntryEvent::DiscardRefused { explanation }).map(drop)
 }
 
 /// Undoes what a DELETE made of an entry, whose row is back: what was pending before it is pending again.

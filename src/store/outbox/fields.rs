@@ -7,7 +7,7 @@ use crate::model::id::OutboxId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
-use crate::store::file::text;
+use crate::store::database::text;
 use crate::store::outbox::time_of;
 use crate::store::{StoreError, rowjson};
 

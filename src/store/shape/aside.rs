@@ -10,8 +10,8 @@ use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
 use crate::store::shape::alter;
-use crate::store::shape::bring_up;
 use crate::store::shape::ddl::{self, each, quoted};
+use crate::store::shape::fit;
 use crate::store::shape::matching::spelled_as;
 use crate::store::{StoreError, mirror, outbox};
 
@@ -39,7 +39,7 @@ pub(crate) fn move_aside(tx: &Transaction<'_>, table: &str) -> Result<String, St
 fn free_name(connection: &Connection, table: &str) -> Result<String, StoreError> {
     for number in 1.. {
         let name = format!("{table}_replaced_{number}");
-        if !bring_up::exists(connection, &name)? {
+        if !fit::exists(connection, &name)? {
             return Ok(name);
         }
     }
@@ -139,7 +139,7 @@ pub(crate) fn refill(
     other: &str,
     last_local_id: i64,
 ) -> Result<String, StoreError> {
-    let columns = bring_up::columns_of(tx, other)?;
+    let columns = fit::columns_of(tx, other)?;
     let has = |name: &str| {
         columns
             .iter()

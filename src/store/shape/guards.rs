@@ -186,7 +186,7 @@ fn conflicts() -> Vec<Made> {
         "reason",
         "base_known",
     ]);
-    let words = "new.resolution IS NOT NULL AND new.resolution NOT IN ('local', 'remote') AND substr(new.resolution, 1, 6) <> 'value:'";
+    let explanation = "new.resolution IS NOT NULL AND new.resolution NOT IN ('local', 'remote') AND substr(new.resolution, 1, 6) <> 'value:'";
     let update = refuse_where(&[
         (
             format!("({others})"),
@@ -197,7 +197,7 @@ fn conflicts() -> Vec<Made> {
             "this conflict is closed: change the value in the mirror table instead",
         ),
         (
-            format!("({words})"),
+            format!("({explanation})"),
             "resolution must be 'local', 'remote', 'value:...' or NULL",
         ),
     ]);

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Result};
 
 use crate::decide::matching::{MatchRule, is_unseen};
 use crate::model::value::{ColumnValue, PropertyType};
-use crate::store::file::text;
+use crate::store::database::text;
 
 /// The function's name: of a column's value and a rule's name it makes the form.
 pub(crate) const FORM: &str = "hubsyncd_match_form";

@@ -10,14 +10,14 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::name::TableName;
 use crate::model::time::Timestamp;
+use crate::store::database::migrate;
+use crate::store::database::savepoint;
 use crate::store::fields;
-use crate::store::file::migrate;
-use crate::store::file::savepoint;
 use crate::store::shape::associations::{self, Pairs};
-use crate::store::shape::bring_up::{self, bring_up};
 use crate::store::shape::bypassed::{self, Way};
 use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::entries;
+use crate::store::shape::fit::{self, fit_to_mapping};
 use crate::store::shape::guards;
 use crate::store::shape::sequences;
 use crate::store::shape::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
@@ -37,7 +37,7 @@ pub(crate) fn repair(
     now: Timestamp,
 ) -> Result<Vec<String>, StoreError> {
     if !migrate::are_there(tx)? || !schema_is_as_left(tx)? {
-        return Ok(bring_up(tx, mapping, now)?.put_back);
+        return Ok(fit_to_mapping(tx, mapping, now)?.put_back);
     }
     tidy(tx, mapping, now)?;
     Ok(Vec::new())
@@ -183,7 +183,7 @@ pub(crate) fn views_first(
     now: Timestamp,
 ) -> Result<Vec<String>, StoreError> {
     let there = found(tx)?;
-    let known = bring_up::tables_of(tx)?;
+    let known = fit::tables_of(tx)?;
     let mapping = &with_named_tables(mapping, &known);
     let has_table = |object: &ObjectMapping| {
         let table = known.get(object.object.as_str());
@@ -380,7 +380,7 @@ fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, Sto
     for object in &mapping.objects {
         all.extend(triggers::of_mirror(&shape(connection, object)?));
     }
-    for (object, table) in bring_up::unmapped_tables(connection, mapping)? {
+    for (object, table) in fit::unmapped_tables(connection, mapping)? {
         let columns = unmapped_columns(connection, &object, &table)?;
         all.extend(triggers::of_unmapped(&object, &table, &columns));
     }
@@ -407,7 +407,7 @@ fn unmapped_columns(
             .chain(mapped.iter().map(String::as_str))
             .any(|own| own.eq_ignore_ascii_case(name))
     };
-    let columns = bring_up::columns_of(connection, table)?;
+    let columns = fit::columns_of(connection, table)?;
     Ok(columns.into_iter().filter(is_ours).collect())
 }
 
@@ -426,7 +426,7 @@ fn shape<'a>(
                 .iter()
                 .any(|field| field.column.as_str().eq_ignore_ascii_case(name))
     };
-    let columns = bring_up::columns_of(connection, object.table.as_str())?;
+    let columns = fit::columns_of(connection, object.table.as_str())?;
     Ok(MirrorShape {
         object,
         own_columns: columns.into_iter().filter(|name| !is_ours(name)).collect(),

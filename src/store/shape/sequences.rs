@@ -9,15 +9,15 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::store::StoreError;
 use crate::store::outbox::OF_ROW;
-use crate::store::shape::bring_up;
 use crate::store::shape::ddl::quoted;
+use crate::store::shape::fit;
 use crate::store::shape::triggers::LARGEST_LOCAL_ID;
 
 /// Brings numbers that leave no room down to the largest that a row has, and gives rows beyond it, written past the
 /// triggers, a number of the others'. Names the tables where one has moved.
 pub(crate) fn heal(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
     let mut healed = heal_own(tx)?;
-    let mirrors = bring_up::tables_of(tx)?;
+    let mirrors = fit::tables_of(tx)?;
     for (table, is_own) in too_high(tx)? {
         let is_mirror = |(_, mirror): (&String, &String)| mirror.eq_ignore_ascii_case(&table);
         // What a program put in a mirror's place counts as it likes.
@@ -315,7 +315,7 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let fill =
-            |tx: &WriteTx<'_>| ddl::bring_up(tx, &mapping(vec![contacts()]), now()).map(drop);
+            |tx: &WriteTx<'_>| ddl::fit_to_mapping(tx, &mapping(vec![contacts()]), now()).map(drop);
         testing::at_once(store.write(Lane::Bulk, fill)).expect("fills");
         store.close();
         let mut connection = daemons_connection(&folder);

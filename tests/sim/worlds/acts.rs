@@ -334,13 +334,13 @@ impl Act {
         all.position(|(act, _)| *act == self).unwrap_or_default()
     }
 
-    pub(crate) fn words(self) -> &'static str {
+    pub(crate) fn explanation(self) -> &'static str {
         let found = Self::ALL.iter().find(|(act, _)| *act == self);
-        found.map_or("", |(_, words)| words)
+        found.map_or("", |(_, explanation)| explanation)
     }
 
-    pub(crate) fn parse(words: &str) -> Option<Self> {
-        let found = Self::ALL.iter().find(|(_, own)| *own == words);
+    pub(crate) fn parse(explanation: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, own)| *own == explanation);
         found.map(|(act, _)| *act)
     }
 }

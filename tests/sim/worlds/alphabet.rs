@@ -71,7 +71,7 @@ fn faults() -> impl Iterator<Item = (FaultKind, &'static str)> {
 pub(crate) fn words_of_fault(kind: FaultKind) -> &'static str {
     faults()
         .find(|(own, _)| *own == kind)
-        .map_or("", |(_, words)| words)
+        .map_or("", |(_, explanation)| explanation)
 }
 
 /// In what a world's mapping differs from the plain one.
@@ -141,7 +141,7 @@ impl Mode {
         (Self::Triggered, "a program's trigger"),
     ];
 
-    pub(crate) fn words(self) -> &'static str {
+    pub(crate) fn explanation(self) -> &'static str {
         word_of(&Self::ALL, self)
     }
 
@@ -221,22 +221,22 @@ impl fmt::Display for Small {
             self.chance,
         )?;
         if setup.mode != Mode::Plain {
-            write!(formatter, ", mode = {}", setup.mode.words())?;
+            write!(formatter, ", mode = {}", setup.mode.explanation())?;
         }
         writeln!(formatter)?;
         if setup.ahead_ms != 0 {
             writeln!(formatter, "HubSpot's clock: {} ms ahead", setup.ahead_ms)?;
         }
         if let Some(fault) = self.fault {
-            let words = words_of_fault(fault.kind);
-            writeln!(formatter, "request {}: {words}", fault.after)?;
+            let explanation = words_of_fault(fault.kind);
+            writeln!(formatter, "request {}: {explanation}", fault.after)?;
         }
         for placed in &self.acts {
             let mut line = String::new();
             if let When::At(point, nth) = placed.when {
                 write!(line, "at {point} {nth}: ")?;
             }
-            writeln!(formatter, "{line}{}", placed.act.words())?;
+            writeln!(formatter, "{line}{}", placed.act.explanation())?;
         }
         Ok(())
     }
@@ -267,9 +267,9 @@ impl Small {
                 let (ahead, _) = rest.split_once(' ')?;
                 small.setup.ahead_ms = ahead.parse().ok()?;
             } else if let Some(rest) = line.strip_prefix("request ") {
-                let (after, words) = rest.split_once(": ")?;
+                let (after, explanation) = rest.split_once(": ")?;
                 small.fault = Some(OneFault {
-                    kind: faults().find(|(_, own)| *own == words)?.0,
+                    kind: faults().find(|(_, own)| *own == explanation)?.0,
                     after: after.parse().ok()?,
                 });
             } else {
@@ -302,10 +302,10 @@ fn parse_placed(line: &str) -> Option<Placed> {
     let Some(rest) = line.strip_prefix("at ") else {
         return Some(Act::parse(line)?.into());
     };
-    let (place, words) = rest.split_once(": ")?;
+    let (place, explanation) = rest.split_once(": ")?;
     let (point, nth) = place.rsplit_once(' ')?;
     Some(Placed {
-        act: Act::parse(words)?,
+        act: Act::parse(explanation)?,
         when: When::At(Point::parse(point)?, nth.parse().ok()?),
     })
 }

@@ -56,7 +56,7 @@ impl Reached {
             names.extend(Moment::ALL.map(|moment| Point { call, moment }.to_string()));
             let of_ties = [Call::Links, Call::Associate, Call::Disassociate].contains(&call);
             let faults = FAULTS.iter().take(if of_ties { 1 } else { FAULTS.len() });
-            names.extend(faults.map(|(_, words)| of_fault(call, words)));
+            names.extend(faults.map(|(_, explanation)| of_fault(call, explanation)));
         }
         for (act, _) in Act::ALL {
             names.push(format!("{act:?}"));
@@ -132,8 +132,8 @@ impl Reached {
     }
 }
 
-fn of_fault(call: Call, words: &str) -> String {
-    format!("{}: {words}", call.as_str())
+fn of_fault(call: Call, explanation: &str) -> String {
+    format!("{}: {explanation}", call.as_str())
 }
 
 fn of_conflict(policy: Policy, winner: &str) -> String {
@@ -151,7 +151,7 @@ fn of_existence(policy: Policy, ends: Ends) -> String {
 fn of_mode(mode: Mode, ends: Ends) -> String {
     format!(
         "a record that was disturbed as a whole with {}: {}",
-        mode.words(),
+        mode.explanation(),
         word(ends)
     )
 }

@@ -186,11 +186,11 @@ pub(crate) fn kept(
     for conflict in of_field.iter().chain(of_record) {
         texts.extend([conflict.local.clone(), conflict.remote.clone()]);
     }
-    let words = |text: String| -> Vec<String> {
-        let words = text.split(|letter: char| !letter.is_alphanumeric());
-        words.map(str::to_owned).collect()
+    let explanation = |text: String| -> Vec<String> {
+        let explanation = text.split(|letter: char| !letter.is_alphanumeric());
+        explanation.map(str::to_owned).collect()
     };
-    texts.into_iter().flatten().flat_map(words).collect()
+    texts.into_iter().flatten().flat_map(explanation).collect()
 }
 
 /// Every text of the file, with the table in which it stands.

@@ -527,8 +527,9 @@ fn nobody_wrote(field: &str, seen: &dyn std::fmt::Debug) -> String {
 
 /// Whether a text has the person's e-mail, or a value of a world's own.
 fn is_of_the_person(text: &str) -> bool {
-    let mut words = text.split(|letter: char| !letter.is_alphanumeric() && !"@.".contains(letter));
-    words.any(|word| {
+    let mut explanation =
+        text.split(|letter: char| !letter.is_alphanumeric() && !"@.".contains(letter));
+    explanation.any(|word| {
         let number = word.strip_prefix(['l', 'r']);
         word == PERSON || number.is_some_and(|number| number.parse::<u32>().is_ok())
     })

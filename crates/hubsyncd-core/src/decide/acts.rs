@@ -1,5 +1,5 @@
 //! What is to be written of a row, its entry and its conflicts, once both sides were looked at: a list in order, which
-//! `engine/hands` carries out. What an event makes of the entry is `decide/entry`'s to say.
+//! `engine/acts` carries out. What an event makes of the entry is `decide/entry`'s to say.
 
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::merge::Owed;
@@ -126,10 +126,14 @@ pub fn pushed(property: &PropertyName, base: &Base, value: &Value) -> Act {
 
 /// What is written of an entry whose attempt HubSpot did not look at (a limit, a lock, an outage that it answered for): nothing of
 /// it happened, it counts as not made, and it is made again at `next`.
-pub fn back_and_uncounted(next: Timestamp, words: &str, waits_for: Option<WaitsFor>) -> Vec<Act> {
+pub fn back_and_uncounted(
+    next: Timestamp,
+    explanation: &str,
+    waits_for: Option<WaitsFor>,
+) -> Vec<Act> {
     let back = EntryEvent::SentBack {
         next,
-        words: Some(words.to_owned()),
+        explanation: Some(explanation.to_owned()),
         waits_for,
         answered: Answered::Yes,
     };

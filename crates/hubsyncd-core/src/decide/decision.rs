@@ -116,7 +116,7 @@ pub fn decide_field(conflict: &FieldConflict<'_>) -> FieldDecision {
         resolution: "decided",
         reason,
     };
-    let refuse = |words: &str| FieldDecision::Refuse(words.to_owned());
+    let refuse = |explanation: &str| FieldDecision::Refuse(explanation.to_owned());
     let Some(word) = conflict.word else {
         return match judge_open(kind, conflict.base, conflict.local, remote) {
             // Nothing here is to be sent any more; what can't be read is not taken either.

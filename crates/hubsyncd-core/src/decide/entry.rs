@@ -89,7 +89,7 @@ pub enum EntryEvent {
         /// When.
         next: Timestamp,
         /// Why; `None` leaves what is said of it.
-        words: Option<String>,
+        explanation: Option<String>,
         /// What it waits for besides.
         waits_for: Option<WaitsFor>,
         /// Whether the doubt about its attempts is over.
@@ -102,7 +102,7 @@ pub enum EntryEvent {
         /// When it is worth a look.
         next: Timestamp,
         /// What is said of it.
-        words: String,
+        explanation: String,
     },
     /// The answer of its attempt was given up.
     Lost {
@@ -111,19 +111,19 @@ pub enum EntryEvent {
         /// When to look what became of it.
         next: Timestamp,
         /// Why.
-        words: String,
+        explanation: String,
     },
     /// Refused for good.
     Refused {
         /// HubSpot's words, or ours.
-        words: String,
+        explanation: String,
         /// Whether the doubt about its attempts is over.
         answered: Answered,
     },
     /// Its row is gone, and nobody deleted it.
     RowGone {
         /// What is said of it.
-        words: String,
+        explanation: String,
     },
     /// Its record was found or made: it is an update of it, or an archive where the row was deleted meanwhile.
     Linked {
@@ -137,7 +137,7 @@ pub enum EntryEvent {
     /// A person is asked about the record.
     Asked {
         /// What is said of it.
-        words: String,
+        explanation: String,
     },
     /// The person has decided for it.
     Decided {
@@ -149,14 +149,14 @@ pub enum EntryEvent {
         /// When.
         next: Timestamp,
         /// Why; `None` leaves what is said of it.
-        words: Option<String>,
+        explanation: Option<String>,
     },
     /// An attempt counts as not made.
     Uncounted,
     /// The discarding can't be carried out.
     DiscardRefused {
         /// Why.
-        words: String,
+        explanation: String,
     },
     /// The guard holds it.
     Held,
@@ -236,49 +236,60 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
         },
         EntryEvent::SentBack {
             next,
-            words,
+            explanation,
             waits_for,
             answered,
         } if state != Dead => Standing {
             state: Pending,
             due: Some(next),
-            last_error: words.or(now.last_error),
+            last_error: explanation.or(now.last_error),
             waits_for,
             unanswered_since: unanswered(answered),
             ..now
         },
-        EntryEvent::TakenByRow { row, next, words } if state != Dead => Standing {
+        EntryEvent::TakenByRow {
+            row,
+            next,
+            explanation,
+        } if state != Dead => Standing {
             state: Pending,
             due: Some(next),
-            last_error: Some(words),
+            last_error: Some(explanation),
             waits_for: None,
             unanswered_since: None,
             taken_by: Some(row),
             ..now
         },
-        EntryEvent::Lost { at, next, words } if state != Dead => Standing {
+        EntryEvent::Lost {
+            at,
+            next,
+            explanation,
+        } if state != Dead => Standing {
             state: Pending,
             due: Some(next),
-            last_error: Some(words),
+            last_error: Some(explanation),
             waits_for: Some(WaitsFor::Answer),
             unanswered_since: Some(at),
             ..now
         },
-        EntryEvent::Refused { words, answered } => Standing {
+        EntryEvent::Refused {
+            explanation,
+            answered,
+        } => Standing {
             state: Dead,
-            last_error: Some(words),
+            last_error: Some(explanation),
             waits_for: None,
             unanswered_since: unanswered(answered),
             ..now
         },
-        EntryEvent::RowGone { words } => Standing {
+        EntryEvent::RowGone { explanation } => Standing {
             state: Dead,
             attempts: 0,
             hs_id: None,
             due: None,
             waits_for: None,
             unanswered_since: None,
-            last_error: Some(words),
+            last_error: Some(explanation),
             ..now
         },
         EntryEvent::Linked {
@@ -296,10 +307,10 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
             unanswered_since: None,
             ..now
         },
-        EntryEvent::Asked { words } => Standing {
+        EntryEvent::Asked { explanation } => Standing {
             state: Pending,
             due: None,
-            last_error: Some(words),
+            last_error: Some(explanation),
             ..now
         },
         EntryEvent::Decided { at } => Standing {
@@ -309,18 +320,18 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
             unanswered_since: None,
             ..now
         },
-        EntryEvent::PutOff { next, words } if state == Pending => Standing {
+        EntryEvent::PutOff { next, explanation } if state == Pending => Standing {
             due: Some(next),
-            last_error: words.or(now.last_error),
+            last_error: explanation.or(now.last_error),
             ..now
         },
         EntryEvent::Uncounted => Standing {
             attempts: now.attempts.saturating_sub(1),
             ..now
         },
-        EntryEvent::DiscardRefused { words } => Standing {
+        EntryEvent::DiscardRefused { explanation } => Standing {
             discarded_at: None,
-            last_error: Some(words),
+            last_error: Some(explanation),
             ..now
         },
         EntryEvent::Held if state == Pending && now.approved_hold.is_none() => Standing {
@@ -528,28 +539,34 @@ mod tests {
 
     /// Every event, each with the parts that change something.
     fn events() -> Vec<EntryEvent> {
-        let words = || "words".to_owned();
+        let explanation = || "words".to_owned();
         let mut events = vec![
             EntryEvent::TakenBack { claimed_at: at(10) },
             EntryEvent::TakenByRow {
                 row: LocalId(7),
                 next: at(30),
-                words: words(),
+                explanation: explanation(),
             },
             EntryEvent::Lost {
                 at: at(20),
                 next: at(30),
-                words: words(),
+                explanation: explanation(),
             },
-            EntryEvent::RowGone { words: words() },
-            EntryEvent::Asked { words: words() },
+            EntryEvent::RowGone {
+                explanation: explanation(),
+            },
+            EntryEvent::Asked {
+                explanation: explanation(),
+            },
             EntryEvent::Decided { at: at(40) },
             EntryEvent::PutOff {
                 next: at(30),
-                words: Some(words()),
+                explanation: Some(explanation()),
             },
             EntryEvent::Uncounted,
-            EntryEvent::DiscardRefused { words: words() },
+            EntryEvent::DiscardRefused {
+                explanation: explanation(),
+            },
             EntryEvent::Held,
             EntryEvent::Released {
                 hold: 1,
@@ -593,13 +610,13 @@ mod tests {
         }
         for answered in [Answered::Yes, Answered::No] {
             events.push(EntryEvent::Refused {
-                words: words(),
+                explanation: explanation(),
                 answered,
             });
             for waits_for in [None, Some(WaitsFor::Answer), Some(WaitsFor::Lock)] {
                 events.push(EntryEvent::SentBack {
                     next: at(30),
-                    words: Some(words()),
+                    explanation: Some(explanation()),
                     waits_for,
                     answered,
                 });
@@ -825,7 +842,7 @@ mod tests {
                 EntryEvent::Healed { at: at(0) },
                 EntryEvent::PutOff {
                     next: at(60),
-                    words: None,
+                    explanation: None,
                 },
             ] {
                 if !befalls(&standing, &event) {

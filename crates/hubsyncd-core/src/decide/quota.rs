@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::quota::breaker::Breaker;
-use crate::decide::quota::day::Day;
+use crate::decide::quota::day::QuotaDay;
 use crate::decide::quota::learned::Learned;
 use crate::decide::quota::minute::Minute;
 use crate::decide::quota::window::RollingWindow;
@@ -302,7 +302,7 @@ pub struct Quota {
     /// Whether a search met the burst's limit: then HubSpot counts searches there too, which is unsure
     /// (`hubspot/api-facts.md#3`), and their share is kept free.
     searches_in_burst: bool,
-    day: Day,
+    day: QuotaDay,
     breaker: Breaker,
     /// Until when each class waits, and why.
     paused: [(Duration, Pause); EndpointClass::ALL.len()],
@@ -316,7 +316,7 @@ pub struct Quota {
 
 impl Quota {
     /// The state at a start: `recent` were sent before it, `day` is what the database knows.
-    pub fn new(settings: LimitSettings, recent: &[Recent], day: Day, now: Now) -> Self {
+    pub fn new(settings: LimitSettings, recent: &[Recent], day: QuotaDay, now: Now) -> Self {
         let mut burst = RollingWindow::new(BURST_WINDOW + WINDOW_MARGIN);
         let mut search = RateWindow::new(settings.search_per_second);
         let mut associations = RateWindow::new(settings.associations_per_second);
@@ -715,12 +715,12 @@ impl Quota {
     }
 
     /// The day's state.
-    pub fn day(&self) -> &Day {
+    pub fn day(&self) -> &QuotaDay {
         &self.day
     }
 
     /// The day's state, to be told zone and usage.
-    pub fn day_mut(&mut self) -> &mut Day {
+    pub fn day_mut(&mut self) -> &mut QuotaDay {
         &mut self.day
     }
 

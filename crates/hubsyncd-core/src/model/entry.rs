@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_code_is_what_stands_in_brackets_at_the_end_of_the_sentence() {
-        for (words, code) in [
+        for (explanation, code) in [
             (
                 "this stage is another pipeline's [stage-of-another-pipeline]",
                 Some("stage-of-another-pipeline"),
@@ -233,10 +233,10 @@ mod tests {
             ("no code", None),
         ] {
             let standing = Standing {
-                last_error: Some(words.to_owned()),
+                last_error: Some(explanation.to_owned()),
                 ..Standing::NOTHING
             };
-            assert_eq!(standing.code(), code, "{words}");
+            assert_eq!(standing.code(), code, "{explanation}");
         }
         assert_eq!(Standing::NOTHING.code(), None);
     }

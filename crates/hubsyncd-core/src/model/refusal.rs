@@ -73,15 +73,15 @@ pub fn code_of(category: &str, codes: &[String]) -> &'static str {
 /// let told = coded("Property values were not valid", "VALIDATION_ERROR", &["INVALID_EMAIL".to_owned()]);
 /// assert_eq!(told, "Property values were not valid (INVALID_EMAIL) [invalid-email]");
 /// ```
-pub fn coded(words: &str, category: &str, codes: &[String]) -> String {
+pub fn coded(explanation: &str, category: &str, codes: &[String]) -> String {
     let unnamed: Vec<&str> = codes
         .iter()
         .map(String::as_str)
-        .filter(|code| !words.contains(code))
+        .filter(|code| !explanation.contains(code))
         .collect();
     let named = match unnamed[..] {
-        [] => words.to_owned(),
-        [..] => format!("{words} ({})", unnamed.join(", ")),
+        [] => explanation.to_owned(),
+        [..] => format!("{explanation} ({})", unnamed.join(", ")),
     };
     format!("{named} [{}]", code_of(category, codes))
 }

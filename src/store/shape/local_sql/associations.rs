@@ -51,13 +51,13 @@ const TYPES: &str = "
 /// In a fresh scene of each client whose daemon knows the types.
 fn linked(act: impl Fn(&Scene)) {
     with_mapping(pairs(), &format!("{RECORDS}{TYPES}"), |scene| {
-        scene.bring_up(&pairs());
+        scene.fit_to_mapping(&pairs());
         act(scene);
     });
 }
 
 impl Scene {
-    fn bring_up(&self, mapping: &Mapping) {
+    fn fit_to_mapping(&self, mapping: &Mapping) {
         let store = crate::store::Store::open(
             &options(self.folder(), crate::store::Mode::Inline),
             std::sync::Arc::new(crate::store::testing::Standing),
@@ -65,7 +65,7 @@ impl Scene {
         .expect("opens");
         let mapping = mapping.clone();
         let done = at_once(store.write(crate::store::Lane::Bulk, move |tx| {
-            crate::store::shape::ddl::bring_up(tx, &mapping, now())
+            crate::store::shape::ddl::fit_to_mapping(tx, &mapping, now())
         }));
         done.expect("fits");
         store.close();
@@ -286,8 +286,11 @@ fn a_second_insert_by_a_number_or_label_of_several_types_is_refused_whichever_is
                 "[unknown-association-type]",
             ),
         ] {
-            let words = scene.run(&insert(more, values)).expect_err("is refused");
-            assert!(words.ends_with(code), "{more} {values}: {words}");
+            let explanation = scene.run(&insert(more, values)).expect_err("is refused");
+            assert!(
+                explanation.ends_with(code),
+                "{more} {values}: {explanation}"
+            );
         }
         // What names one that is there is no change.
         for (more, values) in [
@@ -544,7 +547,7 @@ fn a_write_costs_the_same_however_many_associations_there_are_and_wait() {
 fn a_pair_s_view_is_not_put_in_the_place_of_another_table() {
     linked(|scene| {
         scene.do_run("DROP VIEW contacts_companies");
-        scene.bring_up(&pairs());
+        scene.fit_to_mapping(&pairs());
         assert_eq!(
             scene.reads("SELECT count(*) FROM contacts_companies"),
             ["0"]
@@ -553,7 +556,7 @@ fn a_pair_s_view_is_not_put_in_the_place_of_another_table() {
             pairs: Vec::new(),
             ..pairs()
         };
-        scene.bring_up(&without);
+        scene.fit_to_mapping(&without);
         assert_eq!(
             scene.rows("SELECT name FROM sqlite_schema WHERE type = 'view' AND name IN ('contacts_companies', 'family')"),
             Vec::<String>::new()
@@ -572,7 +575,7 @@ fn a_label_with_letters_beyond_ascii_waits_for_the_daemon_where_sqlite_does_not_
             "INSERT INTO association_types (from_object, to_object, category, type_id, label, inverse_type_id, archived)
              VALUES ('contacts', 'companies', 'USER_DEFINED', 50, 'Ärzte', 51, 0)",
         );
-        scene.bring_up(&pairs());
+        scene.fit_to_mapping(&pairs());
         scene.do_run(&insert(", label", "1, ' ÄRZTE'"));
         scene.do_run(&insert(", label", "2, 'ärzte'"));
         scene.do_run(&insert(", label", "3, 'Ärzte'"));
@@ -602,7 +605,7 @@ fn a_row_of_a_former_pair_is_taken_away_once_the_pair_is_back_and_goes_with_its_
             pairs: Vec::new(),
             ..pairs()
         };
-        scene.bring_up(&without);
+        scene.fit_to_mapping(&without);
         scene.do_run("DELETE FROM associations WHERE to_local_id = 2");
         let entries = "SELECT operation, hs_id, to_local_id, type_id, state, coalesce(code, '-') FROM sync_outbox ORDER BY id";
         assert_eq!(

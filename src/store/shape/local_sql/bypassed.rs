@@ -38,11 +38,11 @@ fn what_was_written_while_the_gate_stood_open_is_taken_up_and_told_of_until_it_i
                  write `email`, `firstname` again, and discard this entry [row-gone]"
             ]
         );
-        let words = &scene.rows(
+        let explanation = &scene.rows(
             "SELECT problem FROM _sync_bypassed WHERE object = 'contacts' AND until = 'comparison'",
         )[0];
         assert_eq!(
-            words,
+            explanation,
             "a program opened `_sync_gate`, so that writes to `contacts` were not recorded; rows 3, 4 are new and are created in \
              HubSpot; its records are compared with HubSpot, whose values stand where they differ (see sync_history)"
         );
@@ -107,10 +107,10 @@ fn a_row_that_nobody_may_send_is_named_as_long_as_it_is_there() {
         assert_eq!(scene.outbox(), NONE);
         scene.as_daemon("UPDATE _sync_cursors SET reconcile_started_at = NULL");
         scene.repair();
-        let words = &health(scene)[0];
+        let explanation = &health(scene)[0];
         assert!(
-            words.contains("`companies`") && words.contains("row 2"),
-            "{words}"
+            explanation.contains("`companies`") && explanation.contains("row 2"),
+            "{explanation}"
         );
         scene.as_daemon("DELETE FROM companies WHERE local_id = 2");
         scene.repair();
@@ -129,10 +129,11 @@ fn what_was_written_while_the_gate_was_open_is_taken_up_also_when_it_is_closed_a
         assert!(health(scene)[0].starts_with("degraded a program opened `_sync_gate`"));
         scene.repair();
         assert_eq!(compared(scene), ["contacts"]);
-        let words = &health(scene)[0];
+        let explanation = &health(scene)[0];
         assert!(
-            words.contains("writes to `contacts` were not recorded; its records are compared"),
-            "{words}"
+            explanation
+                .contains("writes to `contacts` were not recorded; its records are compared"),
+            "{explanation}"
         );
         scene.as_daemon("UPDATE _sync_cursors SET reconcile_started_at = NULL");
         scene.repair();

@@ -206,7 +206,7 @@ fn hold_to_the_table(
     let folder = folder();
     let store = open(&folder, Mode::Inline).expect("opens");
     testing::at_once(store.write(Lane::Bulk, |tx: &WriteTx<'_>| {
-        ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
+        ddl::fit_to_mapping(tx, &mapping(vec![contacts()]), now())?;
         Ok::<_, StoreError>(tx.execute_batch("UPDATE _sync_cursors SET backfill = 'done'")?)
     }))
     .expect("fills");

@@ -65,9 +65,9 @@ fn a_table_that_a_program_wrote_back_is_set_aside_and_the_mirror_takes_up_what_w
             scene.rows("SELECT backfill, polled_to FROM _sync_cursors WHERE object = 'contacts'"),
             ["waiting -"]
         );
-        let words = "a program put another table in the place of `contacts`: what it made stands in `contacts_replaced_1`, \
+        let explanation = "a program put another table in the place of `contacts`: what it made stands in `contacts_replaced_1`, \
                      with 2 rows that HubSpot does not know yet (see the dead entry in sync_outbox); take what you need from it, and drop it";
-        assert_eq!(health(scene), [format!("degraded {words}")]);
+        assert_eq!(health(scene), [format!("degraded {explanation}")]);
         // The mirror is one again: a write is seen, and no id is given twice.
         scene.do_run("INSERT INTO contacts (email) VALUES ('next@example.com')");
         assert_eq!(scene.contacts()[1], "4 - next@example.com -");
@@ -116,9 +116,9 @@ fn what_waited_for_the_rows_of_a_dropped_table_is_dead_and_named() {
                 ),
             ]
         );
-        let words = "a program dropped `contacts`; it was made again, and is filled; \
+        let explanation = "a program dropped `contacts`; it was made again, and is filled; \
                      3 changes that waited find their rows no more (see the dead entries in sync_outbox)";
-        assert_eq!(health(scene), [format!("degraded {words}")]);
+        assert_eq!(health(scene), [format!("degraded {explanation}")]);
         assert_eq!(scene.repair(), NONE);
         assert_eq!(
             scene.outbox().len(),

@@ -101,7 +101,7 @@ pub(super) fn with_each_clause(clauses: &[&str], act: impl Fn(&Scene, &str)) {
 fn make(folder: &TempDir, mapping: Mapping, records: String) -> PathBuf {
     let store = open(folder, Mode::Inline).expect("opens");
     let fill = move |tx: &crate::store::WriteTx<'_>| {
-        let changes = ddl::bring_up(tx, &mapping, now())?;
+        let changes = ddl::fit_to_mapping(tx, &mapping, now())?;
         assert_eq!(changes.put_back, Vec::<String>::new());
         Ok(tx.execute_batch(&records)?)
     };

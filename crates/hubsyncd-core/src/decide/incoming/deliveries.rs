@@ -38,7 +38,7 @@ pub struct HeardDeliveries {
 #[derive(Debug, Clone)]
 struct Missed {
     at: Timestamp,
-    words: String,
+    explanation: String,
 }
 
 /// A change that a poll found.
@@ -115,7 +115,9 @@ impl HeardDeliveries {
 
     /// What was missed, for people.
     pub fn problem(&self) -> Option<&str> {
-        self.missed.as_ref().map(|missed| missed.words.as_str())
+        self.missed
+            .as_ref()
+            .map(|missed| missed.explanation.as_str())
     }
 
     /// Remembers changes that a poll found.
@@ -145,11 +147,14 @@ impl HeardDeliveries {
 
     /// Notes a change that no delivery announced.
     pub fn miss(&mut self, suspect: &Suspect, now: Timestamp) {
-        let words = format!(
+        let explanation = format!(
             "HubSpot sent no webhook for a change of {} record {} at {}; polling goes on at the short interval. See `hubsyncd webhooks list`",
             suspect.object, suspect.id, suspect.changed_at
         );
-        self.missed = Some(Missed { at: now, words });
+        self.missed = Some(Missed {
+            at: now,
+            explanation,
+        });
     }
 }
 

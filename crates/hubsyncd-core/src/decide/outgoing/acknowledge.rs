@@ -202,36 +202,39 @@ pub fn sent_back(
     next: Timestamp,
     now: Timestamp,
 ) -> Option<Vec<Act>> {
-    let again = |next, words: &str| {
+    let again = |next, explanation: &str| {
         Act::Befall(EntryEvent::SentBack {
             next,
-            words: Some(words.to_owned()),
+            explanation: Some(explanation.to_owned()),
             waits_for: None,
             answered: Answered::Yes,
         })
     };
     Some(match settlement {
         // Refused for sure: what it carried made no record, whoever's record the look finds.
-        Settlement::LookForMatch(words) if entry.standing.attempts < LOOKS_FOR_MATCH => {
-            vec![Act::ClearSent, looked_for(words, now)]
+        Settlement::LookForMatch(explanation) if entry.standing.attempts < LOOKS_FOR_MATCH => {
+            vec![Act::ClearSent, looked_for(explanation, now)]
         }
-        Settlement::Reread(words) => {
+        Settlement::Reread(explanation) => {
             let asked = entry.standing.hs_id.map(|hs_id| Act::AskRead {
                 hs_id,
                 origin: Origin::Poll,
                 at: now,
             });
-            let rest = [Act::RememberSent, Act::ClearSent, again(next, words)];
+            let rest = [Act::RememberSent, Act::ClearSent, again(next, explanation)];
             asked.into_iter().chain(rest).collect()
         }
         // Most likely the record is locked, which lasts two seconds (`hubspot/api-facts.md#4`).
-        Settlement::Retry(words) => {
-            vec![Act::ClearSent, again(next.max(now + LOCK_LASTS), words)]
+        Settlement::Retry(explanation) => {
+            vec![
+                Act::ClearSent,
+                again(next.max(now + LOCK_LASTS), explanation),
+            ]
         }
-        Settlement::MissesOther(words) if entry.standing.attempts < MISSED_ATTEMPTS => {
-            vec![Act::ClearSent, again(next, words)]
+        Settlement::MissesOther(explanation) if entry.standing.attempts < MISSED_ATTEMPTS => {
+            vec![Act::ClearSent, again(next, explanation)]
         }
-        Settlement::Lost(words) => lost(entry, words, next, now),
+        Settlement::Lost(explanation) => lost(entry, explanation, next, now),
         Settlement::Acknowledge(_)
         | Settlement::Adopt(_)
         | Settlement::LookForMatch(_)
@@ -241,19 +244,19 @@ pub fn sent_back(
     })
 }
 
-fn looked_for(words: &str, now: Timestamp) -> Act {
+fn looked_for(explanation: &str, now: Timestamp) -> Act {
     Act::Befall(EntryEvent::Lost {
         at: now,
         next: now,
-        words: words.to_owned(),
+        explanation: explanation.to_owned(),
     })
 }
 
 /// The answer to an attempt is lost: it may have happened, and may still happen. `next`: when the entry is due again.
-pub fn lost(entry: &Entry, words: &str, next: Timestamp, now: Timestamp) -> Vec<Act> {
+pub fn lost(entry: &Entry, explanation: &str, next: Timestamp, now: Timestamp) -> Vec<Act> {
     let after = after_loss(entry);
     if after == AfterLoss::Look {
-        return vec![looked_for(words, now)];
+        return vec![looked_for(explanation, now)];
     }
     let mut acts = gaps_of_lost(entry, now);
     acts.extend([Act::RememberSent, Act::ClearSent]);
@@ -270,7 +273,7 @@ pub fn lost(entry: &Entry, words: &str, next: Timestamp, now: Timestamp) -> Vec<
             } else {
                 next
             },
-            words: Some(words.to_owned()),
+            explanation: Some(explanation.to_owned()),
             waits_for: None,
             answered: Answered::No,
         }),
@@ -279,10 +282,10 @@ pub fn lost(entry: &Entry, words: &str, next: Timestamp, now: Timestamp) -> Vec<
 }
 
 /// What was sent may have happened, and is not sent again by itself: it is remembered, and a person decides.
-pub fn parked_in_doubt(entry: &Entry, words: &str, now: Timestamp) -> Vec<Act> {
+pub fn parked_in_doubt(entry: &Entry, explanation: &str, now: Timestamp) -> Vec<Act> {
     let parked = |answered| {
         Act::Befall(EntryEvent::Refused {
-            words: words.to_owned(),
+            explanation: explanation.to_owned(),
             answered,
         })
     };
@@ -295,12 +298,12 @@ pub fn parked_in_doubt(entry: &Entry, words: &str, now: Timestamp) -> Vec<Act> {
 }
 
 /// A definite refusal: nothing of the attempt happened. A create whose row was deleted meanwhile is done by it.
-pub fn refused(entry: &Entry, words: &str) -> Vec<Act> {
+pub fn refused(entry: &Entry, explanation: &str) -> Vec<Act> {
     let is_over = entry.row.is_some() && entry.standing.operation == Operation::Create;
     let after = match is_over {
         true => Act::End,
         false => Act::Befall(EntryEvent::Refused {
-            words: words.to_owned(),
+            explanation: explanation.to_owned(),
             answered: Answered::Yes,
         }),
     };
@@ -308,11 +311,14 @@ pub fn refused(entry: &Entry, words: &str) -> Vec<Act> {
 }
 
 /// A create that can't be one: what it carried waits no more, and a person reads why.
-pub fn parked_bare(words: String) -> Vec<Act> {
+pub fn parked_bare(explanation: String) -> Vec<Act> {
     let answered = Answered::Yes;
     vec![
         Act::DropFields,
-        Act::Befall(EntryEvent::Refused { words, answered }),
+        Act::Befall(EntryEvent::Refused {
+            explanation,
+            answered,
+        }),
     ]
 }
 
@@ -334,7 +340,7 @@ pub fn answered_with_anothers(
 pub fn exists(next: Timestamp) -> Vec<Act> {
     let again = EntryEvent::SentBack {
         next,
-        words: Some("HubSpot has this record already".to_owned()),
+        explanation: Some("HubSpot has this record already".to_owned()),
         waits_for: None,
         answered: Answered::Yes,
     };
@@ -343,13 +349,16 @@ pub fn exists(next: Timestamp) -> Vec<Act> {
 
 /// HubSpot does not show the record that it says is there.
 pub fn given_up_existing(id: HubspotId) -> Vec<Act> {
-    let words = format!(
+    let explanation = format!(
         "HubSpot says that record {id} has this already, and does not show that record: it may be archived [record-hidden]"
     );
     let answered = Answered::Yes;
     vec![
         Act::ClearSent,
-        Act::Befall(EntryEvent::Refused { words, answered }),
+        Act::Befall(EntryEvent::Refused {
+            explanation,
+            answered,
+        }),
     ]
 }
 

@@ -163,7 +163,7 @@ pub fn settle_along(
     let sent_back = |waits_for, answered| {
         AlongSettlement::Befalls(EntryEvent::SentBack {
             next: now,
-            words: None,
+            explanation: None,
             waits_for,
             answered,
         })
@@ -317,9 +317,9 @@ mod tests {
 
     #[test]
     fn what_hubspot_demands_an_association_of_is_not_sent_without_one() {
-        let words = "HubSpot takes no new record of contacts without an association with one of contacts, companies: \
+        let explanation = "HubSpot takes no new record of contacts without an association with one of contacts, companies: \
                      INSERT INTO associations one that names contacts row 1 [association-required]";
-        let lacks = WithLinks::Lacks(words.to_owned());
+        let lacks = WithLinks::Lacks(explanation.to_owned());
         assert_eq!(with(LEAD, &[]), lacks);
         let deal = named(NewEnd::From, "deals", Some(103));
         assert_eq!(with(LEAD, std::slice::from_ref(&deal)), lacks);
@@ -371,7 +371,7 @@ mod tests {
         let back = |waits_for, answered| {
             AlongSettlement::Befalls(EntryEvent::SentBack {
                 next: at(5),
-                words: None,
+                explanation: None,
                 waits_for,
                 answered,
             })

@@ -275,7 +275,7 @@ pub enum LinkAnswer {
         /// Our code of it (`model/refusal`).
         code: &'static str,
         /// Its words, with that code.
-        words: String,
+        explanation: String,
     },
     /// Nothing that names it.
     Silence,
@@ -305,9 +305,9 @@ pub fn settle_link(
     now: Timestamp,
 ) -> LinkSettlement {
     let associates = link.standing.operation == Operation::Associate;
-    let again = |words: &str| EntryEvent::SentBack {
+    let again = |explanation: &str| EntryEvent::SentBack {
         next,
-        words: Some(words.to_owned()),
+        explanation: Some(explanation.to_owned()),
         waits_for: None,
         answered: Answered::Yes,
     };
@@ -323,17 +323,19 @@ pub fn settle_link(
         // A program has turned it round meanwhile, so that nothing is left to ask for.
         LinkAnswer::Refused { .. } if associates != link.has_row => LinkSettlement::Gone,
         LinkAnswer::Refused {
-            category, words, ..
+            category,
+            explanation,
+            ..
         } => match category.as_str() {
             "OBJECT_NOT_FOUND" if !associates => LinkSettlement::Gone,
             "OBJECT_NOT_FOUND" if link.standing.attempts < MISSED_ATTEMPTS => {
-                LinkSettlement::LookAtRecords(again(words))
+                LinkSettlement::LookAtRecords(again(explanation))
             }
             "INTERNAL_ERROR" | "LOCKED" | "RATE_LIMITS" | "MIGRATION_IN_PROGRESS" => {
-                LinkSettlement::Befalls(again(words))
+                LinkSettlement::Befalls(again(explanation))
             }
             _ => LinkSettlement::Befalls(EntryEvent::Refused {
-                words: words.clone(),
+                explanation: explanation.clone(),
                 answered: Answered::Yes,
             }),
         },
@@ -368,18 +370,23 @@ fn turned_round(operation: Operation) -> Operation {
 }
 
 /// What is written of an entry whose batch failed as a whole and is not split. `until` is when HubSpot is to be asked again.
-pub fn failed_link(fate: BatchFate, words: &str, until: Timestamp, now: Timestamp) -> Vec<Act> {
+pub fn failed_link(
+    fate: BatchFate,
+    explanation: &str,
+    until: Timestamp,
+    now: Timestamp,
+) -> Vec<Act> {
     let event = match fate {
         BatchFate::Split | BatchFate::Dead => EntryEvent::Refused {
-            words: words.to_owned(),
+            explanation: explanation.to_owned(),
             answered: Answered::Yes,
         },
         BatchFate::Lost => EntryEvent::Lost {
             at: now,
             next: until,
-            words: words.to_owned(),
+            explanation: explanation.to_owned(),
         },
-        BatchFate::Retry => return back_and_uncounted(until, words, None),
+        BatchFate::Retry => return back_and_uncounted(until, explanation, None),
     };
     vec![Act::Befall(event)]
 }
@@ -395,17 +402,21 @@ pub fn left_in_flight(link: &QueuedLink, now: Timestamp) -> Option<EntryEvent> {
         EntryEvent::Lost {
             at: now,
             next: now,
-            words: "the daemon ended before HubSpot's answer arrived".to_owned(),
+            explanation: "the daemon ended before HubSpot's answer arrived".to_owned(),
         }
     })
 }
 
 /// What befalls an entry that is due and has to wait for something: another row's create, or the pair's types. What is in doubt
 /// stays so.
-pub fn waits(waits_for: Option<WaitsFor>, words: Option<&str>, next: Timestamp) -> EntryEvent {
+pub fn waits(
+    waits_for: Option<WaitsFor>,
+    explanation: Option<&str>,
+    next: Timestamp,
+) -> EntryEvent {
     EntryEvent::SentBack {
         next,
-        words: words.map(str::to_owned),
+        explanation: explanation.map(str::to_owned),
         waits_for,
         answered: Answered::No,
     }
@@ -728,18 +739,18 @@ mod tests {
             let answer = LinkAnswer::Refused {
                 category: category.to_owned(),
                 code: REFUSED,
-                words: "words".to_owned(),
+                explanation: "words".to_owned(),
             };
             settle_link(link, &answer, at(30), at(20))
         };
         let again = EntryEvent::SentBack {
             next: at(30),
-            words: Some("words".to_owned()),
+            explanation: Some("words".to_owned()),
             waits_for: None,
             answered: Answered::Yes,
         };
         let dead = LinkSettlement::Befalls(EntryEvent::Refused {
-            words: "words".to_owned(),
+            explanation: "words".to_owned(),
             answered: Answered::Yes,
         });
         let (makes, takes) = (
@@ -772,7 +783,7 @@ mod tests {
             [Act::Befall(EntryEvent::Lost {
                 at: at(20),
                 next: at(30),
-                words: "words".to_owned(),
+                explanation: "words".to_owned(),
             })]
         );
         let again = fails(BatchFate::Retry);
@@ -782,7 +793,7 @@ mod tests {
             assert_eq!(
                 fails(fate),
                 [Act::Befall(EntryEvent::Refused {
-                    words: "words".to_owned(),
+                    explanation: "words".to_owned(),
                     answered: Answered::Yes,
                 })]
             );

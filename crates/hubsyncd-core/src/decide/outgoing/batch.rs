@@ -314,7 +314,7 @@ mod tests {
             ids: Vec::new(),
             refusal: Refusal {
                 category: "VALIDATION_ERROR".to_owned(),
-                words: "no".to_owned(),
+                explanation: "no".to_owned(),
                 existing: None,
             },
         }];

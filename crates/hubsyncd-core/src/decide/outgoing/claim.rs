@@ -192,14 +192,14 @@ pub fn update_fields<'a>(
 }
 
 /// What becomes of an update of which nothing can be sent at the moment.
-pub fn rest_unwritable(words: &str, is_writable: bool, now: Timestamp) -> Act {
+pub fn rest_unwritable(explanation: &str, is_writable: bool, now: Timestamp) -> Act {
     let rest = match is_writable {
         true => AFTER_READ,
         false => AFTER_DRIFT,
     };
     Act::Befall(EntryEvent::SentBack {
         next: now + rest,
-        words: Some(words.to_owned()),
+        explanation: Some(explanation.to_owned()),
         waits_for: None,
         answered: Answered::Yes,
     })
@@ -223,21 +223,21 @@ mod tests {
     fn a_row_becomes_a_record_only_where_the_file_lets_it() {
         let mut mapping = contacts().mapping().clone();
         mapping.match_property = Some(property("email"));
-        let words = |mapping: &ObjectMapping, email: &str| {
+        let explanation = |mapping: &ObjectMapping, email: &str| {
             made_by_nobody(mapping, &row(7, None, &[("email", email)]))
         };
         for new_records in [NewRecords::Both, NewRecords::FromLocal] {
             mapping.modes.new_records = new_records;
-            assert_eq!(words(&mapping, "ann@example.com"), None);
+            assert_eq!(explanation(&mapping, "ann@example.com"), None);
         }
         for new_records in [NewRecords::FromHubspot, NewRecords::None] {
             mapping.modes.new_records = new_records;
-            let why = words(&mapping, "ann@example.com").expect("it only links");
+            let why = explanation(&mapping, "ann@example.com").expect("it only links");
             assert!(
                 why.contains("HubSpot has no record with its `email`"),
                 "{why}"
             );
-            let why = words(&mapping, "").expect("it only links");
+            let why = explanation(&mapping, "").expect("it only links");
             assert!(why.contains("it has no `email`"), "{why}");
         }
     }
@@ -249,16 +249,19 @@ mod tests {
         let why = |row: &MirrorRow| unsendable(object.mapping(), row, |_| true);
         assert_eq!(why(&here), None);
         here.record.unreadable.insert(property("city"));
-        let words = why(&here).expect("can't be sent");
+        let explanation = why(&here).expect("can't be sent");
         assert!(
-            words.starts_with("`contacts.city` of row 7 holds text"),
-            "{words}"
+            explanation.starts_with("`contacts.city` of row 7 holds text"),
+            "{explanation}"
         );
         let others = unsendable(object.mapping(), &here, |name| *name != property("city"));
         assert_eq!(others, None);
         let long = "x".repeat(70_000);
-        let words = why(&row(7, None, &[("city", &long)])).expect("is too long");
-        assert!(words.contains("characters that HubSpot takes"), "{words}");
+        let explanation = why(&row(7, None, &[("city", &long)])).expect("is too long");
+        assert!(
+            explanation.contains("characters that HubSpot takes"),
+            "{explanation}"
+        );
     }
 
     #[test]

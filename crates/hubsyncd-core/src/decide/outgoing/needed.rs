@@ -277,8 +277,8 @@ mod tests {
             let told = place.and_then(|place| misplaced(&object, &row, &place, &known));
             match expected {
                 None => assert_eq!(told, None, "{pipeline} {stage}"),
-                Some(words) => assert!(
-                    told.as_ref().is_some_and(|told| told.contains(words)),
+                Some(explanation) => assert!(
+                    told.as_ref().is_some_and(|told| told.contains(explanation)),
                     "{told:?}"
                 ),
             }

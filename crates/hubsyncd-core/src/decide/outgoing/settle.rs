@@ -10,7 +10,7 @@ pub struct Refusal {
     /// HubSpot's category.
     pub category: String,
     /// HubSpot's own words.
-    pub words: String,
+    pub explanation: String,
     /// The record that exists already, where the refusal names one.
     pub existing: Option<HubspotId>,
 }
@@ -64,23 +64,23 @@ pub(crate) fn settle_input(operation: Operation, answer: InputAnswer<'_>) -> Set
 }
 
 fn settle_refusal(operation: Operation, refusal: &Refusal) -> Settlement {
-    let words = refusal.words.clone();
+    let explanation = refusal.explanation.clone();
     match (operation, refusal.category.as_str(), refusal.existing) {
         (Operation::Create, _, Some(existing)) => Settlement::Adopt(existing),
-        (Operation::Create, category, None) if names_a_taken_value(category, &words) => {
-            Settlement::LookForMatch(words)
+        (Operation::Create, category, None) if names_a_taken_value(category, &explanation) => {
+            Settlement::LookForMatch(explanation)
         }
         (Operation::Update | Operation::Archive, "OBJECT_NOT_FOUND", _) => {
-            Settlement::Reread(words)
+            Settlement::Reread(explanation)
         }
-        (Operation::Create, "OBJECT_NOT_FOUND", _) => Settlement::MissesOther(words),
-        (Operation::Update, category, _) if names_a_taken_value(category, &words) => {
-            Settlement::Taken(words)
+        (Operation::Create, "OBJECT_NOT_FOUND", _) => Settlement::MissesOther(explanation),
+        (Operation::Update, category, _) if names_a_taken_value(category, &explanation) => {
+            Settlement::Taken(explanation)
         }
         (_, "INTERNAL_ERROR" | "LOCKED" | "RATE_LIMITS" | "MIGRATION_IN_PROGRESS", _) => {
-            Settlement::Retry(words)
+            Settlement::Retry(explanation)
         }
-        _ => Settlement::Dead(words),
+        _ => Settlement::Dead(explanation),
     }
 }
 
@@ -96,8 +96,8 @@ pub enum Contradiction {
 }
 
 /// What the words of a refusal contradict.
-pub fn contradicted(words: &str) -> Option<Contradiction> {
-    let names = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
+pub fn contradicted(explanation: &str) -> Option<Contradiction> {
+    let names = |codes: &[&str]| codes.iter().any(|code| explanation.contains(code));
     if names(&["INVALID_PIPELINE"]) {
         Some(Contradiction::Pipelines)
     } else if names(&["INVALID_OWNER_ID"]) {
@@ -109,9 +109,9 @@ pub fn contradicted(words: &str) -> Option<Contradiction> {
     }
 }
 
-fn names_a_taken_value(category: &str, words: &str) -> bool {
+fn names_a_taken_value(category: &str, explanation: &str) -> bool {
     matches!(category, "CONFLICT" | "OBJECT_ALREADY_EXISTS")
-        || words.contains("CONFLICTING_UNIQUE_VALUE")
+        || explanation.contains("CONFLICTING_UNIQUE_VALUE")
 }
 
 /// Who has a unique value that HubSpot did not give, as far as our own rows tell.
@@ -253,12 +253,12 @@ mod tests {
     fn refused(
         operation: Operation,
         category: &str,
-        words: &str,
+        explanation: &str,
         existing: Option<i64>,
     ) -> Settlement {
         let refusal = Refusal {
             category: category.to_owned(),
-            words: words.to_owned(),
+            explanation: explanation.to_owned(),
             existing: existing.map(HubspotId),
         };
         settle_input(operation, InputAnswer::Refused(&refusal))
@@ -266,34 +266,34 @@ mod tests {
 
     #[test]
     fn a_refusal_is_settled_by_what_it_says() {
-        let words = || "words".to_owned();
+        let explanation = || "words".to_owned();
         assert_eq!(
             refused(Operation::Create, "CONFLICT", "words", Some(7)),
             Settlement::Adopt(HubspotId(7))
         );
         assert_eq!(
             refused(Operation::Create, "CONFLICT", "words", None),
-            Settlement::LookForMatch(words())
+            Settlement::LookForMatch(explanation())
         );
         assert_eq!(
             refused(Operation::Create, "VALIDATION_ERROR", "words", None),
-            Settlement::Dead(words())
+            Settlement::Dead(explanation())
         );
         assert_eq!(
             refused(Operation::Create, "OBJECT_NOT_FOUND", "words", None),
-            Settlement::MissesOther(words())
+            Settlement::MissesOther(explanation())
         );
         assert_eq!(
             refused(Operation::Update, "OBJECT_NOT_FOUND", "words", None),
-            Settlement::Reread(words())
+            Settlement::Reread(explanation())
         );
         assert_eq!(
             refused(Operation::Update, "LOCKED", "words", None),
-            Settlement::Retry(words())
+            Settlement::Retry(explanation())
         );
         assert_eq!(
             refused(Operation::Update, "VALIDATION_ERROR", "words", Some(7)),
-            Settlement::Dead(words())
+            Settlement::Dead(explanation())
         );
     }
 
@@ -303,10 +303,10 @@ mod tests {
             refused(Operation::Update, "CONFLICT", "words", Some(7)),
             Settlement::Taken("words".to_owned())
         );
-        let words = "x must be unique (CONFLICTING_UNIQUE_VALUE)";
+        let explanation = "x must be unique (CONFLICTING_UNIQUE_VALUE)";
         assert_eq!(
-            refused(Operation::Update, "VALIDATION_ERROR", words, None),
-            Settlement::Taken(words.to_owned())
+            refused(Operation::Update, "VALIDATION_ERROR", explanation, None),
+            Settlement::Taken(explanation.to_owned())
         );
         let check = |holder, attempts, expected| {
             assert_eq!(settle_taken(holder, attempts), expected);
@@ -356,14 +356,14 @@ mod tests {
 
         let refusal = |category: &str, existing: Option<i64>| Refusal {
             category: category.to_owned(),
-            words: "words".to_owned(),
+            explanation: "words".to_owned(),
             existing: existing.map(HubspotId),
         };
         let check = |operation, fate, in_doubt, refusal: Option<Refusal>, expected| {
             let outcome = settle_failed(operation, fate, in_doubt, refusal.as_ref());
             assert_eq!(outcome, expected, "{operation:?} {fate:?} {refusal:?}");
         };
-        let words = || "words".to_owned();
+        let explanation = || "words".to_owned();
         let taken = || Some(refusal("CONFLICT", None));
         let exists = || Some(refusal("CONFLICT", Some(7)));
         for operation in [Create, Update, Archive] {
@@ -405,10 +405,10 @@ mod tests {
         }
         let adopt = FailedOutcome::Adopt(HubspotId(7));
         check(Create, BatchFate::Dead, false, exists(), adopt);
-        let look = FailedOutcome::Settle(Settlement::LookForMatch(words()));
+        let look = FailedOutcome::Settle(Settlement::LookForMatch(explanation()));
         check(Create, BatchFate::Dead, false, taken(), look);
         for said in [taken(), exists()] {
-            let taken = FailedOutcome::Settle(Settlement::Taken(words()));
+            let taken = FailedOutcome::Settle(Settlement::Taken(explanation()));
             check(Update, BatchFate::Dead, false, said, taken);
         }
         check(

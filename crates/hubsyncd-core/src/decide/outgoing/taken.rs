@@ -95,16 +95,16 @@ pub struct HeldValue {
     /// The row that gives it up.
     pub giver: Option<Giver>,
     /// What is to be said.
-    pub words: Option<String>,
+    pub explanation: Option<String>,
 }
 
 impl HeldValue {
     /// A value that is kept, by a row or by nobody that we know.
-    pub fn kept(words: Option<String>) -> Self {
+    pub fn kept(explanation: Option<String>) -> Self {
         Self {
             by: ValueHolder::KeepsIt,
             giver: None,
-            words,
+            explanation,
         }
     }
 
@@ -126,27 +126,27 @@ impl HeldValue {
     ) -> Self {
         let (table, property) = (&object.mapping().table, &value.property);
         let (other, hs_id) = (giver.local_id, giver.hs_id);
-        let (by, words) = if in_turn {
-            let words = format!(
+        let (by, explanation) = if in_turn {
+            let explanation = format!(
                 "{table} row {own} is to have the {property} of row {other}, HubSpot record {hs_id}, which is to have \
                  another of these in turn: HubSpot can't exchange them; give one of them another value first"
             );
-            (ValueHolder::Exchanges, words)
+            (ValueHolder::Exchanges, explanation)
         } else {
             let until = match giver.next {
                 Some(_) => "its own change is done",
                 None => "its own change, which waits for a person, is done",
             };
-            let words = format!(
+            let explanation = format!(
                 "{table} row {other}, HubSpot record {hs_id}, has this {property} until {until}: row {own} is sent \
                  after that"
             );
-            (ValueHolder::GivesItUp, words)
+            (ValueHolder::GivesItUp, explanation)
         };
         Self {
             by,
             giver: Some(giver),
-            words: Some(words),
+            explanation: Some(explanation),
         }
     }
 
@@ -162,23 +162,25 @@ impl HeldValue {
     /// What becomes of an entry that was refused this value; `None`: our own rows say nothing about it.
     pub fn settled(self, entry: &Entry, now: Timestamp) -> Option<Act> {
         let outcome = settle_taken(self.by, entry.standing.attempts);
-        Some(Act::Befall(match (outcome, self.giver, self.words) {
-            (TakenOutcome::AfterTheOther, Some(giver), Some(words)) => EntryEvent::TakenByRow {
-                row: giver.local_id,
-                next: next_look(giver.next, now),
-                words,
-            },
+        Some(Act::Befall(match (outcome, self.giver, self.explanation) {
+            (TakenOutcome::AfterTheOther, Some(giver), Some(explanation)) => {
+                EntryEvent::TakenByRow {
+                    row: giver.local_id,
+                    next: next_look(giver.next, now),
+                    explanation,
+                }
+            }
             (TakenOutcome::Again, ..) => EntryEvent::SentBack {
                 next: now,
-                words: Some(
+                explanation: Some(
                     "HubSpot gave the value to nobody, since another record had it until then"
                         .to_owned(),
                 ),
                 waits_for: None,
                 answered: Answered::Yes,
             },
-            (TakenOutcome::Dead, _, Some(words)) => EntryEvent::Refused {
-                words,
+            (TakenOutcome::Dead, _, Some(explanation)) => EntryEvent::Refused {
+                explanation,
                 answered: Answered::Yes,
             },
             (TakenOutcome::AfterTheOther | TakenOutcome::Dead, ..) => return None,

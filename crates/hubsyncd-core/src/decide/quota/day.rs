@@ -30,7 +30,7 @@ const COUNT_JITTER: u64 = 100;
 
 /// What the database knows of the day.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct KnownDay<'a> {
+pub struct KnownQuotaDay<'a> {
     /// The date, in the account's zone, on which `used` were used.
     pub date: Option<&'a str>,
     /// Requests of that date.
@@ -45,7 +45,7 @@ pub struct KnownDay<'a> {
 
 /// The day's count.
 #[derive(Debug)]
-pub struct Day {
+pub struct QuotaDay {
     limit: Option<Learned>,
     own: u64,
     /// Requests of the account's other apps, by HubSpot's count.
@@ -59,9 +59,9 @@ pub struct Day {
     spent_until: Option<Timestamp>,
 }
 
-impl Day {
+impl QuotaDay {
     /// The day at a start. What was used before counts if it was used on this day.
-    pub fn new(settings: &LimitSettings, known: &KnownDay<'_>, now: Now) -> Self {
+    pub fn new(settings: &LimitSettings, known: &KnownQuotaDay<'_>, now: Now) -> Self {
         let zone = known.time_zone.and_then(|name| name.parse().ok());
         let ahead = known.resets_at.filter(|at| is_ahead(*at, now.hubspot));
         let mut day = Self {
@@ -277,14 +277,14 @@ mod tests {
         Timestamp::parse(text).expect(text)
     }
 
-    fn day(used: u64, resets_at: Option<&str>, now: &str) -> Day {
+    fn day(used: u64, resets_at: Option<&str>, now: &str) -> QuotaDay {
         let settings = LimitSettings::new(&Limits::default(), Tier::Free);
-        let known = KnownDay {
+        let known = KnownQuotaDay {
             used,
             resets_at: Some(at(resets_at.unwrap_or("2026-11-25T00:00:00Z"))),
-            ..KnownDay::default()
+            ..KnownQuotaDay::default()
         };
-        Day::new(&settings, &known, moment(now))
+        QuotaDay::new(&settings, &known, moment(now))
     }
 
     fn moment(text: &str) -> Now {
@@ -384,14 +384,14 @@ mod tests {
     fn a_lease_of_the_new_day_counts_though_its_end_was_not_written_yet() {
         let settings = LimitSettings::new(&Limits::default(), Tier::Free);
         let start = |date| {
-            let known = KnownDay {
+            let known = KnownQuotaDay {
                 date: Some(date),
                 used: 20,
                 resets_at: Some(at("2026-11-24T05:00:00Z")),
                 time_zone: Some("US/Eastern"),
                 limit: Some(1000),
             };
-            Day::new(&settings, &known, moment("2026-11-24T05:00:10Z"))
+            QuotaDay::new(&settings, &known, moment("2026-11-24T05:00:10Z"))
         };
         assert_eq!(start("2026-11-24").used(), 20);
         assert_eq!(start("2026-11-23").used(), 0);

@@ -2,7 +2,7 @@
 //!
 //! Keys are property names; `$hs_created_at`, `$hs_modified_at` and the columns that the mapping does not know stand beside
 //! them: `$column:NAME` a text, a whole number or NULL, `$real:NAME` the digits of a REAL, `$blob:NAME` a BLOB's in
-//! hexadecimal, `$text:NAME` those of a text that is no UTF-8 (`store/file/text.rs`). Triggers write what the mapped columns held, the daemon canonical text; [`spelled`] makes the one of the
+//! hexadecimal, `$text:NAME` those of a text that is no UTF-8 (`store/database/text.rs`). Triggers write what the mapped columns held, the daemon canonical text; [`spelled`] makes the one of the
 //! other. Text that is no JSON object reads as an empty row: the file is open to other programs.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -29,7 +29,8 @@ impl File {
             store,
             program,
         };
-        file.bring_up(&mapping(vec![contacts()])).expect("makes");
+        file.fit_to_mapping(&mapping(vec![contacts()]))
+            .expect("makes");
         file.as_daemon(
             "INSERT INTO contacts (local_id, hs_id, email, first_name, revenue, opt_out, birthday, stage)
              VALUES (1, 101, 'ada@example.com', 'Ada', 1.5, 1, '1815-12-10', 'lead')",
@@ -40,15 +41,15 @@ impl File {
         file
     }
 
-    fn bring_up(&self, mapping: &Mapping) -> Result<Changes, StoreError> {
+    fn fit_to_mapping(&self, mapping: &Mapping) -> Result<Changes, StoreError> {
         let mapping = mapping.clone();
-        let job = move |tx: &WriteTx<'_>| bring_up(tx, &mapping, now());
+        let job = move |tx: &WriteTx<'_>| fit_to_mapping(tx, &mapping, now());
         at_once(self.store.write(Lane::Bulk, job))
     }
 
     /// Brings up and tells what was said.
     fn lines(&self, objects: Vec<ObjectMapping>) -> Vec<String> {
-        let changes = self.bring_up(&mapping(objects)).expect("brings up");
+        let changes = self.fit_to_mapping(&mapping(objects)).expect("brings up");
         assert_eq!(changes.put_back, NONE);
         self.check_settled();
         changes.lines
@@ -405,7 +406,7 @@ fn another_type_is_refused_while_values_wait() {
         let file = File::new();
         file.run(sql);
         let error = file
-            .bring_up(&mapping(typed("stage", PropertyType::Number)))
+            .fit_to_mapping(&mapping(typed("stage", PropertyType::Number)))
             .expect_err("refused");
         assert_eq!(
             error.to_string(),
@@ -509,7 +510,7 @@ fn another_type_is_refused_while_a_conflict_is_open() {
     file.as_daemon(
         "INSERT INTO sync_conflicts (object, local_id, property, policy, detected_at) VALUES ('contacts', 1, 'stage', 'manual', 'x')",
     );
-    let refused = file.bring_up(&mapping(typed("stage", PropertyType::Number)));
+    let refused = file.fit_to_mapping(&mapping(typed("stage", PropertyType::Number)));
     assert!(matches!(
         refused,
         Err(StoreError::TypeChange { waiting: 1, .. })
@@ -643,7 +644,7 @@ fn a_table_whose_object_is_not_mapped_refuses_what_would_reach_nobody() {
     );
     assert_eq!(file.lines(vec![]), NONE);
     file.run("DROP TRIGGER sync_unmapped_contacts_delete");
-    let changes = file.bring_up(&mapping(vec![])).expect("brings up");
+    let changes = file.fit_to_mapping(&mapping(vec![])).expect("brings up");
     assert_eq!(changes.put_back, ["sync_unmapped_contacts_delete"]);
 
     file.lines(vec![contacts()]);
@@ -704,7 +705,7 @@ fn somebody_elses_table_or_column_is_never_taken() {
     let file = File::new();
     file.run("CREATE TABLE people (name TEXT); ALTER TABLE contacts ADD COLUMN city TEXT");
     let taken = file
-        .bring_up(&mapping(in_table("people")))
+        .fit_to_mapping(&mapping(in_table("people")))
         .expect_err("refused");
     assert_eq!(
         taken.to_string(),
@@ -713,13 +714,13 @@ fn somebody_elses_table_or_column_is_never_taken() {
     let more = changed(|fields| {
         fields.push(field("city", "city", PropertyType::String, Direction::Both));
     });
-    let taken = file.bring_up(&mapping(more)).expect_err("refused");
+    let taken = file.fit_to_mapping(&mapping(more)).expect_err("refused");
     assert_eq!(
         taken.to_string(),
         "contacts has a column `city` of its own already: rename it, or write another `column`"
     );
     let taken = file
-        .bring_up(&mapping(named("firstname", "city")))
+        .fit_to_mapping(&mapping(named("firstname", "city")))
         .expect_err("refused");
     assert!(matches!(taken, StoreError::Mapping(_)));
     file.check_settled();
@@ -731,7 +732,7 @@ fn a_mapping_that_changes_does_not_hide_a_dropped_trigger() {
     let file = File::new();
     file.run("DROP TRIGGER sync_mirror_contacts_update");
     let changes = file
-        .bring_up(&mapping(named("firstname", "given_name")))
+        .fit_to_mapping(&mapping(named("firstname", "given_name")))
         .expect("brings up");
     assert_eq!(changes.put_back, ["sync_mirror_contacts_update"]);
     let repaired = at_once(file.store.write(Lane::Bulk, |tx| {
@@ -801,7 +802,9 @@ fn the_views_are_there_before_the_first_schema_and_make_way_for_the_real_ones() 
         file.rows("SELECT object, table_name, rows, backfill, pending FROM sync_status"),
         ["contacts contacts 0 waiting 0"]
     );
-    let changes = file.bring_up(&mapping(vec![contacts()])).expect("makes");
+    let changes = file
+        .fit_to_mapping(&mapping(vec![contacts()]))
+        .expect("makes");
     assert_eq!(changes.put_back, NONE);
     assert_eq!([names("sync_status"), names("sync_health")], before);
     file.as_daemon("INSERT INTO contacts (local_id, hs_id) VALUES (1, 101)");

@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use crate::store::file::writer;
+use crate::store::database::writer;
 use crate::store::{Mode, OpenOptions, StoreError};
 
 /// Connections that read at the same time: as many as the daemon has kinds of steps; more would only wait for the disk.

@@ -15,7 +15,7 @@ use crate::store::history::{self, Change};
 use crate::store::{StoreError, outbox, reads};
 
 /// A row and its entry under hands.
-pub(crate) struct Hands<'a, 'tx> {
+pub(crate) struct EntryWork<'a, 'tx> {
     /// The transaction.
     pub(crate) tx: &'a Transaction<'tx>,
     /// The object.
@@ -30,7 +30,7 @@ pub(crate) struct Hands<'a, 'tx> {
     pub(crate) entry: Option<&'a Entry>,
 }
 
-impl<'a, 'tx> Hands<'a, 'tx> {
+impl<'a, 'tx> EntryWork<'a, 'tx> {
     /// An entry, and the row that it is of.
     pub(crate) fn of_entry(
         tx: &'a Transaction<'tx>,

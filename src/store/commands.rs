@@ -1,4 +1,4 @@
-//! `PeopleDb`: the database as the commands for people see it. A plain connection like any other program's, with triggers
+//! `CommandDb`: the database as the commands for people see it. A plain connection like any other program's, with triggers
 //! on, beside a running daemon or without one: it reads the views, and carries out the few statements of "Operating by
 //! SQL" (`design.md` 6.3). It takes no lock, migrates nothing and decides nothing.
 
@@ -16,8 +16,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::store::StoreError;
-use crate::store::file::access;
-use crate::store::file::migrate::known_version;
+use crate::store::database::access;
+use crate::store::database::migrate::known_version;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -30,7 +30,7 @@ const CONSTRAINT_TRIGGER: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER;
 
 /// Why a command got no answer from the database.
 #[derive(Debug, Error)]
-pub(crate) enum PeopleError {
+pub(crate) enum CommandError {
     /// There is no file.
     #[error("there is no database at `{path}`")]
     Missing {
@@ -108,7 +108,7 @@ pub(crate) enum PeopleError {
     Sqlite(rusqlite::Error),
 }
 
-impl PeopleError {
+impl CommandError {
     /// What somebody can do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
@@ -141,7 +141,7 @@ impl PeopleError {
     }
 }
 
-impl From<rusqlite::Error> for PeopleError {
+impl From<rusqlite::Error> for CommandError {
     fn from(error: rusqlite::Error) -> Self {
         let rusqlite::Error::SqliteFailure(code, message) = &error else {
             return Self::Sqlite(error);
@@ -277,20 +277,20 @@ enum OpenedFor {
 }
 
 /// Why a file could not be opened: its disk can only be read, or whose it is, where one of them is the reason.
-fn closed(path: &Path, source: rusqlite::Error) -> PeopleError {
+fn closed(path: &Path, source: rusqlite::Error) -> CommandError {
     closed_on(access::is_on_a_read_only_disk(path), path, source)
 }
 
-fn closed_on(is_read_only: bool, path: &Path, source: rusqlite::Error) -> PeopleError {
+fn closed_on(is_read_only: bool, path: &Path, source: rusqlite::Error) -> CommandError {
     if is_read_only {
         let path = path.to_owned();
-        return PeopleError::ReadOnlyDisk(StoreError::ReadOnlyDisk { path });
+        return CommandError::ReadOnlyDisk(StoreError::ReadOnlyDisk { path });
     }
     match access::closed_to_us(path) {
         Some(access::ClosedFile { path, user, group }) => {
-            PeopleError::NotOurs { path, user, group }
+            CommandError::NotOurs { path, user, group }
         }
-        None => PeopleError::Closed {
+        None => CommandError::Closed {
             path: path.to_owned(),
             source,
         },
@@ -299,25 +299,25 @@ fn closed_on(is_read_only: bool, path: &Path, source: rusqlite::Error) -> People
 
 /// The database, open for a command.
 #[derive(Debug)]
-pub(crate) struct PeopleDb {
+pub(crate) struct CommandDb {
     connection: Connection,
     path: PathBuf,
 }
 
-impl PeopleDb {
+impl CommandDb {
     /// Opens it to read.
-    pub(crate) fn open(path: &Path) -> Result<Self, PeopleError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, CommandError> {
         Self::open_with(path, OpenedFor::Look)
     }
 
     /// Opens it to write what people decide.
-    pub(crate) fn open_to_decide(path: &Path) -> Result<Self, PeopleError> {
+    pub(crate) fn open_to_decide(path: &Path) -> Result<Self, CommandError> {
         Self::open_with(path, OpenedFor::Decide)
     }
 
-    fn open_with(path: &Path, access: OpenedFor) -> Result<Self, PeopleError> {
+    fn open_with(path: &Path, access: OpenedFor) -> Result<Self, CommandError> {
         if !path.exists() {
-            return Err(PeopleError::Missing {
+            return Err(CommandError::Missing {
                 path: path.to_owned(),
             });
         }
@@ -340,7 +340,7 @@ impl PeopleDb {
     }
 
     /// Looks whether the file is ours, not newer than this program, and set up.
-    fn check(&self) -> Result<(), PeopleError> {
+    fn check(&self) -> Result<(), CommandError> {
         let path = || self.path.clone();
         let known = |name: &str| -> rusqlite::Result<bool> {
             let mut statement = self
@@ -351,30 +351,30 @@ impl PeopleDb {
         let ours = known("_sync_meta").map_err(|error| self.unreadable(error))?;
         match known_version(&self.connection) {
             Err(StoreError::NewerDatabase { found, known }) => {
-                return Err(PeopleError::Newer {
+                return Err(CommandError::Newer {
                     path: path(),
                     found,
                     known,
                 });
             }
-            Err(StoreError::Unreleased) => return Err(PeopleError::Unreleased { path: path() }),
+            Err(StoreError::Unreleased) => return Err(CommandError::Unreleased { path: path() }),
             // What else is wrong the looks below meet too.
             Err(_) | Ok(_) => {}
         }
         if !ours {
-            return Err(PeopleError::Foreign { path: path() });
+            return Err(CommandError::Foreign { path: path() });
         }
         if known("sync_status")? && known("sync_health")? {
             Ok(())
         } else {
-            Err(PeopleError::Unfinished { path: path() })
+            Err(CommandError::Unfinished { path: path() })
         }
     }
 
     /// What the first read of a file says about it.
-    fn unreadable(&self, error: rusqlite::Error) -> PeopleError {
+    fn unreadable(&self, error: rusqlite::Error) -> CommandError {
         match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => PeopleError::Foreign {
+            Some(ErrorCode::NotADatabase) => CommandError::Foreign {
                 path: self.path.clone(),
             },
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
@@ -385,7 +385,7 @@ impl PeopleDb {
     }
 
     /// Everything that `status` shows.
-    pub(crate) fn status(&mut self) -> Result<StatusRows, PeopleError> {
+    pub(crate) fn status(&mut self) -> Result<StatusRows, CommandError> {
         // One transaction, so that all of it is of one moment.
         let tx = self.connection.transaction()?;
         let one = |rows: Vec<Row>| rows.into_iter().next().unwrap_or(Row(Vec::new()));
@@ -400,14 +400,14 @@ impl PeopleDb {
     }
 
     /// `sync_health.state`.
-    pub(crate) fn state(&self) -> Result<String, PeopleError> {
+    pub(crate) fn state(&self) -> Result<String, CommandError> {
         let mut statement = self.connection.prepare("SELECT state FROM sync_health")?;
         let state: Option<Option<String>> = statement.query_row([], |row| row.get(0)).optional()?;
         Ok(state.flatten().unwrap_or_default())
     }
 
     /// Hands out conflicts: those that wait first, by age; then the decided ones, the last one first.
-    pub(crate) fn each_conflict<E: From<PeopleError>>(
+    pub(crate) fn each_conflict<E: From<CommandError>>(
         &self,
         which: Which,
         most: Most,
@@ -418,7 +418,7 @@ impl PeopleDb {
     }
 
     /// How many conflicts wait, and how many were decided.
-    pub(crate) fn count_conflicts(&self) -> Result<(i64, i64), PeopleError> {
+    pub(crate) fn count_conflicts(&self) -> Result<(i64, i64), CommandError> {
         let sql = "SELECT count(*) FILTER (WHERE resolved_at IS NULL), count(resolved_at) FROM sync_conflicts";
         Ok(self
             .connection
@@ -426,16 +426,16 @@ impl PeopleDb {
     }
 
     /// A conflict, with `base_known` behind the documented columns.
-    pub(crate) fn conflict(&self, id: i64) -> Result<Row, PeopleError> {
+    pub(crate) fn conflict(&self, id: i64) -> Result<Row, CommandError> {
         let found = rows(&self.connection, CONFLICT, named_params! { ":id": id })?;
-        found.into_iter().next().ok_or(PeopleError::None {
+        found.into_iter().next().ok_or(CommandError::None {
             what: "conflict",
             id,
         })
     }
 
     /// Hands out entries of the outbox: dead ones first, then by age.
-    pub(crate) fn each_entry<E: From<PeopleError>>(
+    pub(crate) fn each_entry<E: From<CommandError>>(
         &self,
         most: Most,
         each: impl FnMut(Row) -> Result<(), E>,
@@ -449,19 +449,19 @@ impl PeopleDb {
     }
 
     /// How many entries the outbox has.
-    pub(crate) fn count_entries(&self) -> Result<i64, PeopleError> {
+    pub(crate) fn count_entries(&self) -> Result<i64, CommandError> {
         Ok(self
             .connection
             .query_row("SELECT count(*) FROM sync_outbox", [], |row| row.get(0))?)
     }
 
     /// The rows of `sync_status`.
-    pub(crate) fn objects(&self) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn objects(&self) -> Result<Vec<Row>, CommandError> {
         rows(&self.connection, OBJECTS, [])
     }
 
     /// The holds that are still to be decided or carried out.
-    pub(crate) fn holds(&self) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn holds(&self) -> Result<Vec<Row>, CommandError> {
         rows(&self.connection, HOLDS, [])
     }
 
@@ -469,7 +469,7 @@ impl PeopleDb {
     pub(crate) fn waiting_conflicts(
         &self,
         wanted: &WantedConflicts,
-    ) -> Result<Vec<Row>, PeopleError> {
+    ) -> Result<Vec<Row>, CommandError> {
         waiting(&self.connection, wanted)
     }
 
@@ -478,7 +478,7 @@ impl PeopleDb {
         &mut self,
         wanted: &WantedConflicts,
         resolution: &str,
-    ) -> Result<Vec<Row>, PeopleError> {
+    ) -> Result<Vec<Row>, CommandError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -497,7 +497,7 @@ impl PeopleDb {
 
     /// Makes entries due again: those, or without one everything that is dead or waits for a later attempt. All or none.
     /// Gives how many.
-    pub(crate) fn retry(&mut self, ids: &[i64]) -> Result<usize, PeopleError> {
+    pub(crate) fn retry(&mut self, ids: &[i64]) -> Result<usize, CommandError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -518,7 +518,7 @@ impl PeopleDb {
                 params,
             )?;
             if changed == 0 {
-                return Err(PeopleError::None {
+                return Err(CommandError::None {
                     what: "outbox entry",
                     id: *id,
                 });
@@ -530,7 +530,7 @@ impl PeopleDb {
     }
 
     /// Gives up local changes. All or none. Gives the entries as they were.
-    pub(crate) fn discard(&mut self, ids: &[i64]) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn discard(&mut self, ids: &[i64]) -> Result<Vec<Row>, CommandError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -540,14 +540,14 @@ impl PeopleDb {
     }
 
     /// Takes back what a hold holds. Gives the hold, and the entries as they were that it keeps from HubSpot.
-    pub(crate) fn discard_hold(&mut self, id: i64) -> Result<(Row, Vec<Row>), PeopleError> {
+    pub(crate) fn discard_hold(&mut self, id: i64) -> Result<(Row, Vec<Row>), CommandError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut holds = rows(&tx, HOLDS, [])?.into_iter();
         let hold =
             holds.find(|hold| hold.number("id") == Some(id) && hold.text("approved_at").is_none());
-        let hold = hold.ok_or(PeopleError::None {
+        let hold = hold.ok_or(CommandError::None {
             what: "hold that waits with id",
             id,
         })?;
@@ -566,7 +566,7 @@ impl PeopleDb {
     }
 
     /// Lets go what the guard holds: one hold, or without an id all of them. Gives the holds as they were.
-    pub(crate) fn approve(&mut self, id: Option<i64>) -> Result<Vec<Row>, PeopleError> {
+    pub(crate) fn approve(&mut self, id: Option<i64>) -> Result<Vec<Row>, CommandError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -575,7 +575,7 @@ impl PeopleDb {
             hold.text("approved_at").is_none() && id.is_none_or(|id| hold.number("id") == Some(id))
         });
         if let (true, Some(id)) = (held.is_empty(), id) {
-            return Err(PeopleError::None {
+            return Err(CommandError::None {
                 what: "hold that waits with id",
                 id,
             });
@@ -593,11 +593,11 @@ impl PeopleDb {
     }
 }
 
-fn discard_entries(tx: &Transaction<'_>, ids: &[i64]) -> Result<Vec<Row>, PeopleError> {
+fn discard_entries(tx: &Transaction<'_>, ids: &[i64]) -> Result<Vec<Row>, CommandError> {
     let mut discarded = Vec::with_capacity(ids.len());
     for id in ids {
         let found = rows(tx, ENTRY, named_params! { ":id": id })?;
-        discarded.push(found.into_iter().next().ok_or(PeopleError::None {
+        discarded.push(found.into_iter().next().ok_or(CommandError::None {
             what: "outbox entry",
             id: *id,
         })?);
@@ -611,7 +611,7 @@ fn discard_entries(tx: &Transaction<'_>, ids: &[i64]) -> Result<Vec<Row>, People
 }
 
 /// The conflicts that are wanted, each of which waits.
-fn waiting(connection: &Connection, wanted: &WantedConflicts) -> Result<Vec<Row>, PeopleError> {
+fn waiting(connection: &Connection, wanted: &WantedConflicts) -> Result<Vec<Row>, CommandError> {
     let (object, property) = match wanted {
         WantedConflicts::Ids(ids) => {
             return ids.iter().map(|id| waiting_one(connection, *id)).collect();
@@ -627,7 +627,7 @@ fn waiting(connection: &Connection, wanted: &WantedConflicts) -> Result<Vec<Row>
     match object {
         Some(object) if found.is_empty() => {
             let which = property.map_or_else(|| object.clone(), |name| format!("{object}.{name}"));
-            Err(PeopleError::Refused(format!(
+            Err(CommandError::Refused(format!(
                 "no conflict of `{which}` waits"
             )))
         }
@@ -635,9 +635,9 @@ fn waiting(connection: &Connection, wanted: &WantedConflicts) -> Result<Vec<Row>
     }
 }
 
-fn waiting_one(connection: &Connection, id: i64) -> Result<Row, PeopleError> {
+fn waiting_one(connection: &Connection, id: i64) -> Result<Row, CommandError> {
     let found = rows(connection, CONFLICT, named_params! { ":id": id })?;
-    let conflict = found.into_iter().next().ok_or(PeopleError::None {
+    let conflict = found.into_iter().next().ok_or(CommandError::None {
         what: "conflict",
         id,
     })?;
@@ -645,30 +645,30 @@ fn waiting_one(connection: &Connection, id: i64) -> Result<Row, PeopleError> {
         let sentence = format!(
             "conflict {id} was decided at {at}; write the value that you want to the mirror"
         );
-        return Err(PeopleError::Refused(sentence));
+        return Err(CommandError::Refused(sentence));
     }
     Ok(conflict)
 }
 
-fn rows(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Row>, PeopleError> {
+fn rows(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Row>, CommandError> {
     let mut found = Vec::new();
     each_row(connection, sql, params, |row| {
         found.push(row);
-        Ok::<(), PeopleError>(())
+        Ok::<(), CommandError>(())
     })?;
     Ok(found)
 }
 
-fn each_row<E: From<PeopleError>>(
+fn each_row<E: From<CommandError>>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
     mut each: impl FnMut(Row) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut statement = connection.prepare(sql).map_err(PeopleError::from)?;
-    let mut found = statement.query(params).map_err(PeopleError::from)?;
-    while let Some(row) = found.next().map_err(PeopleError::from)? {
-        each(Row::from_sqlite(row).map_err(PeopleError::from)?)?;
+    let mut statement = connection.prepare(sql).map_err(CommandError::from)?;
+    let mut found = statement.query(params).map_err(CommandError::from)?;
+    while let Some(row) = found.next().map_err(CommandError::from)? {
+        each(Row::from_sqlite(row).map_err(CommandError::from)?)?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::store::mirror::MirrorTable;
     clippy::struct_excessive_bools,
     reason = "nine independent questions, asked together"
 )]
-pub struct Around {
+pub struct Lookups {
     /// Outbox entries of the object.
     pub entries: bool,
     /// Open conflicts of the object.
@@ -33,9 +33,9 @@ pub struct Around {
     pub absent: bool,
 }
 
-impl Around {
+impl Lookups {
     /// Every look-up is to be made.
-    pub(crate) const ANYTHING: Self = Self {
+    pub(crate) const ALL: Self = Self {
         entries: true,
         conflicts: true,
         sent: true,
@@ -58,7 +58,7 @@ pub fn look(
     connection: &Connection,
     object: &ObjectType,
     table: &MirrorTable,
-) -> Result<Around, StoreError> {
+) -> Result<Lookups, StoreError> {
     let any = |sql: &str| -> Result<bool, StoreError> {
         let found: Option<i64> = connection
             .prepare_cached(sql)?
@@ -66,7 +66,7 @@ pub fn look(
             .optional()?;
         Ok(found.is_some())
     };
-    Ok(Around {
+    Ok(Lookups {
         entries: any("SELECT 1 FROM sync_outbox WHERE object = ?1 LIMIT 1")?,
         conflicts: any(
             "SELECT 1 FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL LIMIT 1",

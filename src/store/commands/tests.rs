@@ -10,11 +10,11 @@ fn folder() -> TempDir {
     TempDir::new().expect("a folder")
 }
 
-fn ids(db: &PeopleDb, which: Which, most: Most) -> Vec<i64> {
+fn ids(db: &CommandDb, which: Which, most: Most) -> Vec<i64> {
     let mut ids = Vec::new();
     db.each_conflict(which, most, |row| {
         ids.push(row.number("id").expect("an id"));
-        Ok::<(), PeopleError>(())
+        Ok::<(), CommandError>(())
     })
     .expect("read");
     ids
@@ -30,36 +30,36 @@ fn a_file_on_a_disk_that_can_only_be_read_is_told_as_that_and_not_as_another_use
         rusqlite::Error::SqliteFailure(code, None)
     };
     let error = closed_on(true, &path, source());
-    let words = error.to_string();
+    let explanation = error.to_string();
     assert!(
-        words.ends_with("its file system is mounted to be read only"),
-        "{words}"
+        explanation.ends_with("its file system is mounted to be read only"),
+        "{explanation}"
     );
     let hint = error.hint().unwrap_or_default();
     assert!(hint.starts_with("mount it to be written"), "{hint}");
     let other = closed_on(false, &path, source());
-    assert!(matches!(other, PeopleError::Closed { .. }), "{other}");
+    assert!(matches!(other, CommandError::Closed { .. }), "{other}");
 }
 
 #[test]
 fn a_file_that_is_missing_or_something_else_is_refused_with_a_hint() {
     let folder = folder();
     let path = folder.path().join("none.db");
-    let error = PeopleDb::open(&path).expect_err("no file");
-    assert!(matches!(error, PeopleError::Missing { .. }), "{error}");
+    let error = CommandDb::open(&path).expect_err("no file");
+    assert!(matches!(error, CommandError::Missing { .. }), "{error}");
     assert!(
         error
             .hint()
             .is_some_and(|hint| hint.contains("hubsyncd run"))
     );
     std::fs::write(&path, "no database at all, and long enough to be looked at").expect("written");
-    let error = PeopleDb::open(&path).expect_err("text");
-    assert!(matches!(error, PeopleError::Foreign { .. }), "{error:?}");
+    let error = CommandDb::open(&path).expect_err("text");
+    assert!(matches!(error, CommandError::Foreign { .. }), "{error:?}");
     let other = folder.path().join("other.db");
     execute(&other, "CREATE TABLE t (x)");
     assert!(matches!(
-        PeopleDb::open(&other),
-        Err(PeopleError::Foreign { .. })
+        CommandDb::open(&other),
+        Err(CommandError::Foreign { .. })
     ));
     assert!(!folder.path().join("other.db-wal").exists());
 }
@@ -69,28 +69,28 @@ fn a_newer_and_an_unfinished_database_are_told_apart() {
     let folder = folder();
     let path = database(&folder);
     execute(&path, "PRAGMA user_version = 999");
-    let error = PeopleDb::open(&path).expect_err("newer");
-    assert!(matches!(error, PeopleError::Newer { found: 999, .. }) && error.is_configuration());
+    let error = CommandDb::open(&path).expect_err("newer");
+    assert!(matches!(error, CommandError::Newer { found: 999, .. }) && error.is_configuration());
     execute(
         &path,
         "PRAGMA user_version = 1; ALTER TABLE _sync_meta RENAME TO sync_meta",
     );
-    let error = PeopleDb::open(&path).expect_err("unreleased");
-    assert!(matches!(error, PeopleError::Unreleased { .. }) && error.is_configuration());
+    let error = CommandDb::open(&path).expect_err("unreleased");
+    assert!(matches!(error, CommandError::Unreleased { .. }) && error.is_configuration());
     execute(
         &path,
         "ALTER TABLE sync_meta RENAME TO _sync_meta; DROP VIEW sync_health",
     );
     assert!(matches!(
-        PeopleDb::open(&path),
-        Err(PeopleError::Unfinished { .. })
+        CommandDb::open(&path),
+        Err(CommandError::Unfinished { .. })
     ));
 }
 
 #[test]
 fn rows_keep_the_order_and_the_types_of_their_columns() {
     let folder = folder();
-    let db = PeopleDb::open(&database(&folder)).expect("opens");
+    let db = CommandDb::open(&database(&folder)).expect("opens");
     let row = db.conflict(1).expect("there");
     let text = serde_json::to_string(&row).expect("json");
     assert!(
@@ -109,7 +109,7 @@ fn rows_keep_the_order_and_the_types_of_their_columns() {
 #[test]
 fn status_reads_views_holds_and_backfills() {
     let folder = folder();
-    let status = PeopleDb::open(&database(&folder))
+    let status = CommandDb::open(&database(&folder))
         .expect("opens")
         .status()
         .expect("read");
@@ -128,7 +128,7 @@ fn status_reads_views_holds_and_backfills() {
 #[test]
 fn conflicts_that_wait_come_first_and_then_the_latest_decision() {
     let folder = folder();
-    let db = PeopleDb::open(&database(&folder)).expect("opens");
+    let db = CommandDb::open(&database(&folder)).expect("opens");
     assert_eq!(ids(&db, Which::All, Most::All), [1, 4, 3, 2]);
     assert_eq!(ids(&db, Which::All, Most::Rows(3)), [1, 4, 3]);
     assert_eq!(ids(&db, Which::Open, Most::All), [1, 4]);
@@ -138,10 +138,10 @@ fn conflicts_that_wait_come_first_and_then_the_latest_decision() {
 #[test]
 fn a_reader_cant_write() {
     let folder = folder();
-    let mut db = PeopleDb::open(&database(&folder)).expect("opens");
+    let mut db = CommandDb::open(&database(&folder)).expect("opens");
     assert!(matches!(
         db.resolve(&WantedConflicts::Ids(vec![1]), "local"),
-        Err(PeopleError::ReadOnly)
+        Err(CommandError::ReadOnly)
     ));
 }
 
@@ -149,7 +149,7 @@ fn a_reader_cant_write() {
 fn a_decision_is_written_once_and_refusals_are_sentences() {
     let folder = folder();
     let path = database(&folder);
-    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    let mut db = CommandDb::open_to_decide(&path).expect("opens");
     let before = db
         .resolve(&WantedConflicts::Ids(vec![1]), "value:ann@example.org")
         .expect("open");
@@ -169,12 +169,12 @@ fn a_decision_is_written_once_and_refusals_are_sentences() {
     );
     assert!(matches!(
         db.resolve(&WantedConflicts::Ids(vec![99]), "local"),
-        Err(PeopleError::None { id: 99, .. })
+        Err(CommandError::None { id: 99, .. })
     ));
     let error = db
         .resolve(&WantedConflicts::Ids(vec![4]), "sideways")
         .expect_err("the trigger refuses it");
-    assert!(matches!(&error, PeopleError::Refused(_)), "{error:?}");
+    assert!(matches!(&error, CommandError::Refused(_)), "{error:?}");
     assert!(
         error
             .to_string()
@@ -187,14 +187,14 @@ fn a_decision_is_written_once_and_refusals_are_sentences() {
 fn retry_is_all_or_nothing() {
     let folder = folder();
     let path = database(&folder);
-    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    let mut db = CommandDb::open_to_decide(&path).expect("opens");
     let dead = "SELECT CAST(count(*) AS TEXT) FROM sync_outbox WHERE state = 'dead'";
     let error = db.retry(&[2, 3]).expect_err("3 is in flight");
     assert!(error.to_string().contains("in flight"), "{error}");
     assert_eq!(one(&path, dead).as_deref(), Some("2"));
     assert!(matches!(
         db.retry(&[2, 77]),
-        Err(PeopleError::None { id: 77, .. })
+        Err(CommandError::None { id: 77, .. })
     ));
     assert_eq!(one(&path, dead).as_deref(), Some("2"));
     assert_eq!(db.retry(&[2]).expect("dead"), 1);
@@ -206,7 +206,7 @@ fn retry_is_all_or_nothing() {
 fn retry_of_everything_takes_what_waits_for_later_too() {
     let folder = folder();
     let path = database(&folder);
-    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    let mut db = CommandDb::open_to_decide(&path).expect("opens");
     assert_eq!(db.retry(&[]).expect("the dead ones"), 2);
     execute(
         &path,
@@ -222,7 +222,7 @@ fn retry_of_everything_takes_what_waits_for_later_too() {
 fn discard_leaves_the_work_to_the_daemon_and_refuses_what_is_in_flight() {
     let folder = folder();
     let path = database(&folder);
-    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    let mut db = CommandDb::open_to_decide(&path).expect("opens");
     assert_eq!(
         db.discard(&[2]).expect("dead")[0].text("operation"),
         Some("update")
@@ -234,16 +234,16 @@ fn discard_leaves_the_work_to_the_daemon_and_refuses_what_is_in_flight() {
             .to_string()
             .contains("in flight")
     );
-    assert!(matches!(db.discard(&[99]), Err(PeopleError::None { .. })));
+    assert!(matches!(db.discard(&[99]), Err(CommandError::None { .. })));
 }
 
 #[test]
 fn approving_takes_one_hold_or_all() {
     let folder = folder();
     let path = database(&folder);
-    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    let mut db = CommandDb::open_to_decide(&path).expect("opens");
     assert!(
-        matches!(db.approve(Some(1)), Err(PeopleError::None { id: 1, .. })),
+        matches!(db.approve(Some(1)), Err(CommandError::None { id: 1, .. })),
         "settled"
     );
     assert_eq!(db.approve(None).expect("held").len(), 1);
@@ -258,14 +258,14 @@ fn approving_takes_one_hold_or_all() {
 fn another_programs_long_transaction_is_named() {
     let folder = folder();
     let path = database(&folder);
-    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    let mut db = CommandDb::open_to_decide(&path).expect("opens");
     db.connection
         .busy_timeout(Duration::from_millis(10))
         .expect("set");
     let other = Connection::open(&path).expect("opens");
     other.execute_batch("BEGIN IMMEDIATE").expect("begins");
     let error = db.retry(&[]).expect_err("locked");
-    assert!(matches!(error, PeopleError::Busy) && error.hint().is_some());
+    assert!(matches!(error, CommandError::Busy) && error.hint().is_some());
     assert_eq!(
         ids(&db, Which::Open, Most::All),
         [1, 4],

@@ -15,9 +15,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
 
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
-use crate::store::file::access;
-use crate::store::file::head::DatabaseHead;
-use crate::store::file::wal::Log;
+use crate::store::database::access;
+use crate::store::database::head::DatabaseHead;
+use crate::store::database::wal::Log;
 use crate::store::{StoreError, meta};
 
 /// The longest pid that is read from a lock file, in bytes.

@@ -17,7 +17,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use rusqlite::Connection;
 
 use crate::store::StoreError;
-use crate::store::file::readers;
+use crate::store::database::readers;
 
 /// The wait before each look that follows an event, in microseconds. The looks come 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 25 and
 /// 60 ms after it; measured so, a commit is seen after 0.34 ms at the median and 6.7 ms at worst.

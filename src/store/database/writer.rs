@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::clock::Clock;
 use crate::model::time::Timestamp;
-use crate::store::file::lease::{Lease, Lock};
+use crate::store::database::lease::{Lease, Lock};
 use crate::store::shape::matching;
 use crate::store::{Lane, Mode, OpenOptions, StoreError};
 

@@ -4,7 +4,7 @@ use rusqlite::Transaction;
 
 use crate::decide::decision::taken_back;
 use crate::decide::existence::{GivenUp, given_up};
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
 use crate::engine::inbound::existence::undelete;
 use crate::engine::outbound::guarded::{archive_key, disassociation_key, update_key};
 use crate::engine::pass::Pass;
@@ -14,8 +14,8 @@ use crate::model::entry::{Base, Entry, EntryField, Operation};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::value::Value;
 use crate::store::conflicts::{self, End};
+use crate::store::database::savepoint;
 use crate::store::fields::{self, FieldRow};
-use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
 use crate::store::links::due;
 use crate::store::outbox::{GuardedEntries, links};
@@ -47,8 +47,8 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
                 let pass = Pass::of(tx, &sync, Origin::Discard, offset_ms);
                 match savepoint::within(tx, || discard_one(tx, &pass, &queued)) {
                     Err(error) if error.is_of_one_row() => {
-                        let words = format!("it can't be discarded: {error}");
-                        outbox::refuse_discard(tx, queued.id, &words)?;
+                        let explanation = format!("it can't be discarded: {error}");
+                        outbox::refuse_discard(tx, queued.id, &explanation)?;
                     }
                     discarded => discarded?,
                 }
@@ -132,10 +132,10 @@ fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<(),
     let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
         return Ok(());
     };
-    let hands = Hands::of_entry(tx, object.object(), entry, now);
+    let work = EntryWork::of_entry(tx, object.object(), entry, now);
     for field in &entry.fields {
         match taken_back(object.mapping(), field, &row) {
-            Some(acts) => hands.carry_out_on(object.mapping(), &mut row, acts)?,
+            Some(acts) => work.carry_out_on(object.mapping(), &mut row, acts)?,
             None => take_back_other(tx, pass, entry, field)?,
         }
     }
@@ -229,7 +229,7 @@ mod tests {
         let (folder, store) = with_contacts(2);
         write(&store, |tx| {
             tx.execute_batch(PENDING)?;
-            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+            ddl::fit_to_mapping(tx, &mapping(vec![without_stage()]), now()).map(drop)
         });
         discard_the_only_entry(&store);
         assert_eq!(
@@ -304,7 +304,7 @@ mod tests {
         let (folder, store) = with_contacts(2);
         write(&store, |tx| {
             tx.execute_batch(PENDING)?;
-            ddl::bring_up(tx, &mapping(vec![without_stage()]), now())?;
+            ddl::fit_to_mapping(tx, &mapping(vec![without_stage()]), now())?;
             tx.execute_batch("DELETE FROM contacts WHERE local_id = 1")?;
             tx.execute(
                 "UPDATE sync_outbox SET operation = 'archive', row = ?1 WHERE id = 1",
@@ -331,7 +331,7 @@ mod tests {
         let (folder, store) = with_contacts(1);
         write(&store, |tx| {
             tx.execute_batch("UPDATE contacts SET stage = 'lead'")?;
-            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+            ddl::fit_to_mapping(tx, &mapping(vec![without_stage()]), now()).map(drop)
         });
         crate::store::testing::connection(&folder)
             .execute_batch("DELETE FROM contacts")
@@ -349,7 +349,7 @@ mod tests {
             let (folder, store) = with_contacts(2);
             write(&store, move |tx| {
                 tx.execute_batch(PENDING)?;
-                ddl::bring_up(tx, &mapping(vec![without_stage()]), now())?;
+                ddl::fit_to_mapping(tx, &mapping(vec![without_stage()]), now())?;
                 // No column can be dropped that a trigger names.
                 let triggers: Option<String> = tx.query_row(
                     "SELECT group_concat('DROP TRIGGER ' || name, ';') FROM sqlite_schema WHERE type = 'trigger'",

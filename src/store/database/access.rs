@@ -14,7 +14,7 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::process::{getegid, geteuid, getgroups};
 
 use crate::store::StoreError;
-use crate::store::file::lease;
+use crate::store::database::lease;
 
 /// Who a process is to the file system.
 #[derive(Debug, Clone)]
@@ -274,7 +274,7 @@ mod tests {
         open_to(&log, 0o660);
         let (path, file) = closed_of(&stranger, &database).expect("closed");
         assert_eq!(path, log);
-        let words = not_ours(
+        let explanation = not_ours(
             &stranger,
             path,
             Ownership {
@@ -285,7 +285,7 @@ mod tests {
         )
         .to_string();
         assert_eq!(
-            words,
+            explanation,
             format!(
                 "can't open `{}`: it belongs to user `root`, group `root`",
                 log.display()

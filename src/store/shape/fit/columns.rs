@@ -5,7 +5,7 @@ use rusqlite::{Connection, named_params};
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
 use crate::store::fields::{self, FieldRow, FieldState};
-use crate::store::shape::bring_up::{ShapeWork, columns_of, has, same_name, waiting_values};
+use crate::store::shape::fit::{ShapeWork, columns_of, has, same_name, waiting_values};
 use crate::store::shape::{alter, aside, bypassed, repair};
 use crate::store::{StoreError, outbox, unreadable};
 

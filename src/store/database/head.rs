@@ -14,7 +14,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-use crate::store::file::wal::{Checkpoints, Log};
+use crate::store::database::wal::{Checkpoints, Log};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 

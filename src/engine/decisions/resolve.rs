@@ -9,12 +9,12 @@ use crate::decide::echo::late_since;
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::AFTER_FLIGHT;
-use crate::engine::hands::Hands;
+use crate::engine::acts::EntryWork;
+use crate::engine::decisions::discards::set_other;
+use crate::engine::decisions::{approvals, discards, linked};
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::present::read_records;
 use crate::engine::pass::Pass;
-use crate::engine::people::discards::set_other;
-use crate::engine::people::{approvals, discards, linked};
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
@@ -27,8 +27,8 @@ use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 use crate::store::conflicts::{self, Waiting};
+use crate::store::database::savepoint;
 use crate::store::fields::{self, FieldRow, FieldState};
-use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::{Lane, StoreError, outbox};
 use rusqlite::Transaction;
@@ -253,7 +253,7 @@ impl Decision<'_> {
         });
         match decision {
             FieldDecision::Wait => return Ok(CarriedOut::NotYet),
-            FieldDecision::Refuse(words) => return self.refuse(tx, &words),
+            FieldDecision::Refuse(explanation) => return self.refuse(tx, &explanation),
             FieldDecision::Close(end) => conflicts::close(tx, conflict.id, end, self.pass.now)?,
             FieldDecision::Settle { end, value, remote } => {
                 conflicts::close(tx, conflict.id, end, self.pass.now)?;
@@ -335,7 +335,7 @@ impl Decision<'_> {
         let name = object.object();
         let acts = taken_here(field, &row, value);
         if !acts.is_empty() {
-            let hands = Hands {
+            let work = EntryWork {
                 tx,
                 object: name,
                 now,
@@ -343,7 +343,7 @@ impl Decision<'_> {
                 hs_id: row.record.hs_id,
                 entry: None,
             };
-            hands.carry_out_on(object.mapping(), &mut row, acts)?;
+            work.carry_out_on(object.mapping(), &mut row, acts)?;
             object.table.update(tx, &row)?;
         }
         let queued = outbox::of_row(tx, name, local_id)?.map(|entry| entry.id);
@@ -438,9 +438,9 @@ mod tests {
 
     use super::*;
     use crate::decide::incoming::reading::Removal;
+    use crate::engine::decisions::discards::discard_one;
     use crate::engine::desk::{Desk, run};
     use crate::engine::inbound::removal::remove_all;
-    use crate::engine::people::discards::discard_one;
     use crate::engine::source::reads::note_missing;
     use crate::engine::testing::{How, Scene, at, record, showing, synced};
     use crate::model::id::LocalId;
@@ -644,10 +644,10 @@ mod tests {
     fn a_decision_about_a_record_that_the_archive_showed_is_carried_out_at_once() {
         // Its user does not see all, or it was made moments ago: an answer that misses the record says nothing by itself.
         let cases = [(Sees::User, -9_000), (Sees::Portal, 0)];
-        let words = [("local", "1 -"), ("remote", "")];
+        let explanation = [("local", "1 -"), ("remote", "")];
         for ((sees, made), (word, left)) in cases
             .into_iter()
-            .flat_map(|case| words.map(|word| (case, word)))
+            .flat_map(|case| explanation.map(|word| (case, word)))
         {
             let scene = Scene::with(|mapping| {
                 mapping.policy = Policy::Manual;

@@ -16,8 +16,8 @@ use crate::model::name::{ColumnName, ObjectType};
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
 use crate::store::cursors::{self, Backfill};
+use crate::store::database::migrate;
 use crate::store::fields::{self, FieldRow, FieldState};
-use crate::store::file::migrate;
 use crate::store::modes::{self, FieldMode};
 use crate::store::shape::alter;
 use crate::store::shape::aside;
@@ -46,7 +46,7 @@ const UNMAPPED: &str = "unmapped";
 /// # Errors
 /// [`StoreError::TypeChange`] while values of a retyped property wait, [`StoreError::Mapping`] where a table or column of
 /// that name is somebody else's.
-pub fn bring_up(
+pub fn fit_to_mapping(
     tx: &Transaction<'_>,
     mapping: &Mapping,
     now: Timestamp,
@@ -498,7 +498,7 @@ fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), St
 }
 
 /// The mapping as it can be put in force: a property whose type HubSpot changed while values of it wait keeps the type of
-/// its column, and is a problem of that field alone. A type that the file asks for is left to [`bring_up`], which refuses it.
+/// its column, and is a problem of that field alone. A type that the file asks for is left to [`fit_to_mapping`], which refuses it.
 ///
 /// # Errors
 /// SQLite's own.

@@ -180,7 +180,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
-    use crate::store::file::lease::beside;
+    use crate::store::database::lease::beside;
 
     /// A database with a log, and the log as it was when it was opened.
     fn database(folder: &tempfile::TempDir) -> (Connection, Log) {
