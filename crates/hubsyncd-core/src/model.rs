@@ -17,7 +17,6 @@ pub mod object;
 pub mod origin;
 pub mod record;
 pub mod reference;
-pub mod refusal;
 pub mod row;
 pub mod settings;
 pub mod synced;

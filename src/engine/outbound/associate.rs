@@ -15,6 +15,7 @@ use crate::decide::outgoing::associate::{
     failed_link, makes_room, needs_reread, ready, settle_link, together, waits,
 };
 use crate::decide::outgoing::plan::BATCH;
+use crate::decide::outgoing::refusal::{code_of, coded};
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
 use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::KnownType;
@@ -34,7 +35,6 @@ use crate::model::association::TypeId;
 use crate::model::association::json::LinkJson;
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
-use crate::model::refusal::{code_of, coded};
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::links::due::Side;
@@ -521,7 +521,10 @@ async fn settle(
         .iter()
         .map(|sent| answer_to(sent, &written, is_alone))
         .collect();
+    // What the limits are said to be decides what a refusal means.
     let is_full = answers.iter().any(LinkAnswer::is_of_limit);
+    let is_limited_otherwise =
+        is_full && contradictions::after_full_pair(engine, &pair.mapping).await?;
     let waits: Vec<_> = batch
         .links
         .iter()
@@ -549,6 +552,10 @@ async fn settle(
             }
             let mut done = 0;
             for ((sent, wait), answer) in batch.links.iter().zip(waits).zip(&answers) {
+                if is_limited_otherwise && answer.is_of_limit() {
+                    working.look_again(sent, now)?;
+                    continue;
+                }
                 done += usize::from(*answer == LinkAnswer::Done);
                 working.settle_one(sent, batch.call, &written, (answer, now + wait))?;
             }
@@ -578,10 +585,7 @@ async fn settle(
             runs::finish(tx, object, Kind::Push, None, now)
         })
         .await?;
-    match is_full {
-        true => contradictions::after_full_pair(engine, &pair.mapping).await,
-        false => Ok(()),
-    }
+    Ok(())
 }
 
 /// What the answer says of one association.
@@ -650,7 +654,9 @@ async fn fail(
         })
         .await?;
     match fate {
-        BatchFate::Dead => contradictions::after_full_pair(engine, &pair.mapping).await,
+        BatchFate::Dead => contradictions::after_full_pair(engine, &pair.mapping)
+            .await
+            .map(drop),
         BatchFate::Split | BatchFate::Retry | BatchFate::Lost => Ok(()),
     }
 }
@@ -873,6 +879,23 @@ impl LinkWork<'_> {
             links::associate_again(self.tx, &self.pair.mapping, (link.from, link.to), self.now)?;
         }
         Ok(())
+    }
+
+    /// HubSpot refused an association for a limit that was not known: it is decided by it before it is dead.
+    fn look_again(&self, sent: &QueuedLink, now: Timestamp) -> Result<(), StoreError> {
+        let again = EntryEvent::SentBack {
+            next: now,
+            words: None,
+            waits_for: None,
+            answered: Answered::Yes,
+        };
+        match self.queued(sent.id)? {
+            Some(link) if link.standing.state == EntryState::InFlight => {
+                ask_again(self.tx, self.pair, sent, now)?;
+                self.befall(&link, again)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// An association is gone: what a limit forbade meanwhile may have room by now.

@@ -17,6 +17,7 @@ use crate::decide::outgoing::acknowledge::{
 use crate::decide::outgoing::associate::left_in_flight;
 use crate::decide::outgoing::batch::{NamedRefusal, met, settlements};
 use crate::decide::outgoing::gap::Push;
+use crate::decide::outgoing::refusal::coded;
 use crate::decide::outgoing::settle::{
     ALONE_AFTER, BatchFate, FailedOutcome, Failure, Refusal, Settlement, contradicted,
     settle_failed, settle_failure,
@@ -46,7 +47,6 @@ use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
-use crate::model::refusal::coded;
 use crate::model::time::Timestamp;
 use crate::store::database::savepoint;
 use crate::store::history::Origin;

@@ -113,17 +113,21 @@ pub(crate) async fn after_refusals(
     Ok(())
 }
 
-/// Reads again with how many records one of a pair may be associated: HubSpot has refused one that should have room.
+/// Reads again with how many records one of a pair may be associated: HubSpot has refused one that should have room. Tells whether
+/// that is another number than was known.
 ///
 /// # Errors
 /// The database refuses.
-pub(crate) async fn after_full_pair(engine: &Engine, pair: &PairMapping) -> Result<(), StepError> {
+pub(crate) async fn after_full_pair(
+    engine: &Engine,
+    pair: &PairMapping,
+) -> Result<bool, StepError> {
     match engine
         .memory
         .contradicted
         .may_read(Some(&pair.key), engine.now())
     {
         true => pair_types::read_limits_again(engine, pair).await,
-        false => Ok(()),
+        false => Ok(false),
     }
 }

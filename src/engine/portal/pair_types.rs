@@ -21,11 +21,11 @@ pub(super) struct ShownTypes {
     there: Vec<AssociationType>,
     back: Vec<AssociationType>,
     /// `None` where HubSpot does not give them: what is known of them stays.
-    limits: Option<Limits>,
+    limits: Option<PairLimits>,
 }
 
 /// With how many records one may have each type that the portal limits.
-type Limits = BTreeMap<TypeId, u32>;
+type PairLimits = BTreeMap<TypeId, u32>;
 
 /// Reads the types of all pairs. One that HubSpot does not give keeps what is known of it.
 pub(super) async fn read(
@@ -63,7 +63,10 @@ async fn read_of(engine: &Engine, pair: &PairMapping) -> Result<ShownTypes, Hubs
 }
 
 /// The limits of a pair that is written; nothing goes by those of one that only comes from HubSpot.
-async fn read_limits(engine: &Engine, pair: &PairMapping) -> Result<Option<Limits>, HubspotError> {
+async fn read_limits(
+    engine: &Engine,
+    pair: &PairMapping,
+) -> Result<Option<PairLimits>, HubspotError> {
     if !pair.direction.pushes() {
         return Ok(None);
     }
@@ -115,17 +118,18 @@ pub(super) fn save(
     Ok(())
 }
 
-/// Reads the limits of one pair again, since HubSpot has refused what they would allow. What they refuse for good stays so.
+/// Reads the limits of one pair again, since HubSpot has refused what they would allow. Tells whether they are others than were
+/// known.
 pub(super) async fn read_limits_again(
     engine: &Engine,
     pair: &PairMapping,
-) -> Result<(), StepError> {
+) -> Result<bool, StepError> {
     let limits = match read_limits(engine, pair).await {
         Ok(Some(limits)) => limits,
-        Ok(None) => return Ok(()),
+        Ok(None) => return Ok(false),
         Err(error) => {
             tracing::warn!(object = %pair.key, error = %error, "the limits of an association could not be read again");
-            return Ok(());
+            return Ok(false);
         }
     };
     let pair = pair.clone();
@@ -135,14 +139,15 @@ pub(super) async fn read_limits_again(
             let mut known = types::of(tx, &pair)?;
             known.retain(|known| !known.archived && known.most != limits.get(&known.id).copied());
             if known.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             for kind in &mut known {
                 kind.most = limits.get(&kind.id).copied();
             }
             types::save(tx, &pair, &known)?;
-            outbox::links::revive_limited(tx, &pair, None, tx.now())
+            outbox::links::revive_limited(tx, &pair, None, tx.now())?;
+            Ok::<_, StoreError>(true)
         })
-        .await?;
-    Ok(())
+        .await
+        .map_err(StepError::from)
 }

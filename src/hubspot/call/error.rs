@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Method;
 use thiserror::Error;
 
+use crate::decide::outgoing::refusal::coded;
 use crate::decide::outgoing::settle::Failure;
 use crate::decide::portal::scopes::{ASK_THE_ACCOUNT, is_of_scope};
 use crate::decide::quota::{LONGEST_REST, Pause};
@@ -16,7 +17,6 @@ use crate::hubspot::call::answer::Answer;
 use crate::hubspot::call::limiter::LimiterError;
 use crate::hubspot::call::standing::{Trouble, with_causes};
 use crate::hubspot::call::transport::{Cause, TooLarge, TransportError};
-use crate::model::refusal::coded;
 use crate::model::time::Timestamp;
 
 /// Which call failed, as logs name it: no id, no value.
@@ -528,8 +528,8 @@ impl HubspotError {
         self.answer().map(|answer| answer.status)
     }
 
-    /// The words of a refusal for good, with our code of it (`model/refusal`).
-    pub fn refusal_words(&self) -> String {
+    /// The words of a refusal for good, with our code of it (`decide/outgoing/refusal`).
+    pub(crate) fn refusal_words(&self) -> String {
         let (category, codes) = match (self, self.answer()) {
             (Self::Forbidden { .. }, _) if self.is_of_scope() => ("MISSING_SCOPES", &[][..]),
             (Self::Forbidden { .. }, _) => ("FORBIDDEN", &[][..]),

@@ -7,12 +7,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::entry::Answered;
 use crate::decide::outgoing::associate::{LinkEnd, NamedType, QueuedLink, needs_reread, told};
+use crate::decide::outgoing::refusal::ASSOCIATION_LIMIT;
 use crate::decide::portal::link_types::KnownType;
 use crate::model::association::{PairMapping, TypeId};
 use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
-use crate::model::refusal::ASSOCIATION_LIMIT;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::conflicts;

@@ -13,5 +13,6 @@ pub mod looking;
 pub mod needed;
 pub mod plan;
 pub mod present;
+pub mod refusal;
 pub mod settle;
 pub mod taken;

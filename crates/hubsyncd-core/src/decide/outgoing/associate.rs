@@ -7,13 +7,13 @@
 use crate::decide::acts::{Act, back_and_uncounted};
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::incoming::links::LinkEntry;
+use crate::decide::outgoing::refusal::{ASSOCIATION_LIMIT, REFUSED};
 use crate::decide::outgoing::settle::BatchFate;
 use crate::decide::portal::exclusion::{Excludes, Exclusion};
 use crate::decide::portal::link_types::KnownType;
 use crate::model::association::{Category, TypeId};
 use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::refusal::{ASSOCIATION_LIMIT, REFUSED};
 use crate::model::time::Timestamp;
 
 /// One end of an association.
@@ -272,7 +272,7 @@ pub enum LinkAnswer {
     Refused {
         /// HubSpot's category.
         category: String,
-        /// Our code of it (`model/refusal`).
+        /// Our code of it (`decide/outgoing/refusal`).
         code: &'static str,
         /// Its words, with that code.
         explanation: String,

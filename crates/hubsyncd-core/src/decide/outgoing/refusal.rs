@@ -69,7 +69,7 @@ pub fn code_of(category: &str, codes: &[String]) -> &'static str {
 /// What is said of a refusal: HubSpot's words, with those of its codes that they don't name, and our code in brackets.
 ///
 /// ```
-/// # use hubsyncd_core::model::refusal::coded;
+/// # use hubsyncd_core::decide::outgoing::refusal::coded;
 /// let told = coded("Property values were not valid", "VALIDATION_ERROR", &["INVALID_EMAIL".to_owned()]);
 /// assert_eq!(told, "Property values were not valid (INVALID_EMAIL) [invalid-email]");
 /// ```
