@@ -996,7 +996,7 @@ mod tests {
             };
             let remote = by(Policy::Remote, &rows, &entries, None, None);
             assert_eq!(remote.conflicts[0].winner, Some(Winner::Remote));
-            assert_eq!(remote.come, [theirs.clone()]);
+            assert_eq!(remote.come, std::slice::from_ref(&theirs));
             match of_pair {
                 true => assert_eq!((&remote.go, &remote.end), (&vec![7], &vec![OutboxId(3)])),
                 false => assert_eq!(remote.demote, [OutboxId(3)]),
