@@ -210,6 +210,9 @@ fn no_world_that_was_once_broken_breaks_again() {
         let mut bench = Bench::new(small.setup, true);
         let played = play(&mut bench, &small);
         let trace = bench.trace();
+        if std::env::var_os("HUBSYNC_WORLD_TRACE").is_some() {
+            writeln!(std::io::stderr().lock(), "{trace}").expect("stderr");
+        }
         assert!(
             played.broken.is_none(),
             "{trace}\n{small}{:?}",

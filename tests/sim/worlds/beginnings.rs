@@ -89,17 +89,13 @@ fn beginnings(setup: Setup) -> Vec<&'static [Act]> {
     own.to_vec()
 }
 
+/// The same, of worlds in which a request of the first act is lost: what was sent, or made, is in doubt.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "others begin in no such way"
 )]
-/// The same, of worlds in which a request of the first act is lost: what was sent, or made, is in doubt.
 fn in_doubt(setup: Setup) -> Vec<(&'static [Act], OneFault)> {
     let own: &[(&'static [Act], u8)] = match setup.mode {
-        Mode::Plain if setup.policy == Policy::Remote => &[
-            (&[Act::Write, Act::Pause], 1),
-            (&[Act::Delete, Act::Pause], 1),
-        ],
         Mode::Plain if !setup.webhooks => &[(&[Act::Write, Act::Pause], 1)],
         Mode::New => &[
             (&[Act::Insert, Act::Pause], 0),
@@ -134,6 +130,7 @@ pub(super) fn begun(setup: Setup) -> impl Iterator<Item = Small> {
         .into_iter()
         .flat_map(move |(acts, fault)| pairs().map(move |then| begun(acts, then, Some(fault))));
     let all = plain.chain(in_doubt).chain(put_off(setup));
+    let all = all.chain(toggled(setup));
     all.chain(while_away(setup)).chain(beside_the_lost(setup))
 }
 
@@ -186,6 +183,20 @@ fn while_away(setup: Setup) -> impl Iterator<Item = Small> {
                 fault: None,
                 chance: 0,
             })
+        })
+    })
+}
+
+/// A program that writes again and again, one of whose requests is lost.
+fn toggled(setup: Setup) -> impl Iterator<Item = Small> {
+    let is_plain = setup.mode == Mode::Plain && !setup.webhooks;
+    let own = LOST.into_iter().filter(move |_| is_plain);
+    own.flat_map(move |kind| {
+        (0..2 * FAULTY).map(move |after| Small {
+            setup,
+            acts: vec![Act::Toggle.into()],
+            fault: Some(OneFault { kind, after }),
+            chance: 0,
         })
     })
 }

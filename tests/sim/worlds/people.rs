@@ -135,12 +135,12 @@ impl Play<'_> {
         let now = self.bench.world.state().true_ms();
         let row = self.hot().map(|row| row.local_id);
         let value = self.next_value("d");
+        // Which of two decisions is carried out is not told.
+        self.existence.decided = true;
         for (_, of_row, property) in open {
-            match self.fields.iter().position(|name| *name == property) {
-                Some(index) if Some(of_row) == row => {
-                    self.models[index].decided_for(&value, now);
-                }
-                Some(_) | None => self.existence.decided = true,
+            let place = self.fields.iter().position(|name| *name == property);
+            if let Some(index) = place.filter(|_| Some(of_row) == row) {
+                self.models[index].decided_for(&value, now);
             }
         }
         self.operate(&format!("UPDATE sync_conflicts SET resolution = 'value:{value}' WHERE resolved_at IS NULL AND resolution IS NULL AND property <> '*'"))

@@ -649,7 +649,9 @@ impl Play<'_> {
     /// Of some worlds: a quiet minute costs its polls, and changes nothing on either side.
     fn stays_at_rest(&mut self) -> Result<(), String> {
         // A field that is only pushed meets HubSpot's value at some read.
-        if !self.is_watched_at_rest() || self.small.setup.direction == Direction::Push {
+        // A second row of a person is looked for again while the first one has its record.
+        let is_left = self.small.setup.direction == Direction::Push || self.existence.twins > 0;
+        if is_left || !self.is_watched_at_rest() {
             return Ok(());
         }
         self.waiting.clear();
