@@ -466,6 +466,7 @@ mod tests {
         };
         let links = |new_records| {
             let mut object = contacts.mapping().clone();
+            object.key = KeyChoice::Auto;
             object.modes.new_records = new_records;
             synced_object(&object, &BTreeSet::new(), &portal(&["email"])).key_wanted
         };
