@@ -885,7 +885,7 @@ impl LinkWork<'_> {
     fn look_again(&self, sent: &QueuedLink, now: Timestamp) -> Result<(), StoreError> {
         let again = EntryEvent::SentBack {
             next: now,
-            words: None,
+            explanation: None,
             waits_for: None,
             answered: Answered::Yes,
         };
