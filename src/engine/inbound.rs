@@ -9,6 +9,7 @@ pub mod applying;
 pub mod existence;
 pub mod links;
 pub mod merge;
+pub(crate) mod other_end;
 pub mod removal;
 pub mod unshown;
 pub(crate) mod went;

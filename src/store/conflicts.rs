@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::record::{ConflictNote, OpenConflict};
-use crate::model::association::PairMapping;
+use crate::model::association::{ExclusiveEnd, PairMapping};
 pub(crate) use crate::model::conflict::End;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;
@@ -73,7 +73,7 @@ pub(crate) fn record_closed(
     winner: Winner,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    insert(tx, about, conflict, Some(winner), now)
+    insert(tx, about, conflict, Some(winner), (None, now))
 }
 
 /// Whether the very same conflict of a row was written closed before.
@@ -143,7 +143,18 @@ pub(crate) fn record_open(
     conflict: NewConflict<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    insert(tx, about, conflict, None, now)
+    insert(tx, about, conflict, None, (None, now))
+}
+
+/// The same of associations that exclude each other at the record where they lead, which is that of row `to`.
+pub(crate) fn record_open_at(
+    tx: &Transaction<'_>,
+    about: About<'_>,
+    conflict: NewConflict<'_>,
+    to: LocalId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    insert(tx, about, conflict, None, (Some(to), now))
 }
 
 fn insert(
@@ -151,13 +162,13 @@ fn insert(
     about: About<'_>,
     conflict: NewConflict<'_>,
     winner: Option<Winner>,
-    now: Timestamp,
+    (to, now): (Option<LocalId>, Timestamp),
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_conflicts (object, local_id, hs_id, property, base_value, base_known, local_value, remote_value,
-                                     policy, winner, detected_at, resolved_at, resolution, reason)
+                                     policy, winner, detected_at, resolved_at, resolution, reason, to_local_id)
          VALUES (:object, :local_id, :hs_id, :property, :base, :base_known, :local, :remote,
-                 :policy, :winner, :now, :resolved_at, :resolution, :reason)
+                 :policy, :winner, :now, :resolved_at, :resolution, :reason, :to)
          ON CONFLICT DO NOTHING",
     )?
     .execute(named_params! {
@@ -175,6 +186,7 @@ fn insert(
         ":resolved_at": winner.map(|_| now.to_string()),
         ":resolution": winner.map(|_| "policy"),
         ":reason": conflict.reason,
+        ":to": to.map(|row| row.0),
     })?;
     Ok(())
 }
@@ -317,30 +329,47 @@ pub struct Waiting {
     pub remote: Value,
     /// The person's word.
     pub resolution: Option<String>,
+    /// Of associations that exclude each other at the record where they lead: its row.
+    pub to: Option<LocalId>,
 }
 
 /// The property of conflicts, and of lines of `sync_history`, that are about associations.
 pub(crate) const ASSOCIATION: &str = "association";
 
-/// The open conflict of a row's associations: its number, and its lists of what both sides had, of ours and of HubSpot's.
+/// The open conflict of the associations at an end of a pair, of the row that stands there: its number, and its lists of what both
+/// sides had, of ours and of HubSpot's.
 pub(crate) fn open_association(
     connection: &Connection,
     pair: &ObjectType,
-    local_id: LocalId,
+    (end, local_id): (ExclusiveEnd, LocalId),
 ) -> Result<Option<(ConflictId, [String; 3])>, StoreError> {
-    Ok(connection
-        .prepare_cached(
+    let sql = match end {
+        ExclusiveEnd::From => {
             "SELECT id, coalesce(base_value, '[]'), coalesce(local_value, '[]'), coalesce(remote_value, '[]')
              FROM sync_conflicts
-             WHERE object = :pair AND local_id = :local_id AND property = :association AND resolved_at IS NULL",
-        )?
+             WHERE object = :pair AND local_id = :local_id AND property = :association AND resolved_at IS NULL
+               AND to_local_id IS NULL"
+        }
+        ExclusiveEnd::To => {
+            "SELECT id, coalesce(base_value, '[]'), coalesce(local_value, '[]'), coalesce(remote_value, '[]')
+             FROM sync_conflicts
+             WHERE object = :pair AND to_local_id = :local_id AND property = :association AND resolved_at IS NULL"
+        }
+    };
+    Ok(connection
+        .prepare_cached(sql)?
         .query_row(
             named_params! {
                 ":pair": pair.as_str(),
                 ":local_id": local_id.0,
                 ":association": ASSOCIATION,
             },
-            |row| Ok((ConflictId(row.get(0)?), [row.get(1)?, row.get(2)?, row.get(3)?])),
+            |row| {
+                Ok((
+                    ConflictId(row.get(0)?),
+                    [row.get(1)?, row.get(2)?, row.get(3)?],
+                ))
+            },
         )
         .optional()?)
 }
@@ -380,6 +409,24 @@ pub(crate) fn move_association(
     Ok(())
 }
 
+/// Names the row, and its record, by which a conflict at the record where associations lead stands in the table.
+pub(crate) fn stand_by(
+    tx: &Transaction<'_>,
+    id: ConflictId,
+    local_id: LocalId,
+    hs_id: Option<HubspotId>,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts SET local_id = :local_id, hs_id = :hs_id WHERE id = :id AND resolved_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":local_id": local_id.0,
+        ":hs_id": hs_id.map(|id| id.0),
+    })?;
+    Ok(())
+}
+
 /// All open conflicts of records that have a resolution, or whose local value is the base or HubSpot's value; at most `limit`.
 pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
     read_waiting(
@@ -402,8 +449,9 @@ pub(crate) fn of_associations(
     let lost = |list: &str| {
         format!(
             "EXISTS (SELECT 1 FROM json_each({list}) AS j
-                     WHERE json_extract(j.value, '$.to_local_id') IS NOT NULL
-                       AND NOT EXISTS (SELECT 1 FROM {to} AS m WHERE m.local_id = json_extract(j.value, '$.to_local_id')))"
+                     WHERE (json_extract(j.value, '$.to_local_id') IS NOT NULL
+                            AND NOT EXISTS (SELECT 1 FROM {to} AS m WHERE m.local_id = json_extract(j.value, '$.to_local_id')))
+                        OR NOT EXISTS (SELECT 1 FROM {from} AS m WHERE m.local_id = json_extract(j.value, '$.from_local_id')))"
         )
     };
     let which = format!(
@@ -424,7 +472,7 @@ fn read_waiting(
     limit: usize,
 ) -> Result<Vec<Waiting>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT id, object, local_id, hs_id, property, base_value, base_known, local_value, remote_value, resolution
+        "SELECT id, object, local_id, hs_id, property, base_value, base_known, local_value, remote_value, resolution, to_local_id
          FROM sync_conflicts
          WHERE resolved_at IS NULL AND {which}
          ORDER BY id
@@ -447,6 +495,7 @@ fn read_waiting(
             local: Value::from_stored(text::of(row, 7)?),
             remote: Value::from_stored(text::of(row, 8)?),
             resolution: text::of(row, 9)?,
+            to: row.get::<_, Option<i64>>(10)?.map(LocalId),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -554,7 +603,7 @@ pub(super) fn close_doubles(tx: &Transaction<'_>) -> Result<(), StoreError> {
          WHERE resolved_at IS NULL
            AND EXISTS (SELECT 1 FROM sync_conflicts AS o
                        WHERE o.object = sync_conflicts.object AND o.local_id = sync_conflicts.local_id
-                         AND o.property = sync_conflicts.property AND o.resolved_at IS NULL AND o.id < sync_conflicts.id)",
+                         AND o.property = sync_conflicts.property AND o.to_local_id IS sync_conflicts.to_local_id AND o.resolved_at IS NULL AND o.id < sync_conflicts.id)",
         [],
     )?;
     Ok(())

@@ -110,13 +110,26 @@ fn forget_associations(
     of_ids: &str,
     of_rows: &str,
 ) -> Result<(), StoreError> {
-    const FROM: [&str; 2] = [
+    const FROM: [&str; 3] = [
         "DELETE FROM sync_history
          WHERE object = :pair
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
         "DELETE FROM sync_conflicts
          WHERE object = :pair
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+        // What excludes where associations lead is a conflict of those that start from several records.
+        "DELETE FROM sync_conflicts
+         WHERE object = :pair
+           AND resolved_at IS NOT NULL
+           AND EXISTS (SELECT 1
+                       FROM json_each(iif(json_valid(local_value), local_value, '[]')) AS link
+                       WHERE link.value ->> 'from_local_id' IN (SELECT value FROM json_each(:rows))
+                          OR link.value ->> 'from_hs_id' IN (SELECT value FROM json_each(:ids))
+                       UNION ALL
+                       SELECT 1
+                       FROM json_each(iif(json_valid(remote_value), remote_value, '[]')) AS link
+                       WHERE link.value ->> 'from_local_id' IN (SELECT value FROM json_each(:rows))
+                          OR link.value ->> 'from_hs_id' IN (SELECT value FROM json_each(:ids)))",
     ];
     const WAITING_FROM: [&str; 3] = [
         "DELETE FROM _sync_links_missed
@@ -158,7 +171,10 @@ fn forget_associations(
     let key = pair.key.as_str();
     let told = named_params! { ":pair": key, ":ids": of_ids, ":rows": of_rows };
     let waiting = named_params! { ":pair": key, ":ids": of_ids };
-    let ends = [(&pair.from, FROM, WAITING_FROM), (&pair.to, TO, WAITING_TO)];
+    let ends = [
+        (&pair.from, &FROM[..], WAITING_FROM),
+        (&pair.to, &TO[..], WAITING_TO),
+    ];
     for (_, of_end, waiting_of_end) in ends.into_iter().filter(|(end, ..)| *end == object) {
         for sql in of_end {
             tx.prepare_cached(sql)?.execute(told)?;

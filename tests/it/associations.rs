@@ -495,6 +495,91 @@ fn where_each_side_named_another_primary_the_policy_or_a_person_decides() {
     }
 }
 
+/// Ann has no primary company of the two, and each side names another one while the daemon is away. The pair is mapped from its
+/// companies: what excludes stands where the rows lead.
+fn both_name_one_from_companies(policy: &str, is_brought: bool) -> (Portal, Site, [u64; 2]) {
+    let objects = format!(
+        "[objects.companies]\n[objects.contacts]\n[associations]\n\
+         staff = {{ from = \"companies\", to = \"contacts\", conflict = \"{policy}\" }}\n"
+    );
+    let portal = Portal::quick();
+    portal.stand().settings_mut().first_company_is_primary = false;
+    // Rows of companies and contacts have other numbers.
+    let companies = ["Other", "Acme", "Beta"].map(|name| company(&portal, name));
+    let ann = portal.contact("ann@example.com");
+    for company in companies {
+        let ends = (("contacts", ann), ("companies", company));
+        let now = portal.now_ms();
+        assert!(portal.stand().associate(ends.0, ends.1, now));
+    }
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 3);
+    let [_, acme, beta] = companies;
+    set_primary(&portal, ann, acme);
+    site.execute(&format!(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, type_id)
+         SELECT 'companies', o.local_id, 'contacts', c.local_id, 2 FROM contacts AS c, companies AS o WHERE o.hs_id = {beta}"
+    ));
+    if is_brought {
+        let now = portal.now_ms();
+        portal
+            .stand()
+            .edit("companies", acme, &[("city", "Rome")], now);
+    }
+    site.once();
+    (portal, site, [acme, beta])
+}
+
+#[test]
+fn where_rows_lead_from_companies_to_contacts_each_side_may_name_another_primary_too() {
+    let primaries = |portal: &Portal, site: &Site| {
+        let links = portal.stand().links("contacts", "companies");
+        let mut there = links.iter();
+        let there = there.find(|link| link.label.as_deref() == Some("Primary"));
+        let here = "SELECT group_concat(o.hs_id) FROM associations AS a JOIN companies AS o ON o.local_id = a.from_local_id WHERE a.type_id = 2";
+        (there.map_or(0, |link| link.to_id), site.text(here))
+    };
+    for is_brought in [false, true] {
+        for (policy, resolution, winner) in [
+            ("remote", None, 0),
+            ("local", None, 1),
+            ("manual", Some("remote"), 0),
+            ("manual", Some("local"), 1),
+        ] {
+            let (portal, site, companies) = both_name_one_from_companies(policy, is_brought);
+            let told = format!("{policy} {resolution:?} {is_brought}");
+            let [theirs, ours] = companies;
+            let lists = "SELECT group_concat(json_extract(local_value, '$[0].from_hs_id') || ' ' || json_extract(remote_value, '$[0].from_hs_id')
+                 || ' ' || hs_id || ' ' || json_array_length(remote_value)) FROM sync_conflicts WHERE object = 'staff' AND property = 'association'";
+            let expected = format!("{ours} {theirs} {ours} 1");
+            assert_eq!(site.text(lists), Some(expected), "{told}");
+            if let Some(word) = resolution {
+                // Nothing of it moves until a person has decided.
+                site.run(&["once", "--reconcile"]);
+                let both = (theirs, Some(ours.to_string()));
+                assert_eq!(primaries(&portal, &site), both, "{told}");
+                assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+                site.execute(&format!("UPDATE sync_conflicts SET resolution = '{word}'"));
+                site.once();
+            }
+            site.once();
+            let wins = companies[winner];
+            let both = (wins, Some(wins.to_string()));
+            assert_eq!(primaries(&portal, &site), both, "{told}");
+            let ended = site.text("SELECT group_concat(winner) FROM sync_conflicts");
+            assert_eq!(
+                ended.as_deref(),
+                Some(["remote", "local"][winner]),
+                "{told}"
+            );
+            assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0, "{told}");
+            let rows = "SELECT count(*) FROM associations";
+            assert_eq!(site.number(rows), 4, "{told}");
+        }
+    }
+}
+
 #[test]
 fn a_primary_that_hubspot_names_by_itself_is_nobodys_word_against_ours() {
     for (policy, is_told) in [("remote", false), ("manual", false), ("remote", true)] {

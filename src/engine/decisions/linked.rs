@@ -7,6 +7,7 @@ use rusqlite::{Connection, Transaction};
 use crate::decide::decision::NOT_AN_ASSOCIATION;
 use crate::engine::inbound::links::{PairSync, decide_open};
 use crate::engine::{Engine, StepError};
+use crate::model::association::ExclusiveEnd;
 use crate::model::conflict::Winner;
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{self, End, Waiting};
@@ -60,12 +61,11 @@ fn decide(
     pair: &PairSync,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if pair
-        .from
-        .table
-        .by_local_id(tx, conflict.local_id)?
-        .is_none()
-    {
+    let (object, end) = match conflict.to {
+        None => (&pair.from, (ExclusiveEnd::From, conflict.local_id)),
+        Some(to) => (&pair.to, (ExclusiveEnd::To, to)),
+    };
+    if object.table.by_local_id(tx, end.1)?.is_none() {
         return conflicts::close(tx, conflict.id, GONE, now);
     }
     let word = match conflict.resolution.as_deref() {
@@ -74,7 +74,7 @@ fn decide(
         Some("remote") => Some(Winner::Remote),
         Some(_) => return conflicts::refuse_resolution(tx, conflict.id, NOT_AN_ASSOCIATION),
     };
-    decide_open(tx, pair, conflict.local_id, word, now)
+    decide_open(tx, pair, end, word, now)
 }
 
 /// How a conflict ends whose row is gone.

@@ -16,12 +16,13 @@ use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::record::ended_by_itself;
 use crate::decide::retry::AFTER_FLIGHT;
+use crate::engine::inbound::other_end;
 use crate::engine::inbound::unshown::DoubtedLinks;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::hubspot::endpoints::associations::Ends;
 use crate::model::association::json::{self, LinkJson};
-use crate::model::association::{Links, PairMapping, TypeId};
+use crate::model::association::{ExclusiveEnd, Links, PairMapping, TypeId};
 use crate::model::conflict::Winner;
 use crate::model::entry::Operation;
 use crate::model::id::{ConflictId, HubspotId, LocalId};
@@ -53,6 +54,14 @@ impl PairSync {
         Ends {
             from: &self.mapping.from,
             to: &self.mapping.to,
+        }
+    }
+
+    /// Its objects as seen from an end: that which stands there, and the other one.
+    pub(super) fn seen_from(&self, end: ExclusiveEnd) -> (&ObjectSync, &ObjectSync) {
+        match end {
+            ExclusiveEnd::From => (&self.from, &self.to),
+            ExclusiveEnd::To => (&self.to, &self.from),
         }
     }
 }
@@ -172,31 +181,35 @@ pub fn apply(
     }
     let mut found = FoundLinks::default();
     for (to, types) in &shown.links {
-        found.add(tx, pair, *to, types)?;
+        found.add(tx, &pair.to, *to, types.iter().cloned())?;
     }
-    let here = rows::from(tx, &pair.mapping, from)?;
+    let mut sides = OwnSides {
+        rows: rows::from(tx, &pair.mapping, from)?,
+        entries,
+        shown: found.shown,
+    };
+    other_end::leave(tx, pair, &known, from, &mut sides, now)?;
+    let OwnSides {
+        rows: here,
+        entries,
+        shown: links,
+    } = sides;
     let name = pair.mapping.name();
-    let open = open_of(tx, &name, from)?;
+    let open = open_of(tx, &name, (ExclusiveEnd::From, from))?;
     let held = match pair.mapping.is_of_one_object() {
         true => conflicts::open_about(tx, &name, from)?,
         false => BTreeSet::new(),
     };
     let plain = plain_of(&known);
     let known_elsewhere = noted::of(tx, key, shown.id)?;
-    let doubted = DoubtedLinks::look(
-        tx,
-        pair,
-        &row,
-        missed_of(&here, &entries, &found.shown),
-        now,
-    )?;
+    let doubted = DoubtedLinks::look(tx, pair, &row, missed_of(&here, &entries, &links), now)?;
     let changes = decide(LinkSides {
         rows: &here,
         entries: &entries,
-        shown: &found.shown,
+        shown: &links,
         policy: pair.mapping.policy,
         plain,
-        exclusion: &Exclusion::of(&known),
+        exclusion: &Exclusion::of(&known, ExclusiveEnd::From),
         open: open.as_ref().map(|(_, links)| links),
         word: None,
         elsewhere: &found.waiting,
@@ -209,7 +222,8 @@ pub fn apply(
         pair,
         name: &name,
         labels,
-        from: (from, Some(shown.id)),
+        end: ExclusiveEnd::From,
+        own: (from, Some(shown.id)),
         origin: shown.origin,
         is_decided: false,
         now,
@@ -230,39 +244,44 @@ pub fn apply(
     Ok(Taken::In(changes.come.len() + changes.go.len()))
 }
 
-/// Carries out what a person has said of an open conflict of a row's associations, by what it holds of HubSpot's side; without a
-/// word what became of it when a row went that it names.
+/// Carries out what a person has said of an open conflict of the associations of a row that stands at an end of its pair, by what
+/// it holds of HubSpot's side; without a word what became of it when a row went that it names.
 pub(crate) fn decide_open(
     tx: &Transaction<'_>,
     pair: &PairSync,
-    local_id: LocalId,
+    (end, local_id): (ExclusiveEnd, LocalId),
     word: Option<Winner>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let name = pair.mapping.name();
+    let (object, other) = pair.seen_from(end);
     let (Some(row), Some((id, mut open))) = (
-        pair.from.table.by_local_id(tx, local_id)?,
-        open_of(tx, &name, local_id)?,
+        object.table.by_local_id(tx, local_id)?,
+        open_of(tx, &name, (end, local_id))?,
     ) else {
         return Ok(());
     };
     for list in [&mut open.base, &mut open.remote] {
         let mut there = Vec::new();
         for link in list.drain(..) {
-            there.extend(pair.to.table.by_local_id(tx, link.to)?.map(|_| link));
+            there.extend(other.table.by_local_id(tx, link.to)?.map(|_| link));
         }
         *list = there;
     }
     let known = types::of(tx, &pair.mapping)?;
-    let entries = rows::entries(tx, &pair.mapping, &known, local_id)?;
-    let here = rows::from(tx, &pair.mapping, local_id)?;
-    let labels = known
-        .iter()
-        .map(|known| (known.id.clone(), known.label.clone()))
-        .collect();
+    let (entries, here) = match end {
+        ExclusiveEnd::From => (
+            rows::entries(tx, &pair.mapping, &known, local_id)?,
+            rows::from(tx, &pair.mapping, local_id)?,
+        ),
+        ExclusiveEnd::To => (
+            rows::entries_at_other_end(tx, &pair.mapping, &known, local_id)?,
+            rows::at_other_end(tx, &pair.mapping, local_id)?,
+        ),
+    };
     let elsewhere = match row.record.hs_id {
-        Some(hs_id) => noted::of(tx, &pair.mapping.key, hs_id)?,
-        None => BTreeSet::new(),
+        Some(hs_id) if end == ExclusiveEnd::From => noted::of(tx, &pair.mapping.key, hs_id)?,
+        Some(_) | None => BTreeSet::new(),
     };
     let changes = decide_held(LinkSides {
         rows: &here,
@@ -270,7 +289,7 @@ pub(crate) fn decide_open(
         shown: &open.remote,
         policy: pair.mapping.policy,
         plain: plain_of(&known),
-        exclusion: &Exclusion::of(&known),
+        exclusion: &Exclusion::of(&known, end),
         open: Some(&open),
         word,
         elsewhere: &elsewhere,
@@ -282,30 +301,43 @@ pub(crate) fn decide_open(
         tx,
         pair,
         name: &name,
-        labels: &labels,
-        from: (local_id, row.record.hs_id),
+        labels: &labels_of(&known),
+        end,
+        own: (local_id, row.record.hs_id),
         origin: Some(Origin::Conflict),
         is_decided: word.is_some(),
         now,
     };
     writing.carry_out(&changes, (&here, &entries), Some(&(id, open.clone())))?;
+    let side = match end {
+        ExclusiveEnd::From => Side::From,
+        ExclusiveEnd::To => Side::To,
+    };
     match row.record.hs_id {
-        Some(hs_id) => due::ask(tx, &pair.mapping.key, hs_id, Origin::Poll, now),
+        Some(hs_id) => due::ask_from(tx, (&pair.mapping.key, side), hs_id, Origin::Poll, now),
         None => Ok(()),
     }
 }
 
-/// The open conflict of a row's associations.
-fn open_of(
+/// The labels of a pair's types.
+pub(super) fn labels_of(known: &[KnownType]) -> BTreeMap<TypeId, Option<String>> {
+    let labels = known.iter();
+    labels
+        .map(|known| (known.id.clone(), known.label.clone()))
+        .collect()
+}
+
+/// The open conflict of the associations of a row that stands at an end of a pair.
+pub(super) fn open_of(
     tx: &Transaction<'_>,
     name: &ObjectType,
-    local_id: LocalId,
+    (end, local_id): (ExclusiveEnd, LocalId),
 ) -> Result<Option<(ConflictId, OpenLinks)>, StoreError> {
-    let Some((id, lists)) = conflicts::open_association(tx, name, local_id)? else {
+    let Some((id, lists)) = conflicts::open_association(tx, name, (end, local_id))? else {
         return Ok(None);
     };
     let [base, local, remote] = lists.map(|list| {
-        let links = json::listed(&list).into_iter();
+        let links = json::listed(&list, end).into_iter();
         links.map(|(to, kind)| ShownLink { to, kind }).collect()
     });
     let open = OpenLinks {
@@ -317,7 +349,7 @@ fn open_of(
 }
 
 /// The pair's plain type, where there is one alone.
-fn plain_of(known: &[KnownType]) -> Option<&TypeId> {
+pub(super) fn plain_of(known: &[KnownType]) -> Option<&TypeId> {
     let mut plain = known
         .iter()
         .filter(|known| known.label.is_none() && !known.archived);
@@ -325,59 +357,29 @@ fn plain_of(known: &[KnownType]) -> Option<&TypeId> {
     plain.next().is_none().then_some(&first.id)
 }
 
-/// Takes in what HubSpot shows of one record from the end to which a pair's rows lead: the records at the other end that it
-/// is associated with otherwise than the rows say are asked for from there.
-pub(crate) fn apply_other_end(
-    tx: &Transaction<'_>,
-    pair: &PairSync,
-    shown: &ShownLinks,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let key = &pair.mapping.key;
-    if due::number_of(tx, (key, Side::To), shown.id)? != shown.asked {
-        return Ok(());
-    }
-    let mut here: BTreeMap<HubspotId, usize> = BTreeMap::new();
-    if let Some(row) = pair.to.table.by_hs_id(tx, shown.id)? {
-        for from in rows::leading_to(tx, &pair.mapping, row.record.local_id)? {
-            let row = pair.from.table.by_local_id(tx, from)?;
-            if let Some(id) = row.and_then(|row| row.record.hs_id) {
-                *here.entry(id).or_default() += 1;
-            }
-        }
-    }
-    // Each type has one of the other direction, so that their numbers are the same.
-    let there: BTreeMap<HubspotId, usize> = shown
-        .links
-        .iter()
-        .map(|(id, types)| (*id, types.len()))
-        .collect();
-    let origin = shown.origin.unwrap_or(Origin::Poll);
-    let all: BTreeSet<&HubspotId> = here.keys().chain(there.keys()).collect();
-    for id in all.into_iter().filter(|id| here.get(id) != there.get(id)) {
-        due::ask(tx, key, *id, origin, now)?;
-    }
-    due::done(tx, (key, Side::To), shown.id)
-}
-
 /// A record's associations, by whether the other record is in the mirror.
 #[derive(Default)]
-struct FoundLinks {
-    shown: Vec<ShownLink>,
-    waiting: BTreeSet<WaitingLink>,
+pub(super) struct FoundLinks {
+    pub(super) shown: Vec<ShownLink>,
+    pub(super) waiting: BTreeSet<WaitingLink>,
+}
+
+/// What is decided of a record's associations from where they start.
+pub(super) struct OwnSides {
+    pub(super) rows: Vec<LinkRow>,
+    pub(super) entries: Vec<LinkEntry>,
+    pub(super) shown: Vec<ShownLink>,
 }
 
 impl FoundLinks {
-    fn add(
+    pub(super) fn add(
         &mut self,
         tx: &Transaction<'_>,
-        pair: &PairSync,
+        object: &ObjectSync,
         to: HubspotId,
-        types: &BTreeSet<TypeId>,
+        types: impl Iterator<Item = TypeId>,
     ) -> Result<(), StoreError> {
-        let row = pair.to.table.by_hs_id(tx, to)?;
-        let types = types.iter().cloned();
-        match row {
+        match object.table.by_hs_id(tx, to)? {
             Some(row) => self.shown.extend(types.map(|kind| ShownLink {
                 to: row.record.local_id,
                 kind,
@@ -389,22 +391,25 @@ impl FoundLinks {
 }
 
 /// What is written down of a change.
-struct Writing<'a> {
-    tx: &'a Transaction<'a>,
-    pair: &'a PairSync,
+pub(super) struct Writing<'a> {
+    pub(super) tx: &'a Transaction<'a>,
+    pub(super) pair: &'a PairSync,
     /// The pair's key, as history and conflicts name it.
-    name: &'a ObjectType,
-    labels: &'a BTreeMap<TypeId, Option<String>>,
-    from: (LocalId, Option<HubspotId>),
-    origin: Option<Origin>,
+    pub(super) name: &'a ObjectType,
+    pub(super) labels: &'a BTreeMap<TypeId, Option<String>>,
+    /// The end at which the record stands whose associations these are.
+    pub(super) end: ExclusiveEnd,
+    /// That record.
+    pub(super) own: (LocalId, Option<HubspotId>),
+    pub(super) origin: Option<Origin>,
     /// Whether a person has decided the open conflict.
-    is_decided: bool,
-    now: Timestamp,
+    pub(super) is_decided: bool,
+    pub(super) now: Timestamp,
 }
 
 impl Writing<'_> {
     /// Carries out what was decided of a record's associations.
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
         changes: &LinkChanges,
         (here, entries): (&[LinkRow], &[LinkEntry]),
@@ -416,7 +421,7 @@ impl Writing<'_> {
         }
         for link in &changes.come {
             let label = self.label(&link.kind);
-            rows::insert(tx, mapping, (self.from.0, link.to), &link.kind, label)?;
+            rows::insert(tx, mapping, self.rows_of(link.to), &link.kind, label)?;
             self.record(link.to, Some(&link.kind), label, LinkWay::Came)?;
         }
         for row in here.iter().filter(|row| changes.go.contains(&row.id)) {
@@ -483,12 +488,17 @@ impl Writing<'_> {
         }
         let (base, local) = (self.list(&now.base)?, self.list(&now.local)?);
         let remote = self.list(&now.remote)?;
+        if self.end == ExclusiveEnd::To {
+            let (from, hs_id) = self.stands_by(&now.local, &now.remote)?;
+            conflicts::stand_by(self.tx, id, from, hs_id)?;
+        }
         conflicts::move_association(self.tx, id, [&base, &local, &remote])
     }
 
-    /// What an open conflict of a pair of one object was about waited for it at its other ends too.
+    /// What an open conflict was about waited for it at its other ends too: that of a pair of one object, and that of a record where
+    /// associations lead.
     fn ask_other_ends(&self, former: &OpenLinks) -> Result<(), StoreError> {
-        if !self.pair.mapping.is_of_one_object() {
+        if !self.pair.mapping.is_of_one_object() && self.end == ExclusiveEnd::From {
             return Ok(());
         }
         let all = former
@@ -498,12 +508,40 @@ impl Writing<'_> {
             .chain(&former.remote);
         let others: BTreeSet<LocalId> = all.map(|link| link.to).collect();
         for other in others {
-            let row = self.pair.to.table.by_local_id(self.tx, other)?;
+            let row = self.other().table.by_local_id(self.tx, other)?;
             if let Some(id) = row.and_then(|row| row.record.hs_id) {
                 due::ask(self.tx, &self.pair.mapping.key, id, Origin::Poll, self.now)?;
             }
         }
         Ok(())
+    }
+
+    /// The object at the other end.
+    fn other(&self) -> &ObjectSync {
+        self.pair.seen_from(self.end).1
+    }
+
+    /// The two rows of an association, from and to.
+    fn rows_of(&self, other: LocalId) -> (LocalId, LocalId) {
+        match self.end {
+            ExclusiveEnd::From => (self.own.0, other),
+            ExclusiveEnd::To => (other, self.own.0),
+        }
+    }
+
+    /// The row where the associations of a conflict start, and its record: of those that start from several rows ours, or HubSpot's
+    /// where we have none.
+    fn stands_by(
+        &self,
+        local: &[ShownLink],
+        remote: &[ShownLink],
+    ) -> Result<(LocalId, Option<HubspotId>), StoreError> {
+        let first = local.first().or_else(|| remote.first());
+        let Some(first) = first.filter(|_| self.end == ExclusiveEnd::To) else {
+            return Ok(self.own);
+        };
+        let row = self.pair.from.table.by_local_id(self.tx, first.to)?;
+        Ok((first.to, row.and_then(|row| row.record.hs_id)))
     }
 
     fn label(&self, kind: &TypeId) -> Option<&str> {
@@ -527,8 +565,8 @@ impl Writing<'_> {
         };
         let mut links = links.iter().map(one).collect::<Result<Vec<_>, _>>()?;
         links.extend(elsewhere.iter().map(|(record, kind)| LinkJson {
-            from_local_id: self.from.0,
-            from_hs_id: self.from.1,
+            from_local_id: self.own.0,
+            from_hs_id: self.own.1,
             to_local_id: None,
             to_hs_id: Some(*record),
             kind: Some(kind),
@@ -574,12 +612,17 @@ impl Writing<'_> {
         kind: Option<&'b TypeId>,
         label: Option<&'b str>,
     ) -> Result<LinkJson<'b>, StoreError> {
-        let to_record = self.pair.to.table.by_local_id(self.tx, to)?;
+        let row = self.other().table.by_local_id(self.tx, to)?;
+        let other = (to, row.and_then(|row| row.record.hs_id));
+        let (from, to) = match self.end {
+            ExclusiveEnd::From => (self.own, other),
+            ExclusiveEnd::To => (other, self.own),
+        };
         Ok(LinkJson {
-            from_local_id: self.from.0,
-            from_hs_id: self.from.1,
-            to_local_id: Some(to),
-            to_hs_id: to_record.and_then(|row| row.record.hs_id),
+            from_local_id: from.0,
+            from_hs_id: from.1,
+            to_local_id: Some(to.0),
+            to_hs_id: to.1,
             kind,
             label,
         })
@@ -589,10 +632,11 @@ impl Writing<'_> {
     fn conflict(&self, conflict: &LinkConflict) -> Result<(), StoreError> {
         let (base, local) = (self.list(&conflict.base)?, self.list(&conflict.local)?);
         let remote = self.list_with(&conflict.remote, &conflict.elsewhere)?;
+        let (local_id, hs_id) = self.stands_by(&conflict.local, &conflict.remote)?;
         let about = About {
             object: self.name,
-            local_id: self.from.0,
-            hs_id: self.from.1,
+            local_id,
+            hs_id,
         };
         let new = NewConflict {
             property: conflicts::ASSOCIATION,
@@ -606,6 +650,9 @@ impl Writing<'_> {
         match conflict.winner {
             Some(winner) if conflicts::is_recorded(self.tx, about, new, winner)? => Ok(()),
             Some(winner) => conflicts::record_closed(self.tx, about, new, winner, self.now),
+            None if self.end == ExclusiveEnd::To => {
+                conflicts::record_open_at(self.tx, about, new, self.own.0, self.now)
+            }
             None => conflicts::record_open(self.tx, about, new, self.now),
         }
     }

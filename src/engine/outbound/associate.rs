@@ -22,17 +22,18 @@ use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
+use crate::engine::inbound::other_end::apply_other_end;
 use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
 use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::endpoints::associations::{
-    AssociationsRead, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
+    AssociationsRead, Ends, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
 };
 use crate::hubspot::{HubspotError, Priority, Retry};
-use crate::model::association::TypeId;
 use crate::model::association::json::LinkJson;
+use crate::model::association::{ExclusiveEnd, TypeId};
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::time::Timestamp;
@@ -40,7 +41,7 @@ use crate::store::history::Origin;
 use crate::store::links::due::Side;
 use crate::store::links::told::{self, LinkWay};
 use crate::store::links::{due, rows, types};
-use crate::store::outbox::links;
+use crate::store::outbox::links::{self, RereadEnds};
 use crate::store::outbox::{self, Attempt, GuardedEntries};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, WriteTx, conflicts, holds, reads};
@@ -168,20 +169,34 @@ struct LinksReread {
     read: AssociationsRead,
     /// The numbers of its questions.
     asked: BTreeMap<HubspotId, i64>,
+    /// The same from the end where the associations lead.
+    other_end: AssociationsRead,
+    asked_other_end: BTreeMap<HubspotId, i64>,
+}
+
+/// What became of the answers that were taken in, by the records of each end.
+#[derive(Default)]
+struct TakenEnds {
+    from: BTreeMap<HubspotId, Taken>,
+    to: BTreeMap<HubspotId, Taken>,
 }
 
 impl LinksReread {
     /// Whether an answer was to tell of one of an association's ends, and could not, or could not be taken in.
-    fn is_unsettled(
-        &self,
-        pair: &PairSync,
-        link: &QueuedLink,
-        taken: &BTreeMap<HubspotId, Taken>,
-    ) -> bool {
+    fn is_unsettled(&self, pair: &PairSync, link: &QueuedLink, taken: &TakenEnds) -> bool {
+        let is_unsettled =
+            |id: HubspotId, read: &AssociationsRead, taken: &BTreeMap<HubspotId, Taken>| {
+                read.unread.contains(&id) || taken.get(&id) == Some(&Taken::InFlight)
+            };
+        if let Some(to) = link.to.hs_id
+            && is_unsettled(to, &self.other_end, &taken.to)
+        {
+            return true;
+        }
         // Ids of two objects are numbers of their own.
         let other = link.to.hs_id.filter(|_| pair.mapping.is_of_one_object());
         let mut ends = [link.from.hs_id, other].into_iter().flatten();
-        ends.any(|id| self.read.unread.contains(&id) || taken.get(&id) == Some(&Taken::InFlight))
+        ends.any(|id| is_unsettled(id, &self.read, &taken.from))
     }
 }
 
@@ -217,9 +232,9 @@ fn to_be_read_first(
     connection: &Connection,
     pair: &PairSync,
     now: Timestamp,
-) -> Result<BTreeSet<HubspotId>, StoreError> {
+) -> Result<RereadEnds, StoreError> {
     if !pair.mapping.direction.pulls() {
-        return Ok(BTreeSet::new());
+        return Ok(RereadEnds::default());
     }
     let known = types::of(connection, &pair.mapping)?;
     links::due_reread(connection, &pair.mapping, &known, now, MOST_WRITTEN)
@@ -231,25 +246,56 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
         .store
         .write(Lane::Interactive, move |tx| ask_first(tx, &sync))
         .await?;
-    let ids: BTreeSet<HubspotId> = asked.keys().copied().collect();
-    if ids.is_empty() {
-        return Ok(LinksReread::default());
-    }
-    let (client, ends) = (&engine.client, pair.ends());
-    let read = client.read_associations(ends, &ids, Priority::Interactive);
-    let read = access::of_pair(engine, ends, Access::Read, read).await?;
-    // A pair that the token may not read holds up nothing else.
-    let read = read.unwrap_or_else(|| AssociationsRead {
-        unread: ids.clone(),
-        ..AssociationsRead::default()
-    });
-    Ok(LinksReread { read, asked })
+    let [asked, asked_other_end] = asked;
+    let ends = pair.ends();
+    let turned = Ends {
+        from: ends.to,
+        to: ends.from,
+    };
+    Ok(LinksReread {
+        read: read_asked(engine, ends, &asked).await?,
+        other_end: read_asked(engine, turned, &asked_other_end).await?,
+        asked,
+        asked_other_end,
+    })
 }
 
-/// Looks which records are to be read first, and numbers the questions.
-fn ask_first(tx: &WriteTx<'_>, pair: &PairSync) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
+/// Reads the associations of the records that questions name.
+async fn read_asked(
+    engine: &Engine,
+    ends: Ends<'_>,
+    asked: &BTreeMap<HubspotId, i64>,
+) -> Result<AssociationsRead, StepError> {
+    let ids: BTreeSet<HubspotId> = asked.keys().copied().collect();
+    if ids.is_empty() {
+        return Ok(AssociationsRead::default());
+    }
+    let read = engine
+        .client
+        .read_associations(ends, &ids, Priority::Interactive);
+    let read = access::of_pair(engine, ends, Access::Read, read).await?;
+    // A pair that the token may not read holds up nothing else.
+    Ok(read.unwrap_or_else(|| AssociationsRead {
+        unread: ids,
+        ..AssociationsRead::default()
+    }))
+}
+
+/// Looks which records are to be read first, and numbers the questions: those of each end.
+fn ask_first(
+    tx: &WriteTx<'_>,
+    pair: &PairSync,
+) -> Result<[BTreeMap<HubspotId, i64>; 2], StoreError> {
     let ids = to_be_read_first(tx, pair, tx.now())?;
-    number(tx, pair, &ids.into_iter().collect::<Vec<_>>())
+    Ok([
+        number(
+            tx,
+            pair,
+            Side::From,
+            &ids.from.into_iter().collect::<Vec<_>>(),
+        )?,
+        number(tx, pair, Side::To, &ids.to.into_iter().collect::<Vec<_>>())?,
+    ])
 }
 
 /// Gives each question a number: an answer that was slow to come says nothing where a later one was taken in meanwhile. Where
@@ -257,11 +303,12 @@ fn ask_first(tx: &WriteTx<'_>, pair: &PairSync) -> Result<BTreeMap<HubspotId, i6
 fn number(
     tx: &WriteTx<'_>,
     pair: &PairSync,
+    side: Side,
     ids: &[HubspotId],
 ) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
-    let (key, again) = (&pair.mapping.key, tx.now() + AFTER_FLIGHT);
+    let (key, again) = ((&pair.mapping.key, side), tx.now() + AFTER_FLIGHT);
     for id in ids {
-        due::ask(tx, key, *id, Origin::Poll, again)?;
+        due::ask_from(tx, key, *id, Origin::Poll, again)?;
     }
     due::asked(tx, key, ids)
 }
@@ -271,8 +318,18 @@ fn take_in(
     tx: &WriteTx<'_>,
     pair: &PairSync,
     reread: &LinksReread,
-) -> Result<BTreeMap<HubspotId, Taken>, StoreError> {
-    let mut taken = BTreeMap::new();
+) -> Result<TakenEnds, StoreError> {
+    let mut taken = TakenEnds::default();
+    for (id, links) in &reread.other_end.links {
+        let shown = ShownLinks {
+            id: *id,
+            links: links.clone(),
+            asked: reread.asked_other_end.get(id).copied(),
+            origin: Some(Origin::Poll),
+        };
+        let what = apply_other_end(tx, pair, &shown, tx.now())?;
+        taken.to.insert(*id, what);
+    }
     for (id, links) in &reread.read.links {
         let shown = ShownLinks {
             id: *id,
@@ -281,7 +338,7 @@ fn take_in(
             origin: Some(Origin::Poll),
         };
         let what = apply(tx, pair, &shown, &reread.read.types, tx.now())?;
-        taken.insert(*id, what);
+        taken.from.insert(*id, what);
     }
     Ok(taken)
 }
@@ -296,7 +353,7 @@ fn claim(
     let now = tx.now();
     let taken = take_in(tx, pair, reread)?;
     let known = types::of(tx, &pair.mapping)?;
-    let exclusion = Exclusion::of(&known);
+    let exclusion = Exclusion::of(&known, ExclusiveEnd::From);
     let mut going: Vec<(QueuedLink, LinkCall)> = Vec::new();
     let mut crowded: Vec<(QueuedLink, OutboxId)> = Vec::new();
     for id in links::due(tx, &pair.mapping, now, MOST_WRITTEN)? {
@@ -489,7 +546,7 @@ async fn read_implied(
         .write(Lane::Interactive, move |tx| {
             let known = types::of(tx, &sync.mapping)?;
             match known.iter().any(|known| known.id.is_primary()) {
-                true => number(tx, &sync, &written),
+                true => number(tx, &sync, Side::From, &written),
                 false => Ok(BTreeMap::new()),
             }
         })
@@ -505,7 +562,11 @@ async fn read_implied(
         None
     });
     let read = read.unwrap_or_default();
-    Ok(LinksReread { read, asked })
+    Ok(LinksReread {
+        read,
+        asked,
+        ..LinksReread::default()
+    })
 }
 
 /// Carries out the answer to a batch in one transaction, with what it implied.
@@ -637,7 +698,7 @@ async fn fail(
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
+            let (now, known) = (tx.now(), types::of(tx, &sync.mapping)?);
             for (sent, wait) in batch.links.iter().zip(waits) {
                 let Some(entry) = outbox::by_id(tx, sent.id)? else {
                     continue;
@@ -648,7 +709,7 @@ async fn fail(
                 let next = until.unwrap_or(now + wait).min(latest_due(now));
                 let acts = failed_link(fate, &explanation, next, now);
                 EntryWork::of_entry(tx, &sync.mapping.from, &entry, now).carry_out(acts)?;
-                ask_again(tx, &sync, sent, now)?;
+                ask_again(tx, &sync, sent, &known, now)?;
             }
             Ok::<_, StoreError>(())
         })
@@ -666,6 +727,7 @@ fn ask_again(
     tx: &Transaction<'_>,
     pair: &PairSync,
     sent: &QueuedLink,
+    known: &[KnownType],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(from) = sent.from.hs_id.filter(|_| pair.mapping.direction.pulls()) else {
@@ -675,6 +737,16 @@ fn ask_again(
     // A pair of one object has a row in each direction.
     if let Some(to) = sent.to.hs_id.filter(|_| pair.mapping.is_of_one_object()) {
         due::ask(tx, &pair.mapping.key, to, Origin::Poll, now)?;
+    }
+    // What it takes from another one shows at the end where it excludes.
+    let exclusion = Exclusion::of(known, ExclusiveEnd::To);
+    let excludes = exclusion.why(sent.kind.as_ref()).is_some();
+    if let Some(to) = sent
+        .to
+        .hs_id
+        .filter(|_| excludes && !pair.mapping.is_of_one_object())
+    {
+        due::ask_from(tx, (&pair.mapping.key, Side::To), to, Origin::Poll, now)?;
     }
     Ok(())
 }
@@ -739,17 +811,13 @@ impl LinkWork<'_> {
     }
 
     /// Whether nothing keeps an association from being sent: the next look reads what is missing.
-    fn is_reread(
-        &self,
-        link: &QueuedLink,
-        taken: &BTreeMap<HubspotId, Taken>,
-    ) -> Result<bool, StoreError> {
+    fn is_reread(&self, link: &QueuedLink, taken: &TakenEnds) -> Result<bool, StoreError> {
         let mapping = &self.pair.mapping;
         if !mapping.direction.pulls() {
             return Ok(true);
         }
         let was_read = |end: LinkEnd| {
-            let taken = end.hs_id.and_then(|id| taken.get(&id));
+            let taken = end.hs_id.and_then(|id| taken.from.get(&id));
             matches!(taken, Some(Taken::In(_)))
         };
         let (name, property) = (mapping.name(), conflicts::ASSOCIATION);
@@ -758,7 +826,13 @@ impl LinkWork<'_> {
         let named = link.kind.as_ref().map(NamedType::of).unwrap_or_default();
         let own = was_read(from) || !needs_reread(operation, named, self.known, is_open(from)?);
         let others = !mapping.is_of_one_object() || was_read(to) || !is_open(to)?;
-        Ok(own && others)
+        if !own || !others {
+            return Ok(false);
+        }
+        let at_end = (operation, named, to.local_id);
+        let is_reread = links::is_reread_at_other_end(self.tx, mapping, self.known, at_end)?;
+        let taken = to.hs_id.and_then(|id| taken.to.get(&id));
+        Ok(!is_reread || matches!(taken, Some(Taken::In(_))))
     }
 
     /// The entry that has to be done before this one can be.
@@ -829,7 +903,7 @@ impl LinkWork<'_> {
         if link.standing.state != EntryState::InFlight {
             return Ok(());
         }
-        ask_again(self.tx, self.pair, sent, self.now)?;
+        ask_again(self.tx, self.pair, sent, self.known, self.now)?;
         let made = sent.from.hs_id.zip(sent.to.hs_id);
         let made = made.and_then(|ends| written.types.get(&ends));
         let made: Vec<&TypeId> = made.into_iter().flatten().collect();

@@ -13,7 +13,8 @@ use rusqlite::Connection;
 
 use crate::decide::incoming::rotation::RotationPace;
 use crate::decide::retry::AFTER_UNREAD;
-use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply, apply_other_end};
+use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
+use crate::engine::inbound::other_end::apply_other_end;
 use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
@@ -181,7 +182,7 @@ fn pass_batch(
         .from
         .table
         .linked_between(connection, after, i64::MAX, MOST_READ)?;
-    let asked = due::asked(connection, key, &ids)?;
+    let asked = due::asked(connection, (key, Side::From), &ids)?;
     let origin = pass.first_ended_at.map(|_| Origin::Reconcile);
     let is_last = ids.len() < MOST_READ;
     let record = |id: HubspotId| (id, (asked.get(&id).copied(), origin));

@@ -124,12 +124,12 @@ pub fn next(
 /// The numbers of the questions that wait for answers about these records.
 pub fn asked(
     connection: &Connection,
-    pair: &TableName,
+    (pair, side): (&TableName, Side),
     ids: &[HubspotId],
 ) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
     let mut numbers = BTreeMap::new();
     for id in ids {
-        let number = number_of(connection, (pair, Side::From), *id)?;
+        let number = number_of(connection, (pair, side), *id)?;
         numbers.extend(number.map(|number| (*id, number)));
     }
     Ok(numbers)

@@ -2,7 +2,7 @@
 //!
 //! A unary plus keeps SQLite from an index that finds all associations of an object instead of a row's.
 
-use rusqlite::{Connection, Row, Transaction, named_params};
+use rusqlite::{Connection, Row, Rows, Transaction, named_params};
 
 use crate::decide::incoming::links::{LinkEntry, LinkRow};
 use crate::decide::outgoing::associate::{NamedType, told};
@@ -76,6 +76,36 @@ pub(crate) fn leading_to(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The rows of a pair that lead to a record's row, as seen from there.
+pub(crate) fn at_other_end(
+    connection: &Connection,
+    pair: &PairMapping,
+    to: LocalId,
+) -> Result<Vec<LinkRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, from_local_id, category, type_id, label
+         FROM associations
+         WHERE to_object = :to_object AND to_local_id = :to AND +from_object = :from_object
+         ORDER BY from_local_id, id",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":to_object": pair.to.as_str(),
+            ":to": to.0,
+            ":from_object": pair.from.as_str(),
+        },
+        |row| {
+            Ok(LinkRow {
+                id: row.get(0)?,
+                to: LocalId(row.get(1)?),
+                kind: kind(row, 2, 3)?,
+                label: row.get(4)?,
+            })
+        },
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The entries of a pair's associations that start from a record's row. That of a pair of one object serves both directions:
 /// seen from its other end it has the inverse type. `types` are those of the pair.
 pub fn entries(
@@ -104,11 +134,37 @@ pub fn entries(
               AND t.category = e.category AND t.type_id = e.type_id
          ORDER BY e.id",
     )?;
-    let mut rows = statement.query(named_params! {
+    let rows = statement.query(named_params! {
         ":from_object": pair.from.as_str(),
         ":from": from.0,
         ":to_object": pair.to.as_str(),
     })?;
+    read_entries(rows, types)
+}
+
+/// The entries of a pair's associations that lead to a record's row, as seen from there.
+pub(crate) fn entries_at_other_end(
+    connection: &Connection,
+    pair: &PairMapping,
+    types: &[KnownType],
+    to: LocalId,
+) -> Result<Vec<LinkEntry>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, operation, state, local_id, category, type_id, type_id, label, unanswered_since IS NOT NULL
+         FROM sync_outbox
+         WHERE to_object = :to_object AND to_local_id = :to AND to_local_id IS NOT NULL AND +object = :from_object
+           AND operation IN ('associate', 'disassociate')
+         ORDER BY id",
+    )?;
+    let rows = statement.query(named_params! {
+        ":to_object": pair.to.as_str(),
+        ":to": to.0,
+        ":from_object": pair.from.as_str(),
+    })?;
+    read_entries(rows, types)
+}
+
+fn read_entries(mut rows: Rows<'_>, types: &[KnownType]) -> Result<Vec<LinkEntry>, StoreError> {
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         let (operation, state): (String, String) = (row.get(1)?, row.get(2)?);

@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::entry::Answered;
-use crate::decide::outgoing::associate::{LinkEnd, NamedType, QueuedLink, needs_reread, told};
+use crate::decide::outgoing::associate::{
+    LinkEnd, NamedType, QueuedLink, needs_reread, needs_reread_at_other_end, told,
+};
 use crate::decide::outgoing::refusal::ASSOCIATION_LIMIT;
 use crate::decide::portal::link_types::KnownType;
-use crate::model::association::{PairMapping, TypeId};
+use crate::model::association::{ExclusiveEnd, PairMapping, TypeId};
 use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
@@ -57,14 +59,50 @@ pub fn due(
     Ok(found.into_iter().map(|(_, id)| OutboxId(id)).collect())
 }
 
-/// Records whose associations are to be read before what is due of them goes out, by the types of their pair.
+/// Records whose associations are to be read before what is due of them goes out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct RereadEnds {
+    /// Where the associations start.
+    pub from: BTreeSet<HubspotId>,
+    /// Where they lead.
+    pub to: BTreeSet<HubspotId>,
+}
+
+impl RereadEnds {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.from.is_empty() && self.to.is_empty()
+    }
+}
+
+/// Whether the record to which an association leads is read before its entry goes out.
+pub(crate) fn is_reread_at_other_end(
+    connection: &Connection,
+    pair: &PairMapping,
+    types: &[KnownType],
+    (operation, named, to): (Operation, NamedType<'_>, LocalId),
+) -> Result<bool, StoreError> {
+    // Each association of a pair of one object has a row from either end.
+    if pair.is_of_one_object() || !needs_reread_at_other_end(operation, named, types, true) {
+        return Ok(false);
+    }
+    let open = conflicts::open_association(connection, &pair.name(), (ExclusiveEnd::To, to))?;
+    Ok(needs_reread_at_other_end(
+        operation,
+        named,
+        types,
+        open.is_some(),
+    ))
+}
+
+/// Those of a pair, by its types; of each end at most `limit` an operation.
 pub(crate) fn due_reread(
     connection: &Connection,
     pair: &PairMapping,
     types: &[KnownType],
     now: Timestamp,
     limit: usize,
-) -> Result<BTreeSet<HubspotId>, StoreError> {
+) -> Result<RereadEnds, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT local_id, category, type_id, label, to_local_id
          FROM sync_outbox
@@ -74,7 +112,7 @@ pub(crate) fn due_reread(
          LIMIT :limit"
     ))?;
     let name = pair.name();
-    let mut found = BTreeSet::new();
+    let mut found = RereadEnds::default();
     for operation in OPERATIONS {
         let mut rows = statement.query(named_params! {
             ":from": pair.from.as_str(),
@@ -93,12 +131,18 @@ pub(crate) fn due_reread(
             };
             let is_open = |row| conflicts::is_open(connection, &name, row, conflicts::ASSOCIATION);
             if needs_reread(operation, named, types, is_open(local_id)?) {
-                found.extend(end_of(connection, pair.from.as_str(), local_id)?.hs_id);
+                let end = end_of(connection, pair.from.as_str(), local_id)?;
+                found.from.extend(end.hs_id);
             }
             // An entry of a pair of one object is the other end's too.
             let other = LocalId(row.get(4)?);
             if pair.is_of_one_object() && is_open(other)? {
-                found.extend(end_of(connection, pair.to.as_str(), other)?.hs_id);
+                let end = end_of(connection, pair.to.as_str(), other)?;
+                found.from.extend(end.hs_id);
+            }
+            if is_reread_at_other_end(connection, pair, types, (operation, named, other))? {
+                let end = end_of(connection, pair.to.as_str(), other)?;
+                found.to.extend(end.hs_id);
             }
         }
     }

@@ -56,6 +56,17 @@ impl fmt::Display for Category {
     }
 }
 
+/// The end of an association from which others are excluded by it. In the primary of a contact that is the contact: where it starts
+/// (type 1), or where it leads (type 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExclusiveEnd {
+    /// Where it starts.
+    #[default]
+    From,
+    /// Where it leads.
+    To,
+}
+
 /// What tells one type of a pair from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId {
@@ -74,10 +85,24 @@ impl TypeId {
         }
     }
 
-    /// Whether a record has at most one association of this type by HubSpot's own rule, which makes room for a new one: each names
-    /// its primary company (`hubspot/api-facts.md#8`). What else excludes is `decide/portal/exclusion`'s to say.
-    pub(crate) fn is_exclusive(&self) -> bool {
-        self.category == Category::HubspotDefined && PRIMARY_FROM.contains(&self.number)
+    /// The end whose record has at most one association of this type by HubSpot's own rule, which makes room for a new one: each
+    /// contact, deal or ticket names its primary company (`hubspot/api-facts.md#8`). What else excludes is
+    /// `decide/portal/exclusion`'s to say.
+    pub(crate) fn exclusive_end(&self) -> Option<ExclusiveEnd> {
+        if !self.is_primary() {
+            return None;
+        }
+        match PRIMARY_FROM.contains(&self.number) {
+            true => Some(ExclusiveEnd::From),
+            false => Some(ExclusiveEnd::To),
+        }
+    }
+
+    /// The primary type that the other direction has with it.
+    pub(crate) fn turned_primary(&self) -> Option<Self> {
+        let at = PRIMARY.iter().position(|number| *number == self.number);
+        let at = at.filter(|_| self.category == Category::HubspotDefined)?;
+        Some(Self::of_hubspot(PRIMARY[at ^ 1]))
     }
 
     /// Whether it is a primary type, seen from either side.
@@ -92,10 +117,10 @@ impl fmt::Display for TypeId {
     }
 }
 
-/// HubSpot's primary types, from the contact, deal or ticket to its company, and back.
+/// HubSpot's primary types, each beside the one of the other direction.
 pub const PRIMARY: [i64; 6] = [1, 2, 5, 6, 25, 26];
 
-/// Those of which a record has one at most: from the contact, deal or ticket.
+/// Those that start from the contact, deal or ticket, which has one at most. Of the others it is where they lead.
 const PRIMARY_FROM: [i64; 3] = [1, 5, 26];
 
 /// A type that a pair has in the portal.
@@ -167,13 +192,13 @@ mod tests {
             category: Category::UserDefined,
             number: 1,
         };
-        for (id, exclusive, primary) in [
-            (TypeId::of_hubspot(1), true, true),
-            (TypeId::of_hubspot(2), false, true),
-            (TypeId::of_hubspot(279), false, false),
-            (user, false, false),
+        for (id, end) in [
+            (TypeId::of_hubspot(1), Some(ExclusiveEnd::From)),
+            (TypeId::of_hubspot(2), Some(ExclusiveEnd::To)),
+            (TypeId::of_hubspot(279), None),
+            (user, None),
         ] {
-            assert_eq!((id.is_exclusive(), id.is_primary()), (exclusive, primary));
+            assert_eq!((id.exclusive_end(), id.is_primary()), (end, end.is_some()));
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::model::entry::{EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::Policy;
 
-/// A row of `associations`, from the record that HubSpot was asked about.
+/// A row of `associations`, from the record that HubSpot was asked about: mostly that is where the row starts. Asked about the record
+/// where rows lead, `to` is where each starts, here and in all that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkRow {
     /// The row's own number.
@@ -169,6 +170,33 @@ pub fn decide(sides: LinkSides<'_>) -> LinkChanges {
     sides.hold(&mut changes);
     changes.end.sort_unstable();
     changes.end.dedup();
+    changes
+}
+
+/// Decides of what excludes others alone, where HubSpot was asked about the record to which a pair's rows lead: what else becomes of
+/// each association is decided from where it starts.
+pub fn decide_exclusive(sides: LinkSides<'_>) -> LinkChanges {
+    let scope = sides.held_scope();
+    let is_held = |entry: &&LinkEntry| scope.has(entry.to, entry.kind.as_ref());
+    let held = sides.entries.iter().filter(is_held);
+    let mut changes = LinkChanges {
+        come: merged(sides, &scope).come,
+        end: held.map(|entry| entry.id).collect(),
+        ..LinkChanges::default()
+    };
+    for entry in sides.entries.iter().filter(|entry| !is_held(entry)) {
+        if entry.operation == Operation::Associate {
+            sides.contest_exclusive(entry, &mut changes);
+        }
+    }
+    let is_rival = |link: &ShownLink| {
+        changes
+            .conflicts
+            .iter()
+            .any(|one| one.remote.contains(link))
+    };
+    changes.come.retain(is_rival);
+    sides.hold(&mut changes);
     changes
 }
 
@@ -651,7 +679,7 @@ const LABELLED_WAITS: &str =
 mod tests {
     use super::*;
     use crate::decide::portal::link_types::KnownType;
-    use crate::model::association::Category;
+    use crate::model::association::{Category, ExclusiveEnd};
 
     use std::sync::LazyLock;
 
@@ -968,7 +996,10 @@ mod tests {
             archived: false,
             most: (id == number).then_some(1),
         };
-        Exclusion::of(&[known(PLAIN, None), known(36, Some("Boss"))])
+        Exclusion::of(
+            &[known(PLAIN, None), known(36, Some("Boss"))],
+            ExclusiveEnd::From,
+        )
     }
 
     #[test]
@@ -1198,6 +1229,51 @@ mod tests {
         // It is gone there too.
         let agreed = by(&[], &[], None);
         assert_eq!(agreed.open, Some(OpenChange::Ends(Winner::Agreed)));
+    }
+
+    #[test]
+    fn of_the_record_where_rows_lead_only_what_excludes_there_is_decided() {
+        let (plain, primary) = (kind(PLAIN), TypeId::of_hubspot(2));
+        let exclusion = Exclusion::of(&[], ExclusiveEnd::To);
+        // Seen from the contact: ours is company 1, HubSpot's is company 2; company 5 is the company's own matter.
+        let ours = LinkRow {
+            kind: Some(primary.clone()),
+            ..row(7, 1, PLAIN)
+        };
+        let made = LinkEntry {
+            kind: Some(primary.clone()),
+            ..entry(3, MAKES, 1, PLAIN)
+        };
+        let theirs = ShownLink {
+            to: LocalId(2),
+            kind: primary,
+        };
+        let (rows, there) = (
+            [ours, row(8, 5, PLAIN)],
+            [theirs.clone(), shown(2, PLAIN), shown(1, PLAIN)],
+        );
+        let by = |policy| {
+            decide_exclusive(LinkSides {
+                policy,
+                plain: Some(&plain),
+                exclusion: &exclusion,
+                ..sides(&rows, std::slice::from_ref(&made), &there)
+            })
+        };
+        let remote = by(Policy::Remote);
+        assert_eq!(remote.conflicts[0].winner, Some(Winner::Remote));
+        assert_eq!(remote.come, [theirs.clone()]);
+        assert_eq!((&remote.go, &remote.end), (&vec![7], &vec![OutboxId(3)]));
+        let local = by(Policy::Local);
+        assert_eq!(local.conflicts[0].winner, Some(Winner::Local));
+        assert_eq!((&local.come, &local.end), (&vec![theirs], &vec![]));
+        let manual = by(Policy::Manual);
+        assert_eq!((&manual.come, &manual.end), (&vec![], &vec![OutboxId(3)]));
+        assert_eq!(opened(&manual).local[0].to, LocalId(1));
+        assert_eq!(
+            [remote.take, local.take, manual.take],
+            [vec![], vec![], vec![]]
+        );
     }
 
     #[test]

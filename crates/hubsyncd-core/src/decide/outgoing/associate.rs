@@ -11,7 +11,7 @@ use crate::decide::outgoing::refusal::{ASSOCIATION_LIMIT, REFUSED};
 use crate::decide::outgoing::settle::BatchFate;
 use crate::decide::portal::exclusion::{Excludes, Exclusion};
 use crate::decide::portal::link_types::KnownType;
-use crate::model::association::{Category, TypeId};
+use crate::model::association::{Category, ExclusiveEnd, TypeId};
 use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::time::Timestamp;
@@ -171,14 +171,33 @@ pub fn needs_reread(
     types: &[KnownType],
     is_open: bool,
 ) -> bool {
-    let told = told(named, types);
-    let excludes = |kind: Option<&TypeId>| Exclusion::of(types).why(kind).is_some();
-    let takes = match (operation, &told) {
-        (Operation::Disassociate, told) => told.takes_all(types),
-        (_, TypesSay::Means(kind)) => excludes(Some(kind)),
-        (_, _) => excludes(named.kind().as_ref()),
+    let takes = match operation {
+        Operation::Disassociate => told(named, types).takes_all(types),
+        Operation::Create | Operation::Update | Operation::Archive | Operation::Associate => {
+            excludes_at(ExclusiveEnd::From, named, types)
+        }
     };
     takes || is_open
+}
+
+/// Whether HubSpot is asked for the associations of the record where an entry leads before it goes out: where its type excludes
+/// that of another one there. What takes it away does so while a conflict of theirs is open.
+pub fn needs_reread_at_other_end(
+    operation: Operation,
+    named: NamedType<'_>,
+    types: &[KnownType],
+    is_open: bool,
+) -> bool {
+    (operation == Operation::Associate || is_open) && excludes_at(ExclusiveEnd::To, named, types)
+}
+
+/// Whether what is written of a type is one that excludes others at an end.
+fn excludes_at(end: ExclusiveEnd, named: NamedType<'_>, types: &[KnownType]) -> bool {
+    let kind = match told(named, types) {
+        TypesSay::Means(kind) => Some(kind),
+        TypesSay::Unread | TypesSay::Plain | TypesSay::Typed | TypesSay::Unknown(_) => named.kind(),
+    };
+    Exclusion::of(types, end).why(kind.as_ref()).is_some()
 }
 
 /// The entry that takes an association away which has to be gone before this one can be: under a limit HubSpot makes no room by
@@ -609,8 +628,15 @@ mod tests {
             archived: false,
             most,
         };
-        let limited = Exclusion::of(&[known(279, None, Some(1)), known(1, Some("Primary"), None)]);
-        let free = Exclusion::of(&[known(279, None, Some(2)), known(1, Some("Primary"), None)]);
+        let of = |most| {
+            let types = [
+                known(279, None, Some(most)),
+                known(1, Some("Primary"), None),
+            ];
+            Exclusion::of(&types, ExclusiveEnd::From)
+        };
+        let limited = of(1);
+        let free = of(2);
         let leaving = |to, state| LinkEntry {
             id: OutboxId(9),
             operation: Operation::Disassociate,

@@ -2,11 +2,14 @@
 //!
 //! Of a primary HubSpot makes room by itself: a new one demotes the old one. Under a limit it refuses, so that the other one has
 //! to be taken away first (`hubspot/api-facts.md#8`, `maxToObjectIds`).
+//!
+//! The record stands at either end of a pair, as it is mapped: a contact names its primary company, and rows may lead from companies
+//! to contacts. What excludes is told for one end; what is decided is the same for both.
 
 use std::collections::BTreeSet;
 
 use crate::decide::portal::link_types::KnownType;
-use crate::model::association::TypeId;
+use crate::model::association::{ExclusiveEnd, TypeId};
 
 /// Why an association excludes others of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,21 +22,23 @@ pub enum Excludes {
     Pair,
 }
 
-/// What of a pair's types excludes what.
+/// What of a pair's types excludes what, for the records at one end of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exclusion {
+    end: ExclusiveEnd,
     limited: BTreeSet<TypeId>,
     of_pair: bool,
 }
 
 impl Exclusion {
-    /// That of a pair whose types are known.
-    pub fn of(types: &[KnownType]) -> Self {
+    /// That of the records where a pair's rows start, or where they lead. `types` are those of the pair.
+    pub fn of(types: &[KnownType], end: ExclusiveEnd) -> Self {
         let now = || types.iter().filter(|known| !known.archived);
-        let is_one = |known: &&KnownType| known.most == Some(1);
+        let is_one = |known: &&KnownType| end == ExclusiveEnd::From && known.most == Some(1);
         let mut plain = now().filter(|known| known.label.is_none());
         let only = plain.next().filter(|_| plain.next().is_none());
         Self {
+            end,
             limited: now().filter(is_one).map(|known| known.id.clone()).collect(),
             of_pair: only.is_some_and(|known| is_one(&known)),
         }
@@ -43,7 +48,7 @@ impl Exclusion {
     pub fn why(&self, kind: Option<&TypeId>) -> Option<Excludes> {
         match kind {
             _ if self.of_pair => Some(Excludes::Pair),
-            Some(kind) if kind.is_exclusive() => Some(Excludes::Primary),
+            Some(kind) if kind.exclusive_end() == Some(self.end) => Some(Excludes::Primary),
             Some(kind) if self.limited.contains(kind) => Some(Excludes::Limited),
             Some(_) | None => None,
         }
@@ -85,11 +90,12 @@ mod tests {
     fn a_primary_excludes_the_other_a_limit_of_one_what_it_limits_and_that_of_the_plain_type_all() {
         let (plain, primary) = (TypeId::of_hubspot(279), TypeId::of_hubspot(1));
         let of = |plain_most, boss_most| {
-            Exclusion::of(&[
+            let types = [
                 known(plain.clone(), None, plain_most),
                 known(primary.clone(), Some("Primary"), None),
                 known(boss(), Some("Boss"), boss_most),
-            ])
+            ];
+            Exclusion::of(&types, ExclusiveEnd::From)
         };
         let why = |exclusion: &Exclusion| {
             [&plain, &primary, &boss()].map(|kind| exclusion.why(Some(kind)))
@@ -114,10 +120,23 @@ mod tests {
             known(plain.clone(), None, Some(1)),
             known(other.clone(), None, None),
         ];
-        let two = Exclusion::of(&types);
+        let two = Exclusion::of(&types, ExclusiveEnd::From);
         assert_eq!(two.why(Some(&plain)), Some(Excludes::Limited));
         assert_eq!(two.why(Some(&other)), None);
         types[0].archived = true;
-        assert_eq!(Exclusion::of(&types), Exclusion::default());
+        assert_eq!(
+            Exclusion::of(&types, ExclusiveEnd::From),
+            Exclusion::default()
+        );
+    }
+
+    #[test]
+    fn a_primary_excludes_others_at_the_end_of_the_contact_alone() {
+        for (number, expected) in [(1, [true, false]), (2, [false, true]), (279, [false; 2])] {
+            let kind = TypeId::of_hubspot(number);
+            let ends = [ExclusiveEnd::From, ExclusiveEnd::To];
+            let why = ends.map(|end| Exclusion::of(&[], end).why(Some(&kind)).is_some());
+            assert_eq!(why, expected, "{number}");
+        }
     }
 }

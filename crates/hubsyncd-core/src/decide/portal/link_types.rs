@@ -60,6 +60,16 @@ pub fn compare(
     changes
 }
 
+/// The type of a pair that HubSpot shows, from the end to which the pair's rows lead, as one of the other direction; `None` where
+/// nobody knows which of the pair's that is.
+pub fn turned(types: &[KnownType], back: &TypeId) -> Option<TypeId> {
+    let is_it = |known: &&KnownType| {
+        known.id.category == back.category && known.inverse == Some(back.number)
+    };
+    let known = types.iter().find(is_it).map(|known| known.id.clone());
+    known.or_else(|| back.turned_primary())
+}
+
 /// HubSpot's own types of one object's records whose inverse is another number (`hubspot/api-facts.md#8`).
 const PARENT_AND_CHILD: [(i64, i64); 2] = [(13, 14), (14, 13)];
 

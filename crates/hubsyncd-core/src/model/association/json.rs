@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::association::{Category, TypeId};
+use crate::model::association::{Category, ExclusiveEnd, TypeId};
 use crate::model::id::{HubspotId, LocalId};
 
 /// One association: its two ends and its type.
@@ -68,18 +68,24 @@ impl<'a> LinkJson<'a> {
 
 #[derive(Deserialize)]
 struct ListedLink {
+    from_local_id: Option<i64>,
     to_local_id: Option<i64>,
     category: Option<String>,
     type_id: Option<i64>,
 }
 
-/// The rows and types of a list as conflicts have it. What is no such list has none.
-pub fn listed(text: &str) -> Vec<(LocalId, TypeId)> {
+/// The types of a list as conflicts have it, and the rows that stand across from the end whose conflict it is. What is no such list
+/// has none.
+pub fn listed(text: &str, end: ExclusiveEnd) -> Vec<(LocalId, TypeId)> {
     let links: Vec<ListedLink> = serde_json::from_str(text).unwrap_or_default();
     let named = links.into_iter().filter_map(|link| {
         let category = Category::parse(&link.category?);
         let number = link.type_id?;
-        Some((LocalId(link.to_local_id?), TypeId { category, number }))
+        let other = match end {
+            ExclusiveEnd::From => link.to_local_id?,
+            ExclusiveEnd::To => link.from_local_id?,
+        };
+        Some((LocalId(other), TypeId { category, number }))
     });
     named.collect()
 }
