@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::model::association::PairMapping;
 use crate::model::name::ObjectType;
+use crate::store::outbox::links::IS_DECIDED;
 use crate::store::{StoreError, reads};
 
 /// What `once` did to one object, and what is left of it.
@@ -67,18 +68,18 @@ pub fn of(
     pairs: &[PairMapping],
     before: WorkDone,
 ) -> Result<ObjectReport, StoreError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT
              (SELECT count(*) FROM sync_outbox
               WHERE object = :object AND state IN ('pending', 'in_flight') AND waits_for IS NOT 'guard'
-                AND next_attempt_at IS NOT NULL),
+                AND next_attempt_at IS NOT NULL AND (to_local_id IS NULL OR ({IS_DECIDED}))),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND state = 'dead'),
              (SELECT count(*) FROM sync_conflicts
               WHERE object IN (SELECT :object UNION SELECT value FROM json_each(:pairs)) AND resolved_at IS NULL),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'guard')
              + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL),
-             (SELECT count(*) FROM sync_unreadable WHERE object = :object)",
-    )?;
+             (SELECT count(*) FROM sync_unreadable WHERE object = :object)"
+    ))?;
     let own = pairs.iter().filter(|pair| pair.from == *object);
     let keys: Vec<&str> = own.map(|pair| pair.key.as_str()).collect();
     let keys = serde_json::to_string(&keys).expect("names have a JSON form");

@@ -757,6 +757,61 @@ fn associations_outlive_a_record_whose_edited_row_a_person_takes() {
 }
 
 #[test]
+fn nothing_is_sent_of_an_association_while_a_person_decides_about_one_of_its_records() {
+    for of_the_contact in [true, false] {
+        for word in ["local", "remote"] {
+            let manual = "conflict = \"manual\"\n";
+            let (contacts, companies) = match of_the_contact {
+                true => (manual, ""),
+                false => ("", manual),
+            };
+            let objects = format!(
+                "[objects.contacts]\n{contacts}[objects.companies]\n{companies}[associations]\n\
+                 contacts_companies = {{ from = \"contacts\", to = \"companies\" }}\n"
+            );
+            let (portal, site, ann, acme) = associated_once(&objects);
+            let (bob, beta) = (portal.contact("bob@example.com"), company(&portal, "Beta"));
+            site.once();
+            let (table, gone, others) = match of_the_contact {
+                true => ("contacts", ann, (ann, beta)),
+                false => ("companies", acme, (bob, acme)),
+            };
+            site.execute(&format!(
+                "UPDATE {table} SET city = 'Lima' WHERE hs_id = {gone}"
+            ));
+            let now = portal.now_ms();
+            assert!(portal.stand().archive(table, gone, now));
+            site.run(&["once", "--reconcile"]);
+            site.run(&["once", "--reconcile"]);
+            let open =
+                "SELECT count(*) FROM sync_conflicts WHERE property = '*' AND resolved_at IS NULL";
+            assert_eq!(site.number(open), 1, "{objects}");
+            let asked = portal.requests("contacts/companies/batch/associate");
+            site.execute(&link(others.0, others.1, "", ""));
+            // It is a person's turn: what waits for that is no work left.
+            site.once();
+            let waits = "SELECT count(*) FROM sync_outbox WHERE operation = 'associate' AND state = 'pending' AND attempts = 0";
+            assert_eq!(site.number(waits), 1, "{objects}");
+            let asked_since = portal.requests("contacts/companies/batch/associate");
+            assert_eq!(asked_since, asked, "{objects}");
+            site.execute(&format!(
+                "UPDATE sync_conflicts SET resolution = '{word}' WHERE resolved_at IS NULL"
+            ));
+            site.once();
+            site.once();
+            assert_eq!(
+                site.number("SELECT count(*) FROM sync_outbox"),
+                0,
+                "{word}: {objects}"
+            );
+            let expected = if word == "local" { 2 } else { 0 };
+            assert_eq!(associated(&portal), expected, "{word}: {objects}");
+            until_equal(&site, &portal);
+        }
+    }
+}
+
+#[test]
 fn an_open_conflict_of_associations_is_counted_moves_with_both_sides_and_ends_by_itself() {
     const ENDED: &str =
         "SELECT count(*) = 1 FROM sync_conflicts WHERE winner = 'agreed' AND resolution = 'agreed'";

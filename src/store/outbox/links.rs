@@ -24,6 +24,15 @@ use crate::store::shape::ddl::quoted;
 /// The operations of associations, one after the other: each goes by an index of its own.
 const OPERATIONS: [Operation; 2] = [Operation::Associate, Operation::Disassociate];
 
+/// Neither of an association's records is in an open conflict of the whole record: while a person decides about one, nothing of it
+/// is sent.
+pub(crate) const IS_DECIDED: &str = "NOT EXISTS (SELECT 1 FROM sync_conflicts AS w
+                           WHERE w.object = sync_outbox.object AND w.local_id = sync_outbox.local_id
+                             AND w.property = '*' AND w.resolved_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM sync_conflicts AS w
+                           WHERE w.object = sync_outbox.to_object AND w.local_id = sync_outbox.to_local_id
+                             AND w.property = '*' AND w.resolved_at IS NULL)";
+
 /// The entries of a pair that may be sent, oldest first.
 pub fn due(
     connection: &Connection,
@@ -36,6 +45,7 @@ pub fn due(
          FROM sync_outbox
          WHERE object = :from AND to_object = :to AND operation = :operation
            AND {MAY_BE_SENT} AND next_attempt_at <= :now
+           AND {IS_DECIDED}
          ORDER BY next_attempt_at, id
          LIMIT :limit"
     ))?;
@@ -108,6 +118,7 @@ pub(crate) fn due_reread(
          FROM sync_outbox
          WHERE object = :from AND to_object = :to AND operation = :operation
            AND {MAY_BE_SENT} AND next_attempt_at <= :now
+           AND {IS_DECIDED}
          ORDER BY next_attempt_at, id
          LIMIT :limit"
     ))?;
@@ -157,7 +168,8 @@ pub(crate) fn next_due(
     let mut statement = connection.prepare_cached(&format!(
         "SELECT min(next_attempt_at)
          FROM sync_outbox
-         WHERE object = :from AND to_object = :to AND operation = :operation AND {MAY_BE_SENT}"
+         WHERE object = :from AND to_object = :to AND operation = :operation AND {MAY_BE_SENT}
+           AND {IS_DECIDED}"
     ))?;
     let mut next: Option<Timestamp> = None;
     for operation in OPERATIONS {
