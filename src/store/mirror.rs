@@ -144,7 +144,7 @@ impl MirrorTable {
             .optional()?)
     }
 
-    /// A row with a record that holds such a value too, other than `except`.
+    /// A row with a record that holds such a value too, other than `except`. One whose record is archived holds nothing in HubSpot.
     pub(crate) fn linked_by(
         &self,
         connection: &Connection,
@@ -749,7 +749,7 @@ impl IdentityStatements {
                 "SELECT local_id FROM {table} WHERE {UNLINKED} AND {holds} ORDER BY +local_id LIMIT 1"
             ),
             linked: format!(
-                "SELECT local_id, hs_id FROM {table} WHERE hs_id IS NOT NULL AND {holds} \
+                "SELECT local_id, hs_id FROM {table} WHERE hs_id IS NOT NULL AND hs_archived = 0 AND {holds} \
                  AND local_id <> ?2 ORDER BY +local_id LIMIT 1"
             ),
             creating: format!(

@@ -46,6 +46,27 @@ fn whole(site: &Site) -> String {
 }
 
 #[test]
+fn a_row_that_is_only_marked_keeps_no_new_record_with_its_email_away() {
+    let portal = Portal::quick();
+    let ann = contact(&portal, "ann@example.com");
+    let site = site(&portal, "on_remote_delete = \"mark\"");
+    site.once();
+    archive(&portal, ann);
+    compare(&site);
+    assert_eq!(site.number("SELECT hs_archived FROM contacts"), 1);
+    site.execute("INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Anna')");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    let new = format!(
+        "SELECT count(*) FROM contacts WHERE hs_id <> {ann} AND hs_archived = 0 AND first_name = 'Anna'"
+    );
+    assert_eq!(site.number(&new), 1);
+    assert_eq!(portal.contacts(), 1);
+    compare(&site);
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 2);
+}
+
+#[test]
 fn an_archived_record_marks_its_row_until_it_is_restored() {
     let portal = Portal::quick();
     let (ann, bob) = (
