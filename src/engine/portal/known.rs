@@ -22,13 +22,11 @@ use crate::store::reference;
 ///
 /// # Errors
 /// HubSpot can't be asked; the database refuses.
-pub(super) async fn schemas(
-    engine: &Engine,
-) -> Result<BTreeMap<ObjectType, ObjectSchema>, StepError> {
+pub(super) async fn schemas(engine: &Engine) -> Result<Schemas, StepError> {
     let is_custom = |object: &&ObjectMapping| StandardObject::of(object.object.as_str()).is_none();
     let custom: Vec<&ObjectMapping> = engine.mapping.objects.iter().filter(is_custom).collect();
     if custom.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Schemas::default());
     }
     let listed = match engine.client.schemas().await {
         Ok(listed) => listed,
@@ -36,7 +34,7 @@ pub(super) async fn schemas(
         Err(error) => return Err(error.into()),
     };
     let mut former = engine.store.read(reference::schemas).await?;
-    let mut found = BTreeMap::new();
+    let mut all = Schemas::default();
     for object in custom {
         let address = object.address();
         let in_list = listed
@@ -46,7 +44,12 @@ pub(super) async fn schemas(
             Some(schema) => Some(schema.clone()),
             None => match engine.client.schema(address).await {
                 Ok(schema) => Some(schema),
-                Err(error) if is_of_one_object(&error) => None,
+                Err(error) if is_of_one_object(&error) => {
+                    if error.status() == Some(404) {
+                        all.unheard_of.insert(object.object.clone());
+                    }
+                    None
+                }
                 Err(error) => return Err(error.into()),
             },
         };
@@ -68,9 +71,18 @@ pub(super) async fn schemas(
         if let Ok(type_id) = ObjectType::parse(&schema.type_id) {
             engine.client.call_object(&object.object, &type_id);
         }
-        found.insert(object.object.clone(), schema);
+        all.found.insert(object.object.clone(), schema);
     }
-    Ok(found)
+    Ok(all)
+}
+
+/// What is known of the mapped objects that HubSpot doesn't define.
+#[derive(Debug, Default)]
+pub(super) struct Schemas {
+    /// A schema each.
+    pub(super) found: BTreeMap<ObjectType, ObjectSchema>,
+    /// Those of which neither the portal's list nor their own address knows anything.
+    pub(super) unheard_of: BTreeSet<ObjectType>,
 }
 
 /// The properties of an answer, for what is mapped without a list.

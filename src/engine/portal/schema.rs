@@ -36,7 +36,10 @@ use crate::store::{Lane, fields, meta, quota, reference};
 /// HubSpot can't be asked, or gave the properties of no object and none is known.
 pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
     check_portal(engine).await?;
-    let mut schemas = known::schemas(engine).await?;
+    let known::Schemas {
+        found: mut schemas,
+        unheard_of,
+    } = known::schemas(engine).await?;
     let mut portal = BTreeMap::new();
     let mut definitions = BTreeMap::new();
     let mut kept_back = Vec::new();
@@ -76,7 +79,7 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
         return Err(error.into());
     }
     engine.memory.refusals.look_again();
-    let known = settle(engine, &portal, &schemas, &mut kept_back);
+    let known = settle(engine, &portal, (&schemas, &unheard_of), &mut kept_back);
     let unlisted = read_unlisted(engine, &known, &mut portal).await?;
     note_kept_back(engine, &kept_back);
     let (mapping, problems) = resolve(&known, &portal);
@@ -107,14 +110,28 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
 enum KeptBack {
     /// HubSpot gave its properties not.
     Refused(HubspotError),
+    /// HubSpot knows no schema of it, and the file names none of the properties that it answers nevertheless.
+    UnheardOf,
     /// What the mapping has of it does not fit.
     Unfit(Unfit),
 }
 
 impl KeptBack {
+    /// Of an object of which the portal knows no schema, and the file no property, nobody knows what it is.
+    fn of_unfit(object: &ObjectMapping, is_unheard_of: bool, unfit: Unfit) -> Self {
+        match is_unheard_of && object.fields.is_empty() {
+            true => Self::UnheardOf,
+            false => Self::Unfit(unfit),
+        }
+    }
+
     /// Whether the portal has no such object.
     fn is_unknown_object(&self) -> bool {
-        matches!(self, Self::Refused(error) if error.status() == Some(404))
+        match self {
+            Self::Refused(error) => error.status() == Some(404),
+            Self::UnheardOf => true,
+            Self::Unfit(_) => false,
+        }
     }
 
     /// What is likely to go well when it is asked again: neither a right nor the portal must change for it.
@@ -122,7 +139,7 @@ impl KeptBack {
         let is_lasting = self.is_unknown_object();
         match self {
             Self::Refused(error) if !is_lasting && !error.is_forbidden() => Some(error),
-            Self::Refused(_) | Self::Unfit(_) => None,
+            Self::Refused(_) | Self::UnheardOf | Self::Unfit(_) => None,
         }
     }
 
@@ -131,6 +148,7 @@ impl KeptBack {
         match self {
             Self::Refused(error) if error.is_of_scope() => MISSING_SCOPE,
             Self::Refused(error) if error.is_forbidden() => FORBIDDEN,
+            Self::UnheardOf => OBJECT_UNKNOWN,
             Self::Refused(_) if self.is_unknown_object() => OBJECT_UNKNOWN,
             Self::Refused(_) => "",
             Self::Unfit(_) => OBJECT_UNFIT,
@@ -140,6 +158,7 @@ impl KeptBack {
     /// The sentence in `sync_status`.
     fn explanation(&self, object: &ObjectMapping) -> String {
         match self {
+            Self::UnheardOf => unknown_words(object),
             Self::Refused(_) if self.is_unknown_object() => unknown_words(object),
             Self::Refused(error) => with_causes(error),
             Self::Unfit(unfit) => format!("{}; {}", unfit.problem, unfit.hint),
@@ -148,6 +167,7 @@ impl KeptBack {
 
     fn hint(&self) -> Option<&str> {
         match self {
+            Self::UnheardOf => Some(LOOK_AT_THE_NAME),
             Self::Refused(_) if self.is_unknown_object() => Some(LOOK_AT_THE_NAME),
             Self::Refused(error) => error.hint(),
             Self::Unfit(unfit) => Some(&unfit.hint),
@@ -171,7 +191,7 @@ fn unknown_words(object: &ObjectMapping) -> String {
 fn settle(
     engine: &Engine,
     portal: &BTreeMap<ObjectType, Definitions>,
-    schemas: &BTreeMap<ObjectType, ObjectSchema>,
+    (schemas, unheard_of): (&BTreeMap<ObjectType, ObjectSchema>, &BTreeSet<ObjectType>),
     kept_back: &mut Vec<(ObjectType, KeptBack)>,
 ) -> Mapping {
     let mapped = engine.mapping.objects.iter();
@@ -191,7 +211,11 @@ fn settle(
                 others.objects.push(settled.clone());
                 known.objects.push(settled);
             }
-            Err(unfit) => kept_back.push((object.object.clone(), KeptBack::Unfit(unfit))),
+            Err(unfit) => {
+                let is_unheard_of = unheard_of.contains(&object.object);
+                let why = KeptBack::of_unfit(object, is_unheard_of, unfit);
+                kept_back.push((object.object.clone(), why));
+            }
         }
     }
     known.pairs = engine
@@ -508,5 +532,28 @@ mod tests {
         assert_eq!(after.mapping(), before.mapping());
         let degraded = desk.engine.store().read(fields::troubled);
         assert_eq!(run(degraded).expect("fields"), []);
+    }
+
+    #[test]
+    fn an_object_of_which_neither_the_portal_nor_the_file_knows_anything_is_unknown() {
+        let named = Desk::new(0).contacts().mapping().clone();
+        let mut bare = named.clone();
+        bare.fields.clear();
+        for (object, is_unheard_of, code) in [
+            (&bare, true, OBJECT_UNKNOWN),
+            (&bare, false, OBJECT_UNFIT),
+            (&named, true, OBJECT_UNFIT),
+        ] {
+            let unfit = settled(object, &ObjectSchema::default(), &Mapping::default());
+            let unfit = unfit.err().unwrap_or(Unfit {
+                problem: "there are two of it".to_owned(),
+                hint: "take one out".to_owned(),
+            });
+            let why = KeptBack::of_unfit(object, is_unheard_of, unfit);
+            assert_eq!(
+                (why.code(), why.is_unknown_object()),
+                (code, code == OBJECT_UNKNOWN)
+            );
+        }
     }
 }
