@@ -326,6 +326,23 @@ fn associations_that_the_token_may_not_read_say_so() {
 }
 
 #[test]
+fn labels_that_the_token_may_not_read_are_told_and_keep_no_association_away() {
+    let portal = lacking(&[]);
+    let site = Site::with(&portal, "", &associated());
+    portal.script(FaultKind::Forbidden, 1_000, "contacts/companies/labels");
+    let (status, out) = explanation(&site, &["once"]);
+    assert_eq!(status, Some(1), "{out}");
+    let told = "SELECT code || ': ' || last_error FROM sync_status WHERE object = 'contacts'";
+    let said = site.text(told).unwrap_or_default();
+    let expected =
+        "forbidden: the token may not read the labels of associations of contacts with companies: ";
+    assert!(said.starts_with(expected), "{said}");
+    let passed =
+        "SELECT last_association_pass_at IS NOT NULL FROM sync_status WHERE object = 'contacts'";
+    assert_eq!(site.number(passed), 1, "{out}");
+}
+
+#[test]
 fn no_object_at_all_is_not_ready_and_says_so() {
     let portal = lacking(&["crm.objects.contacts.read", "crm.schemas.contacts.read"]);
     let port = free_port();

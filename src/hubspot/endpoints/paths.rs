@@ -165,8 +165,8 @@ impl Endpoint {
         }
     }
 
-    /// What of an object's, or of a pair's associations, it lets be done, by scopes; `None` where neither stops without it: the
-    /// types of a pair are met in its associations too.
+    /// What of an object's, or of a pair's associations, it lets be done, by scopes; `None` where neither stops without it, and nobody
+    /// misses it. Without the labels a pair goes on: its types are met in its associations too.
     pub(crate) fn access(self) -> Option<Access> {
         match self {
             Self::List
@@ -183,9 +183,10 @@ impl Endpoint {
             | Self::CreateAssociations
             | Self::ArchiveLabels
             | Self::ArchiveAssociations => Some(Access::Write),
-            Self::Properties | Self::PropertyGroups => Some(Access::Definitions),
-            Self::AssociationLabels
-            | Self::AssociationLimits
+            Self::Properties | Self::PropertyGroups | Self::AssociationLabels => {
+                Some(Access::Definitions)
+            }
+            Self::AssociationLimits
             | Self::CreateProperty
             | Self::Schemas
             | Self::Schema

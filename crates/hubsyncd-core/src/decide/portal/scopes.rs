@@ -8,7 +8,7 @@ use crate::model::object::{STANDARD_OBJECTS, StandardObject};
 /// What a scope lets the token do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// Reading which properties an object has.
+    /// Reading which properties an object has, or which labels a pair's associations.
     Definitions,
     /// Reading records.
     Read,
@@ -39,6 +39,7 @@ impl Access {
         said: &str,
     ) -> String {
         let what = match self {
+            Self::Definitions if own.len() > 1 => format!("read the labels of {name}"),
             Self::Definitions => format!("read the properties of {name}"),
             Self::Read => format!("read {name}"),
             Self::Write => format!("write {name}"),
