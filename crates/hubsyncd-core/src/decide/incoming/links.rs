@@ -338,7 +338,11 @@ impl LinkSides<'_> {
         }
         // What both sides name under a limit is one too many on both.
         let is_new = |link: &&ShownLink| {
-            !self.was_known(link) && (excludes == Excludes::Primary || !self.is_here(link))
+            !self.was_known(link)
+                && match excludes {
+                    Excludes::Primary => !self.may_be_implied(link),
+                    Excludes::Limited | Excludes::Pair => !self.is_here(link),
+                }
         };
         let rivals: Vec<ShownLink> = given.filter(is_new).cloned().collect();
         let mut away = self.elsewhere.difference(self.known_elsewhere);
@@ -378,6 +382,14 @@ impl LinkSides<'_> {
             elsewhere: away.into_iter().collect(),
             reason,
         });
+    }
+
+    /// Whether HubSpot may have named a primary by itself, beside an association of ours whose answer was lost: nobody there has said a
+    /// word against ours.
+    fn may_be_implied(&self, link: &ShownLink) -> bool {
+        self.entries.iter().any(|entry| {
+            entry.operation == Operation::Associate && entry.to == link.to && entry.is_in_doubt
+        })
     }
 
     /// Whether the pair of an entry, all of which excludes others, is in conflict already by another of its types.
@@ -1229,6 +1241,24 @@ mod tests {
         // It is gone there too.
         let agreed = by(&[], &[], None);
         assert_eq!(agreed.open, Some(OpenChange::Ends(Winner::Agreed)));
+    }
+
+    #[test]
+    fn a_primary_beside_an_association_of_ours_whose_answer_was_lost_is_nobody_s_word() {
+        let rows = [row(7, 1, PLAIN), row(8, 2, PRIMARY)];
+        let there = [shown(1, PLAIN), shown(1, PRIMARY)];
+        for (is_in_doubt, conflicts) in [(true, 0), (false, 1)] {
+            let mut first = entry(3, MAKES, 1, PLAIN);
+            first.is_in_doubt = is_in_doubt;
+            let changes = decide(LinkSides {
+                policy: Policy::Remote,
+                ..sides(&rows, &[first, entry(4, MAKES, 2, PRIMARY)], &there)
+            });
+            assert_eq!(changes.conflicts.len(), conflicts);
+            // It comes as what HubSpot has, and ours goes out over it.
+            assert_eq!(changes.come, [shown(1, PRIMARY)]);
+            assert_eq!(changes.end.contains(&OutboxId(4)), !is_in_doubt);
+        }
     }
 
     #[test]
