@@ -68,7 +68,7 @@ pub fn note(tx: &Transaction<'_>, new: NewGap<'_>, now: Timestamp) -> Result<(),
 }
 
 const COLUMNS: &str = "id, hs_id, local_id, property, base_value, base_known, sent_value, answered_value, read_version,
-                       written_version, noted_at, seen";
+                       written_version, noted_at, look_at, seen";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Noted>> {
     let time = |text: Option<String>| text.as_deref().and_then(Timestamp::parse);
@@ -96,7 +96,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Noted>> {
             written_version,
         },
         noted_at: time(row.get(10)?).unwrap_or_default(),
-        seen: row.get(11)?,
+        look_at: time(row.get(11)?),
+        seen: row.get(12)?,
     }))
 }
 

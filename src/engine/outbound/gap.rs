@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::late_since;
+use crate::decide::echo::{Author, late_since};
 use crate::decide::incoming::convert::{histories, remote_record};
+use crate::decide::incoming::reading::acknowledged_within;
 use crate::decide::outgoing::gap::{
     ARCHIVED_OVER, COLLECTED_FOR, LookAt, LookBatch, Noted, NotedArchive, Push, RECORDS_OF_A_LOOK,
     gaps_of, given_back, goes_back, is_told_of_archived, kept, read_before_archive, told_gaps,
@@ -131,7 +132,7 @@ pub async fn step(
                 for noted in gaps::of_record(connection, name, id)? {
                     let (property, since) = (&noted.property, noted.gap.read_version);
                     let is_told = inbox::said_after(connection, name, id, property, since)?;
-                    batch.add(noted, is_told);
+                    batch.add(noted, is_told, up_to);
                 }
                 batch.add_archive(gaps::archive_of(connection, name, id)?);
             }
@@ -282,16 +283,23 @@ fn look(
     // Whose app it was does not matter here: the value tells.
     let asked = [noted.property.clone()];
     let histories = histories(object, record, &asked, None);
-    let history = histories
+    let told = histories
         .get(&noted.property)
         .map_or(&[][..], Vec::as_slice);
     let since = late_since(noted.noted_at);
     let sent = outbox::sent_earlier(tx, object.object(), noted.local_id, since)?;
     let sent = sent.get(&noted.property).map_or(&[][..], Vec::as_slice);
-    match written_over(field.property_type, history, &noted.gap, sent) {
-        Some(value) => keep(tx, pass, field, noted, value),
-        None => Ok(()),
+    let Some(past) = written_over(field.property_type, told, &noted.gap, sent) else {
+        return Ok(());
+    };
+    // One that landed late may have gone over a later one of ours, which was answered.
+    let is_late = noted.gap.written_version.is_none() && past.author != Author::Other;
+    let within = acknowledged_within(past.at, pass.offset_ms);
+    let (name, row, value) = (object.object(), noted.local_id, &past.value);
+    if is_late && history::was_pushed(tx, name, row, field, value, within)? {
+        return Ok(());
     }
+    keep(tx, pass, field, noted, value)
 }
 
 /// Compares an archived record with what the read before its archive showed, and keeps an edit that was archived over.

@@ -91,6 +91,14 @@ pub enum Agreed {
     /// A request whose answer was lost has landed with this value. Where HubSpot holds another one, somebody changed it
     /// after that.
     Landed(Value),
+    /// The same, and it went over what somebody had set since, which nobody here has seen: a program writes `Rome`, the request
+    /// is late, `Lima` is sent and answered, a person sets `Kiel`, and then `Rome` lands.
+    LandedOver {
+        /// What the request brought; HubSpot holds it.
+        value: Value,
+        /// What it went over.
+        over: PastValue,
+    },
     /// An app has set a value of ours, and nobody can say which app: both values are to be kept.
     Unsure,
     /// The property's history must tell.
@@ -123,7 +131,16 @@ pub fn agreed(field: &SentField<'_>) -> Agreed {
         .filter(|present| carried(&present.value, present.at));
     if may_be_ours {
         return match present.map(|present| present.author) {
-            Some(Author::Us) => Agreed::Landed(field.remote.clone()),
+            Some(Author::Us) => {
+                let value = field.remote.clone();
+                match gone_over(field, history) {
+                    Some(over) => Agreed::LandedOver {
+                        value,
+                        over: over.clone(),
+                    },
+                    None => Agreed::Landed(value),
+                }
+            }
             Some(Author::SomeApp) => Agreed::Unsure,
             Some(Author::Other) | None => Agreed::AsKnown,
         };
@@ -137,6 +154,30 @@ pub fn agreed(field: &SentField<'_>) -> Agreed {
         past.author != Author::Other && !same(&past.value) && carried(&past.value, past.at)
     });
     landed.map_or(Agreed::AsKnown, |past| Agreed::Landed(past.value.clone()))
+}
+
+/// What somebody had set that the late request went over which brought the present value, where nobody here has seen it: what
+/// was seen is the base.
+fn gone_over<'a>(field: &SentField<'_>, history: &'a [PastValue]) -> Option<&'a PastValue> {
+    let Base::Known(base) = field.base else {
+        return None;
+    };
+    let is_late = |past: &PastValue, sent: &SentValue| {
+        field.kind.same(&sent.value, &past.value) && past.at > sent.over
+    };
+    let is_ours = |past: &PastValue| {
+        past.author != Author::Other && field.sent.iter().any(|sent| is_late(past, sent))
+    };
+    let landing = field
+        .sent
+        .iter()
+        .filter(|sent| field.kind.same(&sent.value, field.remote))
+        .map(|sent| sent.over)
+        .min()?;
+    // Several late requests may have landed on each other.
+    let before = history.iter().find(|past| !is_ours(past))?;
+    let is_edit = before.author != Author::Us && !field.kind.same(base, &before.value);
+    (is_edit && before.at > landing).then_some(before)
 }
 
 /// Whether somebody has edited a field in HubSpot since both sides agreed on it.
@@ -163,7 +204,7 @@ pub fn edited(field: &SentField<'_>) -> Edited {
     }
     match (agreed(field), field.base) {
         (Agreed::NeedHistory, _) => Edited::NeedHistory,
-        (Agreed::Unsure, _) => Edited::Yes,
+        (Agreed::Unsure | Agreed::LandedOver { .. }, _) => Edited::Yes,
         (Agreed::Landed(value), _) => is_other(&value),
         (Agreed::AsKnown, Base::Known(base)) => is_other(base),
         (Agreed::AsKnown, Base::Unknown) => Edited::No,
@@ -371,6 +412,49 @@ mod tests {
             ..LATE
         };
         assert_eq!(clean.agreed(), landed("sent"));
+    }
+
+    #[test]
+    fn what_a_late_request_went_over_is_told() {
+        const THEIRS: (&str, Author, i64) = ("theirs", Other, 18);
+        const SCRIPT: (&str, Author, i64) = ("theirs", SomeApp, 18);
+        // `newer` was sent and answered, somebody set `theirs`, and then `sent` landed.
+        let clean = Case {
+            base: "newer",
+            pending: false,
+            sent: &[("sent", 10), ("other", 10)],
+            ..LATE
+        };
+        let check = |history: Told<'static>, expected: Option<(&str, Author, i64)>| {
+            let told = Case {
+                history: Some(history),
+                ..clean
+            };
+            let over = expected.map_or(landed("sent"), |(text, author, when)| Agreed::LandedOver {
+                value: value("sent"),
+                over: PastValue {
+                    value: value(text),
+                    at: at(when),
+                    author,
+                },
+            });
+            assert_eq!(told.agreed(), over, "{history:?}");
+            let edited = if expected.is_some() {
+                Edited::Yes
+            } else {
+                Edited::No
+            };
+            assert_eq!(told.edited(), edited, "{history:?}");
+        };
+        check(&[("sent", Us, 20), THEIRS, ("newer", Us, 15)], Some(THEIRS));
+        // A second late request that landed before the first one.
+        check(&[("sent", Us, 20), ("other", Us, 19), THEIRS], Some(THEIRS));
+        check(&[("sent", Us, 20), SCRIPT], Some(SCRIPT));
+        // What was agreed on, what we sent and were answered, and what stood there before the request was made.
+        check(&[("sent", Us, 20), ("newer", Other, 18), THEIRS], None);
+        check(&[("sent", Us, 20), ("newest", Us, 18), THEIRS], None);
+        check(&[("sent", Us, 20), ("theirs", Other, 10)], None);
+        check(&[("sent", Us, 20)], None);
     }
 
     #[test]

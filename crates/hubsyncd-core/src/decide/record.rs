@@ -15,6 +15,7 @@
 //! | can't be read here | held, until its program writes it again |
 //! | can't be held here | never taken; a person is asked before it is written over |
 //! | perhaps a late request of ours | its history says whose value it is |
+//! | a late request of ours, over what somebody had set unseen | what it went over is judged as if it stood there, and what wins goes over ours |
 
 use std::collections::BTreeMap;
 
@@ -300,23 +301,32 @@ fn merge_plain(
             property: field.property.clone(),
         });
     }
-    let former = base.clone();
-    let arrived = |value: &Value| FieldAction::Arrived {
+    let former = base.or_empty().clone();
+    let arrived = |value: &Value, old: &Value| FieldAction::Arrived {
         property: field.property.clone(),
         value: value.clone(),
-        old: match &former {
-            Base::Known(base) => base.clone(),
-            Base::Unknown => Value::EMPTY,
-        },
+        old: old.clone(),
     };
+    let mut gone_over = None;
     let (base, is_stored) = match agreed {
         Agreed::NeedHistory => return plan.need_history.push(field.property.clone()),
         Agreed::AsKnown => (base, pending.is_some()),
         Agreed::Unsure => (Base::Unknown, false),
         Agreed::Landed(value) => {
-            plan.actions.push(arrived(&value));
+            plan.actions.push(arrived(&value, &former));
             (Base::Known(value), false)
         }
+        Agreed::LandedOver { value, over } => {
+            plan.actions.push(arrived(&value, &over.value));
+            gone_over = Some(over);
+            (base, false)
+        }
+    };
+    let sides = Sides {
+        base: &base,
+        local,
+        remote: gone_over.as_ref().map_or(remote, |over| &over.value),
+        holds: gone_over.is_some().then_some(remote),
     };
     let written_at = pending
         .map(|pending| pending.changed_at)
@@ -329,15 +339,67 @@ fn merge_plain(
         policy: field.policy,
         base: &base,
         local,
-        remote,
+        remote: sides.remote,
         local_changed_at: written_at.map(|at| at.min(input.now).plus_millis(input.clock_offset_ms)),
-        remote_changed_at: remote_time(input, &field.property),
+        remote_changed_at: match &gone_over {
+            Some(over) => RemoteTime::At(over.at),
+            None => remote_time(input, &field.property),
+        },
         record_updated_at: input.remote.updated_at,
     });
-    if outcome == FieldOutcome::Agreed && echo::is_sent(field.property_type, sent, remote) {
-        plan.actions.push(arrived(remote));
+    if gone_over.is_some() {
+        return write_over_late(plan, field, outcome, sides);
     }
-    write_outcome(plan, field, outcome, &base, local, remote, is_stored);
+    if outcome == FieldOutcome::Agreed && echo::is_sent(field.property_type, sent, remote) {
+        plan.actions.push(arrived(remote, &former));
+    }
+    write_outcome(plan, field, outcome, sides, is_stored);
+}
+
+/// A field's values, as they are judged.
+#[derive(Clone, Copy)]
+struct Sides<'a> {
+    base: &'a Base,
+    local: &'a Value,
+    /// HubSpot's, or what a late request of ours went over there.
+    remote: &'a Value,
+    /// What that request has brought, and HubSpot holds.
+    holds: Option<&'a Value>,
+}
+
+/// Why a value of HubSpot's comes back that a late request of ours went over.
+const COMES_BACK: &str =
+    "a request of ours landed late, over what was set in HubSpot after it: that goes back";
+
+/// Why a value of HubSpot's does not come back that a late request of ours went over.
+const STAYS_GONE: &str = "a request of ours landed late, over what was set in HubSpot after it";
+
+/// Writes down what a late request of ours went over, and what is to stand in the place of what it brought.
+fn write_over_late(
+    plan: &mut RecordPlan,
+    field: &FieldMapping,
+    outcome: FieldOutcome,
+    sides: Sides<'_>,
+) {
+    let told = match outcome {
+        FieldOutcome::Conflict { .. } | FieldOutcome::Ask | FieldOutcome::NeedHistory => None,
+        FieldOutcome::Nothing | FieldOutcome::PushLocal => Some((Winner::Local, STAYS_GONE)),
+        FieldOutcome::TakeRemote | FieldOutcome::Agreed | FieldOutcome::Meet { .. } => {
+            Some((Winner::Remote, COMES_BACK))
+        }
+    };
+    write_outcome(plan, field, outcome, sides, false);
+    if let Some((winner, reason)) = told {
+        let note = ConflictNote {
+            property: field.property.clone(),
+            base: sides.base.clone(),
+            local: sides.holds.unwrap_or(sides.local).clone(),
+            remote: sides.remote.clone(),
+            policy: field.policy,
+            reason,
+        };
+        plan.actions.push(FieldAction::Conflict { note, winner });
+    }
 }
 
 /// Why a person decides about a value that can't be read.
@@ -502,11 +564,17 @@ fn write_outcome(
     plan: &mut RecordPlan,
     field: &FieldMapping,
     outcome: FieldOutcome,
-    base: &Base,
-    local: &Value,
-    remote: &Value,
+    sides: Sides<'_>,
     is_stored: bool,
 ) {
+    let Sides {
+        base,
+        local,
+        remote,
+        holds,
+    } = sides;
+    let holds = holds.unwrap_or(remote);
+    let is_over = !field.property_type.same(holds, remote);
     let property = || field.property.clone();
     let take = || FieldAction::Take {
         property: property(),
@@ -515,7 +583,7 @@ fn write_outcome(
     };
     let push = || FieldAction::PushOver {
         property: property(),
-        base: remote.clone(),
+        base: holds.clone(),
     };
     let note = |reason| ConflictNote {
         property: property(),
@@ -526,6 +594,7 @@ fn write_outcome(
         reason,
     };
     match outcome {
+        FieldOutcome::Nothing | FieldOutcome::Agreed if is_over => plan.actions.push(push()),
         FieldOutcome::Nothing => {
             // A pending field whose value went back to its base while an attempt was unanswered.
             if is_stored {
@@ -534,7 +603,10 @@ fn write_outcome(
                 });
             }
         }
-        FieldOutcome::TakeRemote => plan.actions.push(take()),
+        FieldOutcome::TakeRemote => {
+            plan.actions.push(take());
+            plan.actions.extend(is_over.then(push));
+        }
         FieldOutcome::Agreed => plan.actions.push(FieldAction::Agree {
             property: property(),
         }),
@@ -544,7 +616,7 @@ fn write_outcome(
             }
         }
         FieldOutcome::Meet { value, gives_up } => {
-            let goes_out = !field.property_type.same(&value, remote);
+            let goes_out = !field.property_type.same(&value, holds);
             plan.actions.push(FieldAction::Meet {
                 property: property(),
                 value,
@@ -563,11 +635,9 @@ fn write_outcome(
                 note: note(reason),
                 winner,
             });
-            plan.actions.push(if winner == Winner::Remote {
-                take()
-            } else {
-                push()
-            });
+            let takes = winner == Winner::Remote;
+            plan.actions.extend(takes.then(take));
+            plan.actions.extend((!takes || is_over).then(push));
         }
         FieldOutcome::Ask => plan.actions.push(FieldAction::Ask {
             note: note("waits for a decision"),
@@ -600,6 +670,9 @@ fn merge_open(
         Agreed::NeedHistory => return plan.need_history.push(property()),
         // A late request of ours: the conflict is about what somebody else had set.
         Agreed::Landed(_) => return,
+        Agreed::LandedOver { over, .. } => {
+            return plan.actions.extend(moved(field, open, &over.value));
+        }
         Agreed::AsKnown | Agreed::Unsure => {}
     }
     if let Some(winner) = judge_open(field.property_type, &open.base, local, remote) {
@@ -621,14 +694,20 @@ fn merge_open(
                 property: property(),
             },
         });
-    } else if !field.property_type.same(&open.remote, remote) {
-        plan.actions.push(FieldAction::RemoteMoved {
-            id: open.id,
-            property: property(),
-            remote: remote.clone(),
-            former: open.remote.clone(),
-        });
+    } else {
+        plan.actions.extend(moved(field, open, remote));
     }
+}
+
+/// What an open conflict is told of a value that somebody set in HubSpot.
+fn moved(field: &FieldMapping, open: &OpenConflict, remote: &Value) -> Option<FieldAction> {
+    let moved = !field.property_type.same(&open.remote, remote);
+    moved.then(|| FieldAction::RemoteMoved {
+        id: open.id,
+        property: field.property.clone(),
+        remote: remote.clone(),
+        former: open.remote.clone(),
+    })
 }
 
 /// Whether an open conflict has ended by itself: both sides equal, or one of them back at the base.
@@ -816,6 +895,119 @@ mod tests {
         });
         let agree = FieldAction::Agree { property: city() };
         assert_eq!(agreed.actions, [arrived("Paris"), agree]);
+    }
+
+    /// `Oslo` was sent and answered, somebody set `Kiel`, and then the lost request landed.
+    fn over_kiel() -> Option<Vec<(&'static str, Author, i64)>> {
+        let history = [
+            ("Lima", Author::Us, 30),
+            ("Kiel", Author::Other, 28),
+            ("Oslo", Author::Us, 20),
+        ];
+        Some(history.to_vec())
+    }
+
+    fn take_kiel() -> FieldAction {
+        FieldAction::Take {
+            property: city(),
+            value: value("Kiel"),
+            old: value("Oslo"),
+        }
+    }
+
+    /// The winner and the two values of each conflict of a plan.
+    fn told(plan: &RecordPlan) -> Vec<(Option<Winner>, Value, Value)> {
+        let told = plan.actions.iter().filter_map(|action| match action {
+            FieldAction::Conflict { note, winner } => Some((Some(*winner), note)),
+            FieldAction::Ask { note } => Some((None, note)),
+            FieldAction::Take { .. }
+            | FieldAction::Meet { .. }
+            | FieldAction::Agree { .. }
+            | FieldAction::Arrived { .. }
+            | FieldAction::Checked { .. }
+            | FieldAction::PushOver { .. }
+            | FieldAction::RemoteMoved { .. }
+            | FieldAction::Close { .. } => None,
+        });
+        told.map(|(winner, note)| (winner, note.local.clone(), note.remote.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn what_a_late_request_went_over_comes_back_where_nobody_has_written_since() {
+        for policy in [
+            Policy::Remote,
+            Policy::Local,
+            Policy::Newest,
+            Policy::Manual,
+        ] {
+            let plan = plan(&Doubt {
+                policy,
+                base: None,
+                history: over_kiel(),
+                ..LATE
+            });
+            let [a, b, c, d, FieldAction::Conflict { .. }] = &plan.actions[..] else {
+                panic!("{:?}", plan.actions);
+            };
+            assert_eq!(
+                [a, b, c, d],
+                [
+                    &checked(),
+                    &arrived("Kiel"),
+                    &take_kiel(),
+                    &push_over("Lima")
+                ]
+            );
+            let kept = (Some(Winner::Remote), value("Lima"), value("Kiel"));
+            assert_eq!(told(&plan), [kept]);
+        }
+    }
+
+    #[test]
+    fn what_a_late_request_went_over_is_judged_against_what_waits_here() {
+        let judged = |policy| {
+            plan(&Doubt {
+                policy,
+                base: Some("Paris"),
+                history: over_kiel(),
+                ..LATE
+            })
+        };
+        let both = || (value("Oslo"), value("Kiel"));
+        // Written here at 15, and there at 28.
+        for policy in [Policy::Remote, Policy::Newest] {
+            let plan = judged(policy);
+            assert_eq!(told(&plan), [(Some(Winner::Remote), both().0, both().1)]);
+            assert_eq!(plan.actions[3..], [take_kiel(), push_over("Lima")]);
+        }
+        let local = judged(Policy::Local);
+        assert_eq!(told(&local), [(Some(Winner::Local), both().0, both().1)]);
+        assert_eq!(local.actions[3..], [push_over("Lima")]);
+        let asked = judged(Policy::Manual);
+        assert_eq!(told(&asked), [(None, both().0, both().1)]);
+        assert_eq!(asked.actions.len(), 3);
+    }
+
+    #[test]
+    fn an_open_conflict_is_told_of_what_a_late_request_went_over() {
+        let open = |remote| {
+            plan(&Doubt {
+                policy: Policy::Manual,
+                base: None,
+                open: Some(("Paris", remote)),
+                history: over_kiel(),
+                ..LATE
+            })
+        };
+        let moved = FieldAction::RemoteMoved {
+            id: ConflictId(3),
+            property: city(),
+            remote: value("Kiel"),
+            former: value("Rome"),
+        };
+        assert_eq!(open("Rome").actions, [moved]);
+        assert_eq!(open("Kiel").actions, []);
     }
 
     #[test]

@@ -154,6 +154,13 @@ pub struct MaybePushed {
     pub app: String,
 }
 
+/// Within which time a push would have been acknowledged that HubSpot carried out `at` that moment, by this machine's clock.
+pub fn acknowledged_within(at: Timestamp, clock_offset_ms: i64) -> (Timestamp, Timestamp) {
+    let at = at.plus_millis(-clock_offset_ms);
+    let span = ACKNOWLEDGED_WITHIN_MS;
+    (at.plus_millis(-span), at.plus_millis(span))
+}
+
 /// The values of a record's histories that an app has set: where one was pushed by us, that app is ours.
 pub fn set_by_apps(
     object: &SyncedObject,
@@ -173,14 +180,10 @@ pub fn set_by_apps(
             else {
                 continue;
             };
-            let at = entry.at.plus_millis(-clock_offset_ms);
             found.push(MaybePushed {
                 property: field.property.clone(),
                 value,
-                within: (
-                    at.plus_millis(-ACKNOWLEDGED_WITHIN_MS),
-                    at.plus_millis(ACKNOWLEDGED_WITHIN_MS),
-                ),
+                within: acknowledged_within(entry.at, clock_offset_ms),
                 app: app.clone(),
             });
         }

@@ -115,20 +115,29 @@ pub fn written_over<'a>(
     history: &'a [PastValue],
     gap: &Gap,
     sent_earlier: &[SentValue],
-) -> Option<&'a Value> {
+) -> Option<&'a PastValue> {
     let is_after_read = |entry: &PastValue| entry.at > gap.read_version;
-    // The oldest of them is this write: a later one has a gap of its own.
-    let own = history.iter().rposition(|entry| {
+    let is_own = |entry: &PastValue| {
         entry.author != Author::Other && is_after_read(entry) && gap.is_ours(kind, &entry.value)
-    })?;
-    let before = history.get(own + 1).filter(|entry| is_after_read(entry))?;
-    let is_late_request = before.author != Author::Other
-        && sent_earlier
-            .iter()
-            .any(|sent| kind.same(&sent.value, &before.value));
-    let is_edit =
-        !gap.is_base(kind, &before.value) && !gap.is_ours(kind, &before.value) && !is_late_request;
-    is_edit.then_some(&before.value)
+    };
+    let gone_over = |own: usize| {
+        let before = history.get(own + 1).filter(|entry| is_after_read(entry))?;
+        let is_late_request = before.author != Author::Other
+            && sent_earlier
+                .iter()
+                .any(|sent| kind.same(&sent.value, &before.value));
+        let is_edit = !gap.is_base(kind, &before.value)
+            && !gap.is_ours(kind, &before.value)
+            && !is_late_request;
+        is_edit.then_some(before)
+    };
+    if gap.written_version.is_none() {
+        // It may have landed behind its repetition.
+        let mut own = (0..history.len()).filter(|entry| is_own(&history[*entry]));
+        return own.find_map(gone_over);
+    }
+    // The oldest of them is this write: a later one has a gap of its own.
+    gone_over(history.iter().rposition(is_own)?)
 }
 
 /// Whether a field of a record that was archived shows that somebody edited it between the read before the archive and the
@@ -195,6 +204,8 @@ pub struct Noted {
     pub gap: Gap,
     /// When it was noted.
     pub noted_at: Timestamp,
+    /// When its history is to be asked for; `None`: only an event may tell.
+    pub look_at: Option<Timestamp>,
     /// Whether its history is asked for although webhooks of the property arrive.
     pub seen: bool,
 }
@@ -456,8 +467,12 @@ pub struct LookBatch {
 }
 
 impl LookBatch {
-    /// Adds a gap; `is_told`: an event after its read says what HubSpot held.
-    pub fn add(&mut self, noted: Noted, is_told: bool) {
+    /// Adds a gap; `is_told`: an event after its read says what HubSpot held. One whose write was not answered waits for its own
+    /// time, also where the record is looked at for another one: the write may land yet.
+    pub fn add(&mut self, noted: Noted, is_told: bool, up_to: Timestamp) {
+        if noted.gap.written_version.is_none() && noted.look_at.is_some_and(|at| at > up_to) {
+            return;
+        }
         match is_told && !noted.seen {
             true => self.told.push(noted.id),
             false => self.wanted.push(noted),
@@ -557,7 +572,8 @@ mod tests {
                     over: at(0),
                 }],
             );
-            assert_eq!(found.and_then(Value::as_deref), expected, "{history:?}");
+            let found = found.and_then(|past| past.value.as_deref());
+            assert_eq!(found, expected, "{history:?}");
         };
         let (base, ours) = (entry("base", 50, false), entry("ours", 200, true));
         check(&[ours.clone(), base.clone()], None);
@@ -689,6 +705,57 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_was_not_answered_may_have_landed_behind_its_repetition() {
+        let lost = Gap {
+            sent: value("ours"),
+            answered: None,
+            written_version: None,
+            ..gap()
+        };
+        let told = |history: &[PastValue]| {
+            let found = written_over(PropertyType::String, history, &lost, &[]);
+            found.map(|past| past.value.clone())
+        };
+        let (base, again) = (entry("base", 50, false), entry("ours", 200, true));
+        let history = [
+            entry("ours", 400, true),
+            entry("edit", 350, false),
+            entry("later", 300, true),
+            again.clone(),
+            base.clone(),
+        ];
+        assert_eq!(told(&history), Some(value("edit")));
+        assert_eq!(told(&history[2..]), None);
+        // The repetition went over an edit.
+        let history = [again, entry("edit", 150, false), base];
+        assert_eq!(told(&history), Some(value("edit")));
+    }
+
+    #[test]
+    fn a_write_that_was_not_answered_is_not_looked_at_before_it_may_have_landed() {
+        let noted = |id, written, look_at| Noted {
+            id,
+            hs_id: HubspotId(101),
+            local_id: LocalId(1),
+            property: crate::testing::property("city"),
+            gap: Gap {
+                written_version: written,
+                ..gap()
+            },
+            noted_at: at(200),
+            look_at: Some(at(look_at)),
+            seen: true,
+        };
+        let mut batch = LookBatch::default();
+        batch.add(noted(1, None, 900), false, at(899));
+        assert!(batch.is_empty());
+        batch.add(noted(2, Some(at(200)), 900), false, at(899));
+        batch.add(noted(3, None, 900), false, at(900));
+        let wanted: Vec<i64> = batch.wanted.iter().map(|noted| noted.id).collect();
+        assert_eq!(wanted, [2, 3]);
+    }
+
+    #[test]
     fn an_event_tells_of_the_gaps_of_its_own_property_alone() {
         use crate::testing::{at, contacts, property, value};
 
@@ -706,6 +773,7 @@ mod tests {
                 written_version: Some(at(12)),
             },
             noted_at: at(12),
+            look_at: None,
             seen: false,
         };
         let noted = [noted(1, "city"), noted(2, "firstname")];
