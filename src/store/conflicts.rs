@@ -592,6 +592,47 @@ pub(crate) fn close_fields_of(
     Ok(())
 }
 
+/// The records of deleted rows whose archive waits for a person's word on the conflict about the whole record.
+pub(crate) fn of_deleted(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Vec<HubspotId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.hs_id
+         FROM sync_conflicts AS c
+         JOIN sync_outbox AS e ON e.object = c.object AND e.local_id = c.local_id
+         WHERE c.object = :object AND c.property = '*' AND c.resolved_at IS NULL
+           AND e.operation = 'archive' AND e.hs_id IS NOT NULL",
+    )?;
+    let ids = statement.query_map(named_params! { ":object": object.as_str() }, |row| {
+        row.get(0).map(HubspotId)
+    })?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// Closes all open conflicts of a row that is gone, also the one about it as a whole: there is nothing left to decide.
+pub(crate) fn close_of_gone(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET winner = :winner, resolution = coalesce(resolution, 'gone'), reason = :reason, resolved_at = :now
+         WHERE object = :object AND local_id = :local_id AND resolved_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":winner": Winner::Agreed.as_str(),
+        ":reason": reason,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
 /// Closes open conflicts of a field that has an older open one: they were written while the index was missing that allows
 /// one.
 pub(super) fn close_doubles(tx: &Transaction<'_>) -> Result<(), StoreError> {

@@ -809,7 +809,7 @@ impl Statements {
             ),
             gone_in_conflict: format!(
                 "SELECT DISTINCT c.local_id FROM sync_conflicts AS c \
-                 WHERE c.object = ?1 AND c.resolved_at IS NULL AND c.property <> '*' \
+                 WHERE c.object = ?1 AND c.resolved_at IS NULL \
                  AND NOT EXISTS (SELECT 1 FROM {table} AS m WHERE m.local_id = c.local_id) \
                  AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = c.object AND e.local_id = c.local_id \
                  AND e.{OF_ROW}) LIMIT ?2"

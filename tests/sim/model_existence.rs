@@ -216,8 +216,7 @@ impl Existence {
             // Where nobody has made it yet, there is nobody.
             ([], []) if mode == Mode::New => vec![Gone],
             ([], []) => vec![There],
-            // What waits for a person goes on waiting.
-            ([_, ..], [_, ..]) if policy == Policy::Manual => vec![Gone, Open],
+            // What a person was asked about meanwhile needs no word any more.
             ([_, ..], [_, ..]) => vec![Gone],
             ([archived], []) => {
                 let written = seen.pending_local_ms;

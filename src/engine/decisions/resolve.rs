@@ -18,7 +18,7 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
-use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::conflict::WHOLE_RECORD;
 use crate::model::entry::{Base, Entry};
 use crate::model::id::HubspotId;
 use crate::model::mapping::FieldMapping;
@@ -49,7 +49,7 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
     })
 }
 
-/// Closes conflicts of fields whose row is gone from both sides: nobody could decide them any more.
+/// Closes conflicts of fields and of whole records whose row is gone from both sides: nobody could decide them any more.
 async fn close_gone(engine: &Engine) -> Result<bool, StepError> {
     let mut closed = false;
     for object in engine.objects().iter() {
@@ -69,14 +69,7 @@ async fn close_gone(engine: &Engine) -> Result<bool, StepError> {
                 let gone = sync.table.gone_in_conflict(tx, BATCH)?;
                 for row in &gone {
                     let reason = "neither side has the row any more";
-                    conflicts::close_fields_of(
-                        tx,
-                        sync.object(),
-                        *row,
-                        Some(Winner::Agreed),
-                        reason,
-                        now,
-                    )?;
+                    conflicts::close_of_gone(tx, sync.object(), *row, reason, now)?;
                 }
                 Ok(!gone.is_empty())
             })
@@ -612,6 +605,45 @@ mod tests {
             let told = "SELECT hs_id, winner FROM sync_conflicts WHERE resolved_at IS NOT NULL";
             assert_eq!(scene.rows(told), [format!("101 {word}")]);
         }
+    }
+
+    #[test]
+    fn a_conflict_of_a_record_ends_once_neither_side_has_it() {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        let made = desk.engine.now();
+        let fill = desk.engine.store().write(Lane::Bulk, move |tx| {
+            Ok(tx.execute_batch(&format!(
+                "INSERT INTO sync_conflicts (object, local_id, hs_id, property, policy, detected_at)
+                 VALUES ('contacts', 1, 101, '*', 'manual', '{made}');
+                 INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, row)
+                 VALUES ('contacts', 1, 101, 'archive', '{made}', '{{}}')"
+            ))?)
+        });
+        run(fill).expect("fills");
+        let ends = || {
+            run(step(&desk.engine)).expect("a step");
+            let told = desk.engine.store().read(|connection| {
+                Ok(connection.query_row(
+                    "SELECT winner, resolution FROM sync_conflicts",
+                    [],
+                    |row| Ok((row.get::<_, Option<String>>(0)?, row.get(1)?)),
+                )?)
+            });
+            run(told).expect("a conflict")
+        };
+        // The archive waits for a word about it.
+        assert_eq!(ends(), (None, None));
+        let done = desk.engine.store().write(Lane::Bulk, move |tx| {
+            assert_eq!(
+                conflicts::of_deleted(tx, contacts.object())?,
+                [HubspotId(101)]
+            );
+            Ok(tx.execute_batch("DELETE FROM sync_outbox")?)
+        });
+        run(done).expect("it has ended");
+        let agreed = (Some("agreed".to_owned()), Some("gone".to_owned()));
+        assert_eq!(ends(), agreed);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
 use crate::store::links::passes;
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, outbox, reads};
+use crate::store::{Lane, StoreError, conflicts, outbox, reads};
 
 /// How many rows are compared with a page at a time.
 const ROWS: usize = 1_000;
@@ -323,7 +323,24 @@ fn ask_for_absent(
     for id in rows.iter().filter(|id| !shown.contains(id)) {
         reads::ask(tx, object.object(), *id, Origin::Reconcile, now)?;
     }
-    Ok(rows.last().copied().filter(|_| rows.len() == ROWS))
+    let left = rows.last().copied().filter(|_| rows.len() == ROWS);
+    if page.after.is_none() && left.is_none() {
+        ask_for_undecided(tx, object, now)?;
+    }
+    Ok(left)
+}
+
+/// Asks for the records of deleted rows whose archive waits for a person: they have no row that a page could miss, and where the
+/// record is gone too, nobody has to decide any more.
+fn ask_for_undecided(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for id in conflicts::of_deleted(tx, object.object())? {
+        reads::ask(tx, object.object(), id, Origin::Reconcile, now)?;
+    }
+    Ok(())
 }
 
 /// Asks for reads of a push-only object's own records.
@@ -350,7 +367,10 @@ async fn ask_rows(
                     cursors::move_reconcile(tx, sync.object(), "", Some(*last))?;
                     Ok(false)
                 }
-                None => end_or_turn(tx, &Pass::of(tx, &sync, Origin::Reconcile, offset)),
+                None => {
+                    ask_for_undecided(tx, &sync, now)?;
+                    end_or_turn(tx, &Pass::of(tx, &sync, Origin::Reconcile, offset))
+                }
             }
         })
         .await?;
