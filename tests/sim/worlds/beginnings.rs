@@ -96,7 +96,10 @@ fn beginnings(setup: Setup) -> Vec<&'static [Act]> {
 )]
 fn in_doubt(setup: Setup) -> Vec<(&'static [Act], OneFault)> {
     let own: &[(&'static [Act], u8)] = match setup.mode {
-        Mode::Plain if !setup.webhooks => &[(&[Act::Write, Act::Pause], 1)],
+        Mode::Plain if !setup.webhooks => &[
+            (&[Act::Write, Act::Pause], 1),
+            (&[Act::Delete, Act::Pause], 1),
+        ],
         Mode::New => &[
             (&[Act::Insert, Act::Pause], 0),
             (&[Act::Insert, Act::Pause], 1),
@@ -187,16 +190,18 @@ fn while_away(setup: Setup) -> impl Iterator<Item = Small> {
     })
 }
 
-/// A program that writes again and again, one of whose requests is lost.
+/// A program that writes again and again, one of whose requests is lost, alone and with a person who writes after it.
 fn toggled(setup: Setup) -> impl Iterator<Item = Small> {
     let is_plain = setup.mode == Mode::Plain && !setup.webhooks;
     let own = LOST.into_iter().filter(move |_| is_plain);
     own.flat_map(move |kind| {
-        (0..2 * FAULTY).map(move |after| Small {
-            setup,
-            acts: vec![Act::Toggle.into()],
-            fault: Some(OneFault { kind, after }),
-            chance: 0,
+        (0..2 * FAULTY).flat_map(move |after| {
+            [&[Act::Toggle][..], &[Act::Toggle, Act::Edit]].map(|acts| Small {
+                setup,
+                acts: acts.iter().copied().map(Placed::from).collect(),
+                fault: Some(OneFault { kind, after }),
+                chance: 0,
+            })
         })
     })
 }
