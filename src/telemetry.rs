@@ -64,7 +64,6 @@ pub const FIELDS: &[&str] = &[
     "until",
     "version",
     "wait_ms",
-    "words",
     "zone",
 ];
 

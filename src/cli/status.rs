@@ -242,7 +242,7 @@ fn trouble_of(object: &Row, all: &[Row]) -> Vec<String> {
             lines.push(format!("hint: {LOOK_AT_THE_NAME}"));
         }
         Some(explanation) if is_forbidden(object) => {
-            lines.extend(scope_lines(object, explanation, all))
+            lines.extend(scope_lines(object, explanation, all));
         }
         Some(explanation) => lines.push(format!("{name}: last error: {}", printable(explanation))),
         None => {}

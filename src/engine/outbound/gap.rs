@@ -289,13 +289,13 @@ fn look(
     let since = late_since(noted.noted_at);
     let sent = outbox::sent_earlier(tx, object.object(), noted.local_id, since)?;
     let sent = sent.get(&noted.property).map_or(&[][..], Vec::as_slice);
-    let Some(past) = written_over(field.property_type, told, &noted.gap, sent) else {
+    let Some(before) = written_over(field.property_type, told, &noted.gap, sent) else {
         return Ok(());
     };
     // One that landed late may have gone over a later one of ours, which was answered.
-    let is_late = noted.gap.written_version.is_none() && past.author != Author::Other;
-    let within = acknowledged_within(past.at, pass.offset_ms);
-    let (name, row, value) = (object.object(), noted.local_id, &past.value);
+    let is_late = noted.gap.written_version.is_none() && before.author != Author::Other;
+    let within = acknowledged_within(before.at, pass.offset_ms);
+    let (name, row, value) = (object.object(), noted.local_id, &before.value);
     if is_late && history::was_pushed(tx, name, row, field, value, within)? {
         return Ok(());
     }

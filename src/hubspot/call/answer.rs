@@ -290,7 +290,7 @@ fn readable(message: &str) -> Readable {
         read.explanation.push_str(&said.join("; "));
         match (mistakes.is_empty(), is_whole) {
             (true, true) if length <= MAX_QUOTED_BYTES => {
-                read.explanation.push_str(&json[..length])
+                read.explanation.push_str(&json[..length]);
             }
             (true, _) | (false, false) => read.explanation.push_str(LEFT_OUT),
             (false, true) => {}
