@@ -965,7 +965,7 @@ impl LinkWork<'_> {
         };
         match self.queued(sent.id)? {
             Some(link) if link.standing.state == EntryState::InFlight => {
-                ask_again(self.tx, self.pair, sent, now)?;
+                ask_again(self.tx, self.pair, sent, self.known, now)?;
                 self.befall(&link, again)
             }
             Some(_) | None => Ok(()),
