@@ -344,7 +344,7 @@ impl<'s> Reader<'s> {
         let (line, _) = self.source.position(entry.key_span.start);
         let written = self.source.text.get(entry.span.clone()).unwrap_or_default();
         let written = written.split_whitespace().collect::<Vec<_>>().join(" ");
-        let written = if PUBLIC.contains(&entry.name) {
+        let written = if PUBLIC.contains(&entry.name) && is_one_text(&written) {
             redact_public(&written)
         } else {
             redact(&written)
@@ -396,4 +396,14 @@ impl<'s> Reader<'s> {
             );
         }
     }
+}
+
+/// Whether a value is one text in its quotes: `"/etc/tls/key.pem"`. Whatever else stands behind a public key (`key = [0f8f…`) may
+/// be a secret that slipped in.
+fn is_one_text(written: &str) -> bool {
+    let quotes = ['"', '\''];
+    let inside = quotes
+        .iter()
+        .find_map(|quote| written.strip_prefix(*quote)?.strip_suffix(*quote));
+    inside.is_some_and(|inside| !inside.contains(quotes))
 }

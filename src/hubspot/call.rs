@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::DeserializeOwned;
 
 use crate::decide::clock::Sample;
-use crate::decide::quota::{EndpointClass, Pause, Priority};
+use crate::decide::quota::{EndpointClass, Pause, Priority, RestingWork};
 use crate::decide::retry::{self, RetryClass};
 use crate::hubspot::Client;
 use crate::hubspot::call::answer::{Answer, read_answer};
@@ -172,7 +172,8 @@ impl Client {
         call: &Call,
         mut reserved: Option<Permit>,
     ) -> Result<(HeaderValue, Permit), HubspotError> {
-        let (class, work) = (request.endpoint.class(), request.endpoint.work());
+        let class = request.endpoint.class(self.inner.version);
+        let work = request.endpoint.work();
         let limiter = &self.inner.limiter;
         loop {
             if let Err(why) = self.token().await {
@@ -226,13 +227,15 @@ impl Client {
         attempt: u32,
     ) -> Result<HttpResponse, HubspotError> {
         let answer = (!is_success(&response)).then(|| read_answer(response.status, &response.body));
+        let class = request.endpoint.class(self.inner.version);
+        let work = request.endpoint.work();
         let retry_after = headers::read_retry_after(&response.headers, self.hubspot_now());
         let until = permit.answered(&QuotaWord {
             observed: headers::read_quota(&response.headers),
             by_hubspot: !answer.as_ref().is_some_and(is_from_elsewhere),
             pause: answer
                 .as_ref()
-                .and_then(|answer| pause_for(answer, request.endpoint, retry_after.is_some())),
+                .and_then(|answer| pause_for(answer, (class, work), retry_after.is_some())),
             retry_after,
         });
         self.log(&call, &response, took, attempt);
@@ -461,10 +464,14 @@ fn may_be_json(body: &[u8]) -> bool {
 
 /// Which quota a refusal names: by policy first, then by words, else that of the class. One that nobody knows is waited
 /// out like the burst's, but where the burst has no part in it (`hubspot/api-facts.md#3`).
-fn pause_for(answer: &Answer, endpoint: Endpoint, says_how_long: bool) -> Option<Pause> {
+fn pause_for(
+    answer: &Answer,
+    (class, work): (EndpointClass, RestingWork),
+    says_how_long: bool,
+) -> Option<Pause> {
     match answer.status {
         477 => return Some(Pause::Everything),
-        503 if says_how_long => return Some(Pause::Rest(endpoint.work())),
+        503 if says_how_long => return Some(Pause::Rest(work)),
         429 => {}
         _ => return None,
     }
@@ -474,9 +481,9 @@ fn pause_for(answer: &Answer, endpoint: Endpoint, says_how_long: bool) -> Option
     } else if named.contains("daily") {
         Some(Pause::Day)
     } else if answer.policy.is_empty() || named.contains("secondly") {
-        Some(Pause::Class(endpoint.class()))
+        Some(Pause::Class(class))
     } else {
-        Some(Pause::Class(match endpoint.class() {
+        Some(Pause::Class(match class {
             EndpointClass::Associations => EndpointClass::Associations,
             EndpointClass::Search | EndpointClass::Crm => EndpointClass::Crm,
         }))

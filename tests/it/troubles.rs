@@ -11,7 +11,7 @@ use hubsyncd::simulator::settings::Settings;
 use rustix::process::Signal;
 
 use crate::commands::{free_port, get};
-use crate::daemon::{CONTACTS, Site, eventually};
+use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
 
 const SOON: &str = "[schedule]\npoll = \"1s\"\nreference = \"1s\"\n";
@@ -294,7 +294,7 @@ fn associations_that_the_token_may_not_write_wait_for_their_scope_and_nothing_el
     eventually("the contact goes out", || {
         portal.count_with("city", "Lima") == 1
     });
-    std::thread::sleep(Duration::from_secs(3));
+    wait(Duration::from_secs(3));
     assert_eq!(asked(), 2);
     assert_eq!(site.stop(), 0);
     deny(&[]);

@@ -319,6 +319,13 @@ const AFTER_A_PERSON: &str = "
         WHERE e.state = 'pending')
     SELECT e.id FROM sync_outbox AS e JOIN held AS h USING (id) WHERE e.taken_by IS NOT NULL AND e.state = 'pending'";
 
+/// What waits of an association while a person decides about one of its records: its ids.
+pub(crate) const OF_AN_UNDECIDED_RECORD: &str = "
+    SELECT e.id FROM sync_outbox AS e JOIN sync_conflicts AS c
+        ON (c.object, c.local_id) IN ((e.object, e.local_id), (e.to_object, e.to_local_id))
+    WHERE e.operation IN ('associate', 'disassociate') AND e.state = 'pending'
+      AND c.property = '*' AND c.resolved_at IS NULL";
+
 /// What the status tables list as not in agreement.
 struct Listed {
     /// Rows with a dead entry, that the guard holds, or that wait for a person.
@@ -546,7 +553,7 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
         connection,
         &format!("SELECT 'outbox', id, object, local_id, hs_id, operation, state, attempts, next_attempt_at, waits_for, unanswered_since, last_error
          FROM sync_outbox
-         WHERE id NOT IN ({AFTER_A_PERSON}) AND (
+         WHERE id NOT IN ({AFTER_A_PERSON}) AND id NOT IN ({OF_AN_UNDECIDED_RECORD}) AND (
             state = 'in_flight' OR discarded_at IS NOT NULL
             OR (state = 'pending' AND next_attempt_at IS NOT NULL AND waits_for IS NOT 'guard'
                 AND hs_id NOT IN (SELECT hs_id FROM _sync_removals WHERE hold_id IS NOT NULL))

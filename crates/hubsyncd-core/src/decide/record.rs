@@ -322,7 +322,7 @@ fn merge_plain(
             (base, false)
         }
     };
-    let sides = Sides {
+    let sides = FieldSides {
         base: &base,
         local,
         remote: gone_over.as_ref().map_or(remote, |over| &over.value),
@@ -358,7 +358,7 @@ fn merge_plain(
 
 /// A field's values, as they are judged.
 #[derive(Clone, Copy)]
-struct Sides<'a> {
+struct FieldSides<'a> {
     base: &'a Base,
     local: &'a Value,
     /// HubSpot's, or what a late request of ours went over there.
@@ -379,7 +379,7 @@ fn write_over_late(
     plan: &mut RecordPlan,
     field: &FieldMapping,
     outcome: FieldOutcome,
-    sides: Sides<'_>,
+    sides: FieldSides<'_>,
 ) {
     let told = match outcome {
         FieldOutcome::Conflict { .. } | FieldOutcome::Ask | FieldOutcome::NeedHistory => None,
@@ -564,10 +564,10 @@ fn write_outcome(
     plan: &mut RecordPlan,
     field: &FieldMapping,
     outcome: FieldOutcome,
-    sides: Sides<'_>,
+    sides: FieldSides<'_>,
     is_stored: bool,
 ) {
-    let Sides {
+    let FieldSides {
         base,
         local,
         remote,
@@ -898,13 +898,12 @@ mod tests {
     }
 
     /// `Oslo` was sent and answered, somebody set `Kiel`, and then the lost request landed.
-    fn over_kiel() -> Option<Vec<(&'static str, Author, i64)>> {
-        let history = [
+    fn over_kiel() -> Vec<(&'static str, Author, i64)> {
+        vec![
             ("Lima", Author::Us, 30),
             ("Kiel", Author::Other, 28),
             ("Oslo", Author::Us, 20),
-        ];
-        Some(history.to_vec())
+        ]
     }
 
     fn take_kiel() -> FieldAction {
@@ -944,7 +943,7 @@ mod tests {
             let plan = plan(&Doubt {
                 policy,
                 base: None,
-                history: over_kiel(),
+                history: Some(over_kiel()),
                 ..LATE
             });
             let [a, b, c, d, FieldAction::Conflict { .. }] = &plan.actions[..] else {
@@ -970,7 +969,7 @@ mod tests {
             plan(&Doubt {
                 policy,
                 base: Some("Paris"),
-                history: over_kiel(),
+                history: Some(over_kiel()),
                 ..LATE
             })
         };
@@ -996,7 +995,7 @@ mod tests {
                 policy: Policy::Manual,
                 base: None,
                 open: Some(("Paris", remote)),
-                history: over_kiel(),
+                history: Some(over_kiel()),
                 ..LATE
             })
         };

@@ -1292,7 +1292,7 @@ mod tests {
         };
         let remote = by(Policy::Remote);
         assert_eq!(remote.conflicts[0].winner, Some(Winner::Remote));
-        assert_eq!(remote.come, [theirs.clone()]);
+        assert_eq!(remote.come, std::slice::from_ref(&theirs));
         assert_eq!((&remote.go, &remote.end), (&vec![7], &vec![OutboxId(3)]));
         let local = by(Policy::Local);
         assert_eq!(local.conflicts[0].winner, Some(Winner::Local));
