@@ -7,6 +7,7 @@ use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::incoming::convert::identity;
 use crate::decide::matching::Identity;
+use crate::decide::outgoing::refusal::coded;
 use crate::decide::outgoing::settle::{TakenOutcome, ValueHolder, settle_taken};
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::{HubspotId, LocalId};
@@ -180,7 +181,10 @@ impl HeldValue {
                 answered: Answered::Yes,
             },
             (TakenOutcome::Dead, _, Some(explanation)) => EntryEvent::Refused {
-                explanation,
+                explanation: match explanation.ends_with(']') {
+                    true => explanation,
+                    false => coded(&explanation, "CONFLICT", &[]),
+                },
                 answered: Answered::Yes,
             },
             (TakenOutcome::AfterTheOther | TakenOutcome::Dead, ..) => return None,
@@ -227,7 +231,7 @@ mod tests {
         let exchange = held(Some(20), true).settled(&update, at(2));
         assert!(matches!(
             exchange,
-            Some(Act::Befall(EntryEvent::Refused { .. }))
+            Some(Act::Befall(EntryEvent::Refused { explanation, .. })) if explanation.ends_with("[value-taken]")
         ));
         assert_eq!(HeldValue::kept(None).settled(&update, at(2)), None);
     }
