@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::plan::pick;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::acts::{Act, Tying};
+use crate::worlds::acts::Act;
 use crate::worlds::alphabet::{FAULTS, Mode, ODD_ANSWERS, OneFault, Placed, Setup, Small, When};
 use crate::worlds::beginnings::begun;
 use crate::worlds::letters::{letters, pairs};
@@ -324,7 +324,6 @@ pub(super) fn comings_in_modes() -> impl Iterator<Item = Small> {
             [Act::Archive, Act::Poll, Act::Delete],
             [Act::Delete, Act::Poll, Act::Approve],
             [Act::Delete, Act::Insert, Act::Retry],
-            [Act::TiesThere(Tying::Prefer), Act::Poll, Act::Poll],
         ];
         let own = scenes
             .into_iter()

@@ -6,7 +6,7 @@ use hubsyncd::model::mapping::Policy;
 
 use crate::model_existence::Ends;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::acts::Act;
+use crate::worlds::acts::{Act, Tying};
 use crate::worlds::alphabet::{FAULTS, Mode, Small, words_of_fault};
 use crate::worlds::play::Played;
 
@@ -59,7 +59,10 @@ impl Reached {
             names.extend(faults.map(|(_, explanation)| of_fault(call, explanation)));
         }
         for (act, _) in Act::ALL {
-            names.push(format!("{act:?}"));
+            // Worlds that were kept name it; no letter of the alphabet does, since the third company is preferred there.
+            if !matches!(act, Act::TiesThere(Tying::Prefer)) {
+                names.push(format!("{act:?}"));
+            }
         }
         for winner in ["local", "remote"] {
             for policy in [Policy::Local, Policy::Newest, Policy::Remote] {
