@@ -24,6 +24,8 @@
 
 pub mod once;
 pub mod pace;
+#[cfg(test)]
+mod testing;
 
 use std::time::Duration;
 
@@ -409,16 +411,7 @@ mod tests {
 
     use super::*;
     use crate::decide::round::pace::{Pace, SLOW_LOOK, Wait};
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::EPOCH + Duration::from_secs(1_800_000_000 + seconds)
-    }
-
-    fn idle(seconds: u64) -> Progress {
-        Progress::Idle {
-            until: Some(at(seconds)),
-        }
-    }
+    use crate::decide::round::testing::{at, idle};
 
     /// An object whose first read is done, with nothing due before 100 s; the present is 50 s.
     fn quiet() -> Seen {

@@ -118,16 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::EPOCH + Duration::from_secs(1_800_000_000 + seconds)
-    }
-
-    fn idle(seconds: u64) -> Progress {
-        Progress::Idle {
-            until: Some(at(seconds)),
-        }
-    }
+    use crate::decide::round::testing::{at, idle};
 
     const NOW: u64 = 50;
 
