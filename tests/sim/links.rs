@@ -145,7 +145,7 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
     left
 }
 
-/// I10: associations of records that both sides have are the same on both, or listed as dead or in conflict.
+/// I10: associations of records that both sides have are the same on both, or listed as dead, in conflict or held by the guard.
 pub(crate) fn both_sides_agree(
     connection: &Connection,
     world: &World,
@@ -193,11 +193,14 @@ pub(crate) fn both_sides_agree(
         )
         .into_iter()
         .collect();
-        // What is known of a record that is archived while a person is to decide about it stays with its row.
+        // What is known of a record that is archived while a person is to decide about it, or while the guard holds the removal of
+        // its row, stays with its row.
         let undecided = |object: &str| -> BTreeSet<String> {
             let sql = format!(
                 "SELECT m.hs_id FROM sync_conflicts AS c JOIN {object} AS m ON m.local_id = c.local_id
-                 WHERE c.object = '{object}' AND c.property = '*' AND c.resolved_at IS NULL"
+                 WHERE c.object = '{object}' AND c.property = '*' AND c.resolved_at IS NULL
+                 UNION
+                 SELECT hs_id FROM _sync_removals WHERE object = '{object}' AND hold_id IS NOT NULL"
             );
             texts(connection, &sql).into_iter().collect()
         };
