@@ -1,7 +1,7 @@
 //! `HubspotError`: why a call has no result, one variant per thing that a caller treats differently.
 //!
 //! It answers its caller's questions: when may this be tried again, and may it have happened all the same? HubSpot's
-//! own words are apart, in [`HubspotError::words`], because they may quote a property's value.
+//! own words are apart, in [`HubspotError::explanation`], because they may quote a property's value.
 
 use std::time::Duration;
 
