@@ -1,7 +1,9 @@
-//! What commands do beside the daemon: the login of an OAuth app, and the webhook subscriptions of an app.
+//! What commands do beside the daemon: their share of HubSpot's requests, the login of an OAuth app, and the webhook
+//! subscriptions of an app.
 //!
 //! A file here builds its own few parts (a limiter, a client, perhaps the database) and needs no running daemon; `cli/` asks
 //! and prints.
 
+pub mod budget;
 pub mod login;
 pub mod subscriptions;

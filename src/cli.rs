@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+use crate::app::budget::AskError;
 use crate::app::login::LoginError;
 use crate::app::subscriptions::WebhooksError;
 use crate::config::ConfigError;
@@ -94,6 +95,9 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
                 .downcast_ref::<LoginError>()
                 .is_some_and(LoginError::is_configuration)
             || cause
+                .downcast_ref::<AskError>()
+                .is_some_and(AskError::is_configuration)
+            || cause
                 .downcast_ref::<CommandError>()
                 .is_some_and(CommandError::is_configuration)
     });
@@ -158,6 +162,9 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = error.downcast_ref::<LoginError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<AskError>() {
         return error.hint();
     }
     if let Some(error) = error.downcast_ref::<Unusable>() {

@@ -9,4 +9,5 @@ mod pair_types;
 pub mod reference;
 pub(crate) mod refusals;
 pub mod schema;
+pub mod share;
 pub mod tokens;
