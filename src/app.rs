@@ -6,4 +6,5 @@
 
 pub mod budget;
 pub mod login;
+pub mod plan;
 pub mod subscriptions;

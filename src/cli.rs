@@ -7,6 +7,7 @@ use std::process::{ExitCode, Termination};
 
 use crate::app::budget::AskError;
 use crate::app::login::LoginError;
+use crate::app::plan::PlanError;
 use crate::app::subscriptions::WebhooksError;
 use crate::config::ConfigError;
 use crate::daemon::build::StartError;
@@ -25,6 +26,7 @@ pub mod demo;
 mod format;
 pub mod once;
 pub mod outbox;
+pub mod plan;
 pub mod progress;
 pub mod run;
 #[cfg(feature = "simulator")]
@@ -53,6 +55,8 @@ pub enum ExitStatus {
     Failed = 1,
     /// It was called wrongly.
     Usage = 2,
+    /// It found what `--exit-code` asks about.
+    Found = 3,
     /// The configuration is wrong; systemd doesn't restart on it.
     Config = 78,
 }
@@ -97,6 +101,9 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
             || cause
                 .downcast_ref::<AskError>()
                 .is_some_and(AskError::is_configuration)
+            || cause
+                .downcast_ref::<PlanError>()
+                .is_some_and(PlanError::is_configuration)
             || cause
                 .downcast_ref::<CommandError>()
                 .is_some_and(CommandError::is_configuration)
@@ -165,6 +172,9 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = error.downcast_ref::<AskError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<PlanError>() {
         return error.hint();
     }
     if let Some(error) = error.downcast_ref::<Unusable>() {

@@ -107,6 +107,16 @@ pub enum Command {
     Conflicts(ConflictsArgs),
     /// List what waits to be pushed; retry, discard or approve it
     Outbox(OutboxArgs),
+    /// Show what the next push would send, and send nothing
+    #[command(
+        long_about = "Show what the next push would send, and send nothing: row by row and field by field with old and new \
+                      value, what the guard says of it, how many requests it costs and which share of the day.\n\n\
+                      It tells from the database, beside a running daemon or without one, and asks HubSpot nothing: HubSpot \
+                      is taken to hold what both sides last agreed on. With --online the records are read again first (a \
+                      request for a hundred), and conflicts and the fields that go out only where there is none are \
+                      decided as the push would decide them. No record, row or entry is changed."
+    )]
+    Plan(PlanArgs),
     /// Log in to HubSpot with an OAuth app; see or end the login
     Auth(AuthArgs),
     /// Make the app's webhook subscriptions match the mapping
@@ -134,6 +144,20 @@ pub struct OnceArgs {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub timeout: Duration,
     /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `plan` may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct PlanArgs {
+    /// Read the records in HubSpot again first
+    #[arg(long)]
+    pub online: bool,
+    /// End with 3 where something would be sent
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Print all of it as one JSON array
     #[arg(long)]
     pub json: bool,
 }
@@ -568,7 +592,7 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_wrong_usage() {
-        for line in ["init", "plan", "backup x", "undo", "status --watch", ""] {
+        for line in ["init", "backup x", "undo", "status --watch", ""] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
     }

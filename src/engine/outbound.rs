@@ -10,6 +10,7 @@ pub mod gap;
 pub mod guarded;
 pub mod left_out;
 pub mod present;
+pub mod preview;
 pub mod push;
 pub mod pushed;
 pub mod searched;

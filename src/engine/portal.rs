@@ -4,6 +4,7 @@ pub mod access;
 pub(crate) mod contradicted;
 pub mod contradictions;
 mod known;
+pub mod last_known;
 pub mod objects;
 mod pair_types;
 pub mod reference;

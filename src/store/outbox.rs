@@ -39,7 +39,7 @@ pub(crate) use self::guarded::GuardedEntries;
 pub use self::made::end;
 pub(crate) use self::made::{ensure_update, exclude, queue_create, set_row};
 pub(crate) use self::queue::MAY_BE_SENT;
-pub(crate) use self::queue::{backlog, next_due, waiting_archives};
+pub(crate) use self::queue::{WaitingEntry, backlog, next_due, waiting, waiting_archives};
 pub use self::queue::{discarded, due, in_flight, objects};
 pub(crate) use self::sent::{
     check_sent, forget_owed, forget_sent, is_creating, keyless_create_in_doubt, move_sent, owes,

@@ -20,6 +20,7 @@ mod links;
 mod lost;
 mod oauth;
 mod objects;
+mod plan;
 mod portal;
 mod quotas;
 mod reads;

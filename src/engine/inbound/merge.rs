@@ -58,7 +58,7 @@ pub(crate) fn merge_into(
     if let Some(queued) = &queued {
         outbox::hold_to_the_look(tx, queued, pass.now)?;
     }
-    let plan = plan_for(tx, pass, &row, queued.as_ref(), shown)?;
+    let plan = decided(tx, pass, &row, queued.as_ref(), shown)?;
     if freshness == Freshness::Unsure {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {
             reads::ask(tx, object, record.id, pass.origin, pass.now)?;
@@ -96,7 +96,8 @@ pub(crate) fn merge_into(
     Ok(changed)
 }
 
-fn plan_for(
+/// What becomes of the fields of a row whose record is shown. Nothing is written.
+pub(crate) fn decided(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     row: &MirrorRow,

@@ -52,39 +52,58 @@ pub(crate) async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<()
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             let since = now.plus_millis(offset) - guard.window;
-            let left = sync.table.linked(tx)?;
-            let archives = Guarded {
-                key: archive_key(sync.object()),
-                entries: GuardedEntries::of_key(archive_key(sync.object())),
-                bounds: bounds(&guard),
-                left,
-                since,
-            };
+            let Guards { archives, updates } = guards(tx, &sync, &guard, since)?;
             match archives_records(&sync) {
                 true => archives.judge(tx, now)?,
                 false => holds::recount_entries(tx, archives.key, archives.entries, now)?,
             }
-            if guard.max_updates > 0 {
-                let updates = Guarded {
-                    key: update_key(sync.object()),
-                    entries: GuardedEntries::of_key(update_key(sync.object())),
-                    bounds: Bounds {
-                        max_records: guard.max_updates,
-                        max_share: 0.0,
-                    },
-                    left: left.max(1),
-                    since,
-                };
-                updates.judge(tx, now)?;
-            }
-            Ok(())
+            updates.map_or(Ok(()), |updates| updates.judge(tx, now))
         })
         .await?;
     Ok(())
 }
 
+/// What the guard has its word on of an object's own entries.
+pub(super) struct Guards<'a> {
+    /// Its archives.
+    pub(super) archives: Guarded<'a>,
+    /// Its updates, where they are bound.
+    pub(super) updates: Option<Guarded<'a>>,
+}
+
+/// An object's.
+pub(super) fn guards<'a>(
+    connection: &Connection,
+    sync: &'a ObjectSync,
+    guard: &Guard,
+    since: Timestamp,
+) -> Result<Guards<'a>, StoreError> {
+    let left = sync.table.linked(connection)?;
+    let archives = Guarded {
+        key: archive_key(sync.object()),
+        entries: GuardedEntries::of_key(archive_key(sync.object())),
+        bounds: bounds(guard),
+        left,
+        since,
+    };
+    let updates = Guarded {
+        key: update_key(sync.object()),
+        entries: GuardedEntries::of_key(update_key(sync.object())),
+        bounds: Bounds {
+            max_records: guard.max_updates,
+            max_share: 0.0,
+        },
+        left: left.max(1),
+        since,
+    };
+    Ok(Guards {
+        archives,
+        updates: (guard.max_updates > 0).then_some(updates),
+    })
+}
+
 /// Whether deletions here archive anything: where the rows come back, nothing is to be held.
-fn archives_records(object: &ObjectSync) -> bool {
+pub(super) fn archives_records(object: &ObjectSync) -> bool {
     object.mapping().modes.on_local_delete == OnLocalDelete::Archive
 }
 

@@ -33,9 +33,11 @@ use crate::hubspot::endpoints::associations::{
 };
 use crate::hubspot::{HubspotError, Priority, Retry};
 use crate::model::association::json::LinkJson;
-use crate::model::association::{ExclusiveEnd, TypeId};
+use crate::model::association::{ExclusiveEnd, PairMapping, TypeId};
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
+use crate::model::name::ObjectType;
+use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::links::due::Side;
@@ -114,16 +116,27 @@ async fn judge_due(engine: &Engine, pair: &PairSync) -> Result<(), StoreError> {
         .store
         .write(Lane::Interactive, move |tx| {
             let (now, name) = (tx.now(), sync.mapping.name());
-            let disassociations = Guarded {
-                key: disassociation_key(&name),
-                entries: GuardedEntries::of_pair(&sync.mapping),
-                bounds: bounds(&guard),
-                left: links::count_pairs(tx, &sync.mapping)?,
-                since: now.plus_millis(offset) - guard.window,
-            };
-            disassociations.judge(tx, now)
+            let since = now.plus_millis(offset) - guard.window;
+            guarded_pair(tx, &sync.mapping, &name, &guard, since)?.judge(tx, now)
         })
         .await
+}
+
+/// What the guard has its word on of a pair.
+pub(super) fn guarded_pair<'a>(
+    connection: &Connection,
+    pair: &'a PairMapping,
+    name: &'a ObjectType,
+    guard: &Guard,
+    since: Timestamp,
+) -> Result<Guarded<'a>, StoreError> {
+    Ok(Guarded {
+        key: disassociation_key(name),
+        entries: GuardedEntries::of_pair(pair),
+        bounds: bounds(guard),
+        left: links::count_pairs(connection, pair)?,
+        since,
+    })
 }
 
 /// Entries that go out together.

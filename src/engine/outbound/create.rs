@@ -458,18 +458,7 @@ fn claim_create(
         }
         return Ok(None);
     };
-    if let Some(explanation) = has_record(tx, object, &row)? {
-        outbox::park(tx, id, &explanation, outbox::Answered::Yes)?;
-        return Ok(None);
-    }
-    let unfit = made_by_nobody(object.mapping(), &row)
-        .or_else(|| unsendable(object.mapping(), &row, |_| true))
-        .or_else(|| missing(object, &row));
-    let unfit = match unfit {
-        Some(explanation) => Some(explanation),
-        None => stages::misplaced_in(tx, pass, &row, needed::SentPart::New)?,
-    };
-    if let Some(explanation) = unfit {
+    if let Some(explanation) = unfit(tx, pass, &row)? {
         outbox::park(tx, id, &explanation, outbox::Answered::Yes)?;
         return Ok(None);
     }
@@ -493,6 +482,25 @@ fn claim_create(
     outbox::claim(tx, &entry, Attempt::Create { is_keyless }, now)?;
     along::claim(tx, pass, &sent.along)?;
     Ok(Some(sent))
+}
+
+/// Why a row can't become a record as it stands, in a sentence.
+pub(super) fn unfit(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: &MirrorRow,
+) -> Result<Option<String>, StoreError> {
+    let object = pass.object;
+    if let Some(explanation) = has_record(tx, object, row)? {
+        return Ok(Some(explanation));
+    }
+    let unfit = made_by_nobody(object.mapping(), row)
+        .or_else(|| unsendable(object.mapping(), row, |_| true))
+        .or_else(|| missing(object, row));
+    match unfit {
+        Some(explanation) => Ok(Some(explanation)),
+        None => stages::misplaced_in(tx, pass, row, needed::SentPart::New),
+    }
 }
 
 /// A second row with the match value of a row that has a record already.

@@ -1,6 +1,6 @@
 //! What the guard counts, by what key, and its bounds; and its word on what is due of the outbox.
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use crate::decide::guard::{Bounds, Count, Verdict, judge};
 use crate::model::name::ObjectType;
@@ -74,22 +74,32 @@ impl Guarded<'_> {
     /// holds some may have been discarded, or be back.
     pub(super) fn judge(&self, tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
         let (key, entries) = (self.key, self.entries);
-        let (due, held) = entries.due_and_held(tx, now)?;
-        let count = Count {
-            due,
-            in_window: holds::counted(tx, key, self.since)?,
-            left: self.left,
-        };
-        if let Verdict::Hold { allowed } = judge(count, self.bounds) {
+        let (records, verdict) = self.word(tx, now)?;
+        if let Verdict::Hold { allowed } = verdict {
             entries.hold_due(tx, now)?;
-            holds::hold(tx, key, held + due, allowed, now)?;
+            holds::hold(tx, key, records, allowed, now)?;
             tracing::error!(
-                object = %key.object, records = held + due, allowed,
+                object = %key.object, records, allowed,
                 "{} wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`",
                 of_what(key.operation)
             );
         }
         holds::recount_entries(tx, key, entries, now)
+    }
+
+    /// What is said of all that is due; with how many would be held then, those that are held already among them.
+    pub(super) fn word(
+        &self,
+        connection: &Connection,
+        now: Timestamp,
+    ) -> Result<(u64, Verdict), StoreError> {
+        let (due, held) = self.entries.due_and_held(connection, now)?;
+        let count = Count {
+            due,
+            in_window: holds::counted(connection, self.key, self.since)?,
+            left: self.left,
+        };
+        Ok((held + due, judge(count, self.bounds)))
     }
 }
 

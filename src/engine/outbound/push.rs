@@ -44,6 +44,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
+use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::database::savepoint;
 use crate::store::history::{self, Origin};
@@ -403,13 +404,7 @@ fn claim_update(
         return row_went(tx, pass, entry, record, MadeRecord::Found).map(|()| None);
     };
     let is_sent = |property: &PropertyName| entry.field(property).is_some();
-    if let Some(explanation) = unsendable(pass.object.mapping(), &row, is_sent) {
-        outbox::park(tx, entry.id, &explanation, outbox::Answered::No)?;
-        return Ok(None);
-    }
-    if let Some(explanation) =
-        stages::misplaced_in(tx, pass, &row, needed::SentPart::Some(&is_sent))?
-    {
+    if let Some(explanation) = unfit(tx, pass, &row, &is_sent)? {
         outbox::park(tx, entry.id, &explanation, outbox::Answered::No)?;
         return Ok(None);
     }
@@ -442,6 +437,19 @@ fn claim_update(
     Ok(Some(update_of(entry, record, &carried)))
 }
 
+/// Why what is to be sent of a row can't be, in a sentence.
+pub(super) fn unfit(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: &MirrorRow,
+    is_sent: &dyn Fn(&PropertyName) -> bool,
+) -> Result<Option<String>, StoreError> {
+    match unsendable(pass.object.mapping(), row, is_sent) {
+        Some(explanation) => Ok(Some(explanation)),
+        None => stages::misplaced_in(tx, pass, row, needed::SentPart::Some(is_sent)),
+    }
+}
+
 /// Parks a field over which two systems fight.
 fn park_fight(
     tx: &Transaction<'_>,
@@ -451,26 +459,17 @@ fn park_fight(
     field: &EntryField,
 ) -> Result<bool, StoreError> {
     let (object, property) = (pass.name(), &field.property);
-    let (Some(mapping), Base::Known(held)) = (pass.object.mapping().field(property), &field.base)
-    else {
+    let Base::Known(held) = &field.base else {
         return Ok(false);
     };
+    if !is_fought_over(tx, pass, (row, record), property, held)? {
+        return Ok(false);
+    }
     let about = About {
         object,
         local_id: row.record.local_id,
         hs_id: Some(record.id),
     };
-    let decided_at = conflicts::last_decided_at(tx, about, property)?;
-    let since = fight::counted_since(pass.now, decided_at);
-    let pushes = history::pushes_since(tx, object, about.local_id, property, since)?;
-    if pushes.len() < fight::ROUNDS {
-        return Ok(false);
-    }
-    let late = outbox::sent_earlier(tx, object, about.local_id, pass.now - fight::SPAN)?;
-    let own = late.get(property).map_or(&[][..], Vec::as_slice);
-    if !fight::is_fight(mapping.property_type, &pushes, held, own) {
-        return Ok(false);
-    }
     let conflict = NewConflict {
         property: property.as_str(),
         base: held.as_deref(),
@@ -487,6 +486,34 @@ fn park_fight(
     Ok(true)
 }
 
+/// Whether two systems fight over a field, of which HubSpot holds this value.
+pub(super) fn is_fought_over(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    (row, record): (&MirrorRow, &RemoteRecord),
+    property: &PropertyName,
+    held: &Value,
+) -> Result<bool, StoreError> {
+    let object = pass.name();
+    let Some(mapping) = pass.object.mapping().field(property) else {
+        return Ok(false);
+    };
+    let about = About {
+        object,
+        local_id: row.record.local_id,
+        hs_id: Some(record.id),
+    };
+    let decided_at = conflicts::last_decided_at(tx, about, property)?;
+    let since = fight::counted_since(pass.now, decided_at);
+    let pushes = history::pushes_since(tx, object, about.local_id, property, since)?;
+    if pushes.len() < fight::ROUNDS {
+        return Ok(false);
+    }
+    let late = outbox::sent_earlier(tx, object, about.local_id, pass.now - fight::SPAN)?;
+    let own = late.get(property).map_or(&[][..], Vec::as_slice);
+    Ok(fight::is_fight(mapping.property_type, &pushes, held, own))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -497,7 +524,7 @@ mod tests {
     use crate::engine::testing::{How, Scene, at, property, record, showing};
     use crate::model::id::LocalId;
     use crate::model::mapping::Sees;
-    use crate::model::value::{LONGEST_VALUE, PropertyType, Value};
+    use crate::model::value::{LONGEST_VALUE, PropertyType};
 
     /// Row 1 is record 101, and its first name was written here at 10.
     fn written(policy: Policy) -> Scene {

@@ -79,7 +79,12 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
         return Err(error.into());
     }
     engine.memory.refusals.look_again();
-    let known = settle(engine, &portal, (&schemas, &unheard_of), &mut kept_back);
+    let known = settle(
+        &engine.mapping,
+        &portal,
+        (&schemas, &unheard_of),
+        &mut kept_back,
+    );
     let unlisted = read_unlisted(engine, &known, &mut portal).await?;
     note_kept_back(engine, &kept_back);
     let (mapping, problems) = resolve(&known, &portal);
@@ -107,7 +112,7 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
 
 /// Why an object does not go on as the portal has it.
 #[derive(Debug)]
-enum KeptBack {
+pub(super) enum KeptBack {
     /// HubSpot gave its properties not.
     Refused(HubspotError),
     /// HubSpot knows no schema of it, and the file names none of the properties that it answers nevertheless.
@@ -188,13 +193,13 @@ fn unknown_words(object: &ObjectMapping) -> String {
 
 /// The mapping with what the portal's schemas settle, of the objects whose properties are known. What does not fit is kept
 /// back.
-fn settle(
-    engine: &Engine,
+pub(super) fn settle(
+    file: &Mapping,
     portal: &BTreeMap<ObjectType, Definitions>,
     (schemas, unheard_of): (&BTreeMap<ObjectType, ObjectSchema>, &BTreeSet<ObjectType>),
     kept_back: &mut Vec<(ObjectType, KeptBack)>,
 ) -> Mapping {
-    let mapped = engine.mapping.objects.iter();
+    let mapped = file.objects.iter();
     let is_standard = |object: &&ObjectMapping| !schemas.contains_key(&object.object);
     let mut others = Mapping {
         objects: mapped.clone().filter(is_standard).cloned().collect(),
@@ -218,8 +223,7 @@ fn settle(
             }
         }
     }
-    known.pairs = engine
-        .mapping
+    known.pairs = file
         .of_objects(|object| known.object(object.object.as_str()).is_some())
         .pairs;
     known
@@ -249,7 +253,7 @@ async fn read_unlisted(
     Ok(unlisted)
 }
 
-fn with_unlisted(
+pub(super) fn with_unlisted(
     object: SyncedObject,
     unlisted: &BTreeMap<ObjectType, BTreeSet<String>>,
 ) -> SyncedObject {

@@ -341,6 +341,45 @@ pub(crate) fn pair_of(
     Ok(pairs.iter().find(is_of).cloned())
 }
 
+/// What an entry of an association names: the other end, and the type as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedEnds {
+    /// The object where it leads.
+    pub to_object: String,
+    /// The row there.
+    pub to_local_id: LocalId,
+    /// The type's category.
+    pub category: Option<String>,
+    /// The type's number.
+    pub type_id: Option<i64>,
+    /// The type's label.
+    pub label: Option<String>,
+}
+
+/// What an entry names; `None` where it is of no association.
+pub(crate) fn queued_ends(
+    connection: &Connection,
+    id: OutboxId,
+) -> Result<Option<QueuedEnds>, StoreError> {
+    let ends = connection
+        .prepare_cached(
+            "SELECT to_object, to_local_id, category, type_id, label
+             FROM sync_outbox
+             WHERE id = :id AND to_object IS NOT NULL",
+        )?
+        .query_row(named_params! { ":id": id.0 }, |row| {
+            Ok(QueuedEnds {
+                to_object: row.get(0)?,
+                to_local_id: LocalId(row.get(1)?),
+                category: row.get(2)?,
+                type_id: row.get(3)?,
+                label: row.get(4)?,
+            })
+        })
+        .optional()?;
+    Ok(ends)
+}
+
 /// Takes away the rows that an entry stands for. A create that waits for a record that they name looks anew.
 pub(crate) fn delete_rows(
     tx: &Transaction<'_>,

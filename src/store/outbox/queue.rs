@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use crate::decide::outgoing::plan::{Backlog, Order, Pick};
+use crate::decide::outgoing::plan::{Backlog, DueEntry, Order, Pick};
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::OutboxId;
 use crate::model::name::ObjectType;
@@ -168,6 +168,63 @@ pub fn discarded(
         }
     }
     Ok(entries)
+}
+
+/// An entry that waits: it is neither dead nor given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WaitingEntry {
+    /// Its number.
+    pub id: OutboxId,
+    /// What it does.
+    pub operation: Operation,
+    /// When it is due; `None`: when what it waits for is there, or it is in flight.
+    pub due: Option<Timestamp>,
+    /// Whether the next push takes it.
+    pub is_due: bool,
+}
+
+impl WaitingEntry {
+    /// As a batch is made of it.
+    pub(crate) fn as_due(&self) -> DueEntry {
+        DueEntry {
+            due: self.due.unwrap_or_default(),
+            id: self.id,
+        }
+    }
+}
+
+/// All entries of an object that wait and do this, or of a pair of objects.
+pub(crate) fn waiting(
+    connection: &Connection,
+    object: &ObjectType,
+    to: Option<&ObjectType>,
+    operation: Operation,
+    now: Timestamp,
+) -> Result<Vec<WaitingEntry>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT id, next_attempt_at, ({MAY_BE_SENT} AND next_attempt_at <= :now) IS TRUE
+         FROM sync_outbox
+         WHERE object = :object AND to_object IS :to AND operation = :operation
+           AND state <> 'dead' AND discarded_at IS NULL
+         ORDER BY next_attempt_at, id"
+    ))?;
+    let mut rows = statement.query(named_params! {
+        ":object": object.as_str(),
+        ":to": to.map(ObjectType::as_str),
+        ":operation": operation.as_str(),
+        ":now": now.to_string(),
+    })?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let due: Option<String> = row.get(1)?;
+        found.push(WaitingEntry {
+            id: OutboxId(row.get(0)?),
+            operation,
+            due: due.as_deref().map(time_of).transpose()?,
+            is_due: row.get(2)?,
+        });
+    }
+    Ok(found)
 }
 
 /// Entries of an object that were left in flight: nobody knows what became of them.

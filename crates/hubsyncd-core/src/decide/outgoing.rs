@@ -13,6 +13,7 @@ pub mod looking;
 pub mod needed;
 pub mod plan;
 pub mod present;
+pub mod preview;
 pub mod refusal;
 pub mod settle;
 pub mod taken;

@@ -1,6 +1,10 @@
 //! Which batch the push sends next: creates before updates before archives, small and recent before bulk.
 
+use std::collections::VecDeque;
+
 use crate::model::entry::Operation;
+use crate::model::id::OutboxId;
+use crate::model::time::Timestamp;
 
 /// The most inputs of one batch (`hubspot/api-facts.md#3`).
 pub const BATCH: usize = 100;
@@ -89,6 +93,62 @@ pub fn next_batch(backlog: &Backlog, turn: u64) -> Option<Pick> {
     }
 }
 
+/// An entry that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueEntry {
+    /// Since when.
+    pub due: Timestamp,
+    /// The entry.
+    pub id: OutboxId,
+}
+
+/// All that is due of an object's creates and updates, in the batches that [`next_batch`] takes one after the other; each list
+/// is the oldest first. Whatever else is due goes behind them.
+pub fn all_batches(
+    creates: Vec<DueEntry>,
+    updates: Vec<DueEntry>,
+) -> Vec<(Operation, Vec<OutboxId>)> {
+    let (mut creates, mut updates) = (VecDeque::from(creates), VecDeque::from(updates));
+    let mut batches = Vec::new();
+    for turn in 0.. {
+        let newest = match (creates.back(), updates.back()) {
+            (Some(create), Some(update)) if create >= update => Some(Operation::Create),
+            (_, Some(_)) => Some(Operation::Update),
+            (Some(_), None) => Some(Operation::Create),
+            (None, None) => None,
+        };
+        let backlog = Backlog {
+            creates: creates.len(),
+            updates: updates.len(),
+            archives: 0,
+            newest,
+        };
+        let Some(pick) = next_batch(&backlog, turn) else {
+            break;
+        };
+        let queue = match pick.operation {
+            Operation::Create => &mut creates,
+            _ => &mut updates,
+        };
+        let many = queue.len().min(BATCH);
+        let batch: Vec<DueEntry> = match pick.order {
+            Order::OldestFirst => queue.drain(..many).collect(),
+            Order::NewestFirst => queue.drain(queue.len() - many..).rev().collect(),
+        };
+        batches.push((pick.operation, batch.iter().map(|entry| entry.id).collect()));
+    }
+    batches
+}
+
+/// How many requests so many entries cost that are sent at once: an update and an archive rest on a read of their own.
+pub fn requests(operation: Operation, entries: usize) -> u64 {
+    let batches = entries.div_ceil(BATCH) as u64;
+    match operation {
+        Operation::Update | Operation::Archive => 2 * batches,
+        Operation::Create | Operation::Associate | Operation::Disassociate => batches,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +221,36 @@ mod tests {
         assert_eq!(
             next_batch(&short, 1).expect("due").order,
             Order::OldestFirst
+        );
+    }
+
+    #[test]
+    fn all_that_is_due_goes_in_batches_of_which_every_second_of_a_backlog_is_the_youngest() {
+        let due = |numbers: std::ops::Range<i64>| -> Vec<DueEntry> {
+            let entry = |number| DueEntry {
+                due: Timestamp::from_millis(number),
+                id: OutboxId(number),
+            };
+            numbers.map(entry).collect()
+        };
+        let said = |creates, updates| -> Vec<String> {
+            let batches = all_batches(due(creates), due(updates)).into_iter();
+            batches
+                .map(|(operation, ids)| {
+                    let (first, last) = (ids[0].0, ids[ids.len() - 1].0);
+                    format!("{} {first}..{last}", operation.as_str())
+                })
+                .collect()
+        };
+        assert_eq!(said(0..0, 0..3), ["update 0..2"]);
+        assert_eq!(said(0..2, 10..13), ["create 0..1", "update 10..12"]);
+        assert_eq!(
+            said(0..0, 0..250),
+            ["update 0..99", "update 249..150", "update 100..149"]
+        );
+        assert_eq!(
+            said(50..200, 0..10),
+            ["create 50..149", "create 199..150", "update 0..9"]
         );
     }
 }

@@ -1,0 +1,435 @@
+//! What the next push would send: the push's own order and decisions on a database that is only read, without its last step.
+//! Each entry that is not dead is told, also what is not due.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Transaction;
+
+use crate::decide::echo::Histories;
+use crate::decide::guard::Verdict;
+use crate::decide::outgoing::plan::{DueEntry, all_batches, requests};
+use crate::decide::outgoing::preview::{LeftOut, Preview, as_known, of_create, of_update};
+use crate::decide::record::CleanBase;
+use crate::engine::inbound::merge::{ShownRecord, decided};
+use crate::engine::outbound::archive::{self, archives_records};
+use crate::engine::outbound::associate::guarded_pair;
+use crate::engine::outbound::create;
+use crate::engine::outbound::guarded::Guarded;
+use crate::engine::outbound::push;
+use crate::engine::pass::Pass;
+use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::model::association::PairMapping;
+use crate::model::entry::{Entry, Operation, WaitsFor};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
+use crate::model::settings::Guard;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::history::Origin;
+use crate::store::lookups::Lookups;
+use crate::store::outbox::links::{QueuedEnds, queued_ends};
+use crate::store::outbox::{self, WaitingEntry};
+use crate::store::{StoreError, conflicts, fields};
+
+/// A record that was read again.
+#[derive(Debug)]
+pub struct ReadAgain {
+    /// As HubSpot showed it.
+    pub record: RemoteRecord,
+    /// The histories that were asked for with it.
+    pub histories: Option<Histories>,
+}
+
+/// What HubSpot showed of records that were read again, by object and the id that was asked for.
+pub type ShownAgain = BTreeMap<ObjectType, BTreeMap<HubspotId, ReadAgain>>;
+
+/// An entry as the next push would find it.
+#[derive(Debug)]
+pub struct PlannedEntry {
+    /// The object, of an association the one where it starts.
+    pub object: ObjectType,
+    /// The row.
+    pub local_id: LocalId,
+    /// Its record.
+    pub hs_id: Option<HubspotId>,
+    /// What would be done.
+    pub operation: Operation,
+    /// What it waits for.
+    pub waits_for: Option<WaitsFor>,
+    /// When it is due.
+    pub due: Option<Timestamp>,
+    /// Its fields.
+    pub preview: Preview,
+    /// The other end and the type of an association.
+    pub association: Option<QueuedEnds>,
+    /// Why the push would not send it, in a sentence.
+    pub explanation: Option<String>,
+    /// Properties whose history the push would read before it decides.
+    pub need_history: Vec<PropertyName>,
+    is_due: bool,
+}
+
+impl PlannedEntry {
+    /// Whether the next push would send something of it.
+    pub(crate) fn is_sent(&self) -> bool {
+        let is_empty = self.operation == Operation::Update && self.preview.fields.is_empty();
+        self.is_due && self.waits_for.is_none() && self.explanation.is_none() && !is_empty
+    }
+
+    /// Whether a record has to be read before the push decides about it.
+    pub(crate) fn is_to_be_read(&self) -> bool {
+        self.is_due && self.operation == Operation::Update
+    }
+}
+
+/// How much would be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlanTotals {
+    /// Entries.
+    pub entries: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Entries that the guard would hold, or holds.
+    pub held: u64,
+}
+
+/// One look at everything that waits.
+pub struct Rehearsal<'a> {
+    /// The transaction that it reads in.
+    pub tx: &'a Transaction<'a>,
+    /// The objects in force.
+    pub objects: &'a Objects,
+    /// The guard's bounds.
+    pub guard: Guard,
+    /// This machine's time.
+    pub now: Timestamp,
+    /// HubSpot's clock minus this machine's.
+    pub offset_ms: i64,
+    /// What was read again; `None`: nobody asked HubSpot.
+    pub shown: Option<&'a ShownAgain>,
+}
+
+impl Rehearsal<'_> {
+    /// Hands out every entry that is not dead, in the order of the push; behind what is due of an object stands what is not.
+    ///
+    /// # Errors
+    /// The database refuses, or `each` does.
+    pub fn each<E: From<StoreError>>(
+        &self,
+        mut each: impl FnMut(PlannedEntry) -> Result<(), E>,
+    ) -> Result<PlanTotals, E> {
+        let mut totals = PlanTotals::default();
+        for object in self.objects.iter() {
+            let mut sent: BTreeMap<Operation, usize> = BTreeMap::new();
+            let mut tell = |planned: PlannedEntry| {
+                totals.held += u64::from(planned.waits_for == Some(WaitsFor::Guard));
+                if planned.is_sent() {
+                    totals.entries += 1;
+                    *sent.entry(planned.operation).or_default() += 1;
+                }
+                each(planned)
+            };
+            self.each_of(object, &mut tell)?;
+            let costs = sent.into_iter();
+            totals.requests += costs
+                .map(|(operation, entries)| requests(operation, entries))
+                .sum::<u64>();
+        }
+        Ok(totals)
+    }
+
+    fn each_of<E: From<StoreError>>(
+        &self,
+        object: &ObjectSync,
+        each: &mut impl FnMut(PlannedEntry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut later = Vec::new();
+        let (mut links, mut archives) = (Vec::new(), Vec::new());
+        for pair in self.pairs_of(object) {
+            let due = self.due(&pair.from, Some(&pair.to), &LINKS, &mut later)?;
+            let name = pair.name();
+            let guarded = guarded_pair(self.tx, pair, &name, &self.guard, self.since())?;
+            let is_held = self.is_held(&guarded)?;
+            links.extend(due.into_iter().map(|entry| (entry, is_held)));
+        }
+        if object.mapping().direction.pushes() {
+            let guards = archive::guards(self.tx, object, &self.guard, self.since())?;
+            let creates = self.due(object.object(), None, &[Operation::Create], &mut later)?;
+            let updates = self.due(object.object(), None, &[Operation::Update], &mut later)?;
+            let holds_updates = match &guards.updates {
+                Some(updates) => self.is_held(updates)?,
+                None => false,
+            };
+            for (operation, batch) in all_batches(due_of(&creates), due_of(&updates)) {
+                let is_held = operation == Operation::Update && holds_updates;
+                for id in batch {
+                    self.tell(object, id, true, is_held, each)?;
+                }
+            }
+            let is_held = archives_records(object) && self.is_held(&guards.archives)?;
+            let due = self.due(object.object(), None, &[Operation::Archive], &mut later)?;
+            archives.extend(due.into_iter().map(|entry| (entry, is_held)));
+        }
+        for (entry, is_held) in links.into_iter().chain(archives) {
+            let is_held = is_held && may_be_held(entry.operation);
+            self.tell(object, entry.id, true, is_held, each)?;
+        }
+        later.sort_by_key(|entry| (entry.due, entry.id));
+        for entry in later {
+            self.tell(object, entry.id, false, false, each)?;
+        }
+        Ok(())
+    }
+
+    fn pairs_of<'o>(&self, object: &'o ObjectSync) -> impl Iterator<Item = &'o PairMapping> {
+        let pairs = object.pairs.iter();
+        pairs.filter(|pair| pair.from == *object.object() && pair.direction.pushes())
+    }
+
+    /// What is due, the oldest first; the rest is added to `later`.
+    fn due(
+        &self,
+        object: &ObjectType,
+        to: Option<&ObjectType>,
+        operations: &[Operation],
+        later: &mut Vec<WaitingEntry>,
+    ) -> Result<Vec<WaitingEntry>, StoreError> {
+        let mut due = Vec::new();
+        for operation in operations {
+            let waiting = outbox::waiting(self.tx, object, to, *operation, self.now)?;
+            let (now, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|entry| entry.is_due);
+            due.extend(now);
+            later.extend(rest);
+        }
+        due.sort_by_key(|entry| (entry.due, entry.id));
+        Ok(due)
+    }
+
+    fn since(&self) -> Timestamp {
+        self.now.plus_millis(self.offset_ms) - self.guard.window
+    }
+
+    fn is_held(&self, guarded: &Guarded<'_>) -> Result<bool, StoreError> {
+        let (_, verdict) = guarded.word(self.tx, self.now)?;
+        Ok(matches!(verdict, Verdict::Hold { .. }))
+    }
+
+    fn tell<E: From<StoreError>>(
+        &self,
+        object: &ObjectSync,
+        id: OutboxId,
+        is_due: bool,
+        is_held: bool,
+        each: &mut impl FnMut(PlannedEntry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(entry) = outbox::by_id(self.tx, id)? else {
+            return Ok(());
+        };
+        // An approval that somebody gave goes before the count.
+        let is_held = is_held && entry.standing.approved_hold.is_none();
+        let planned = PlannedEntry {
+            object: object.object().clone(),
+            local_id: entry.local_id,
+            hs_id: entry.standing.hs_id,
+            operation: entry.standing.operation,
+            waits_for: match is_held {
+                true => Some(WaitsFor::Guard),
+                false => entry
+                    .standing
+                    .waits_for
+                    .filter(|waits| is_waited_for(*waits) || !is_due),
+            },
+            due: entry.standing.due.filter(|_| !is_held),
+            preview: Preview::default(),
+            association: None,
+            explanation: None,
+            need_history: Vec::new(),
+            is_due,
+        };
+        each(self.with_fields(object, &entry, planned)?)
+    }
+
+    fn with_fields(
+        &self,
+        object: &ObjectSync,
+        entry: &Entry,
+        planned: PlannedEntry,
+    ) -> Result<PlannedEntry, StoreError> {
+        let pass = Pass {
+            object,
+            origin: Origin::Poll,
+            now: self.now,
+            offset_ms: self.offset_ms,
+        };
+        match entry.standing.operation {
+            Operation::Create => self.create(&pass, entry, planned),
+            Operation::Update => self.update(&pass, entry, planned),
+            Operation::Archive => Ok(PlannedEntry {
+                explanation: (!archives_records(object)).then(|| BACK.to_owned()),
+                ..planned
+            }),
+            Operation::Associate | Operation::Disassociate => Ok(PlannedEntry {
+                association: queued_ends(self.tx, entry.id)?,
+                ..planned
+            }),
+        }
+    }
+
+    fn create(
+        &self,
+        pass: &Pass<'_>,
+        entry: &Entry,
+        planned: PlannedEntry,
+    ) -> Result<PlannedEntry, StoreError> {
+        let object = pass.object;
+        let Some(row) = object.table.by_local_id(self.tx, entry.local_id)? else {
+            return Ok(rowless(planned));
+        };
+        if let Some(explanation) = create::unfit(self.tx, pass, &row)? {
+            return Ok(PlannedEntry {
+                explanation: Some(explanation),
+                ..planned
+            });
+        }
+        let open = conflicts::open_of(self.tx, pass.name(), entry.local_id)?;
+        let left_out = self.left_out(object, entry.local_id)?;
+        Ok(PlannedEntry {
+            preview: of_create(object, &row, &open, &left_out),
+            ..planned
+        })
+    }
+
+    fn update(
+        &self,
+        pass: &Pass<'_>,
+        entry: &Entry,
+        planned: PlannedEntry,
+    ) -> Result<PlannedEntry, StoreError> {
+        let (tx, object) = (self.tx, pass.object);
+        let row = object.table.by_local_id(tx, entry.local_id)?;
+        let (Some(row), Some(hs_id)) = (row, entry.standing.hs_id) else {
+            return Ok(rowless(planned));
+        };
+        let open = conflicts::open_of(tx, pass.name(), entry.local_id)?;
+        let read = self.shown.and_then(|all| all.get(pass.name())?.get(&hs_id));
+        if self.shown.is_some() && planned.is_due && read.is_none() {
+            return Ok(unshown(planned, hs_id));
+        }
+        let known = as_known(object, hs_id, &row, (entry, &open));
+        let record = read.map_or(&known, |read| &read.record);
+        let plan = decided(
+            tx,
+            pass,
+            &row,
+            Some(entry),
+            ShownRecord {
+                record,
+                histories: read.and_then(|read| read.histories.as_ref()),
+                clean_base: CleanBase::Mirror,
+                // What a lost request of ours brought only HubSpot's answer can tell.
+                lookups: Lookups {
+                    sent: read.is_some(),
+                    ..Lookups::ALL
+                },
+            },
+        )?;
+        let left_out = self.left_out(object, entry.local_id)?;
+        let mut preview = of_update(object, &row, (entry, &open), &plan, &left_out);
+        let explanation = self.refused(pass, &row, record, &mut preview)?;
+        Ok(PlannedEntry {
+            preview,
+            explanation,
+            need_history: plan.need_history,
+            ..planned
+        })
+    }
+
+    /// What the push finds when it has decided: a value that can't be sent keeps all of them here, and a fight is parked.
+    fn refused(
+        &self,
+        pass: &Pass<'_>,
+        row: &MirrorRow,
+        record: &RemoteRecord,
+        preview: &mut Preview,
+    ) -> Result<Option<String>, StoreError> {
+        let sent: Vec<PropertyName> = preview
+            .fields
+            .iter()
+            .map(|field| field.property.clone())
+            .collect();
+        let is_sent = |property: &PropertyName| sent.contains(property);
+        if let Some(explanation) = push::unfit(self.tx, pass, row, &is_sent)? {
+            preview.fields.clear();
+            return Ok(Some(explanation));
+        }
+        for property in sent {
+            let place = preview
+                .fields
+                .iter()
+                .position(|field| field.property == property);
+            let Some(place) = place else { continue };
+            let held = preview.fields[place].old.clone();
+            if push::is_fought_over(self.tx, pass, (row, record), &property, &held)? {
+                let field = preview.fields.remove(place);
+                preview.hold(field);
+            }
+        }
+        Ok(None)
+    }
+
+    fn left_out(&self, object: &ObjectSync, id: LocalId) -> Result<Vec<LeftOut>, StoreError> {
+        let mut left_out = Vec::new();
+        for field in fields::left_out(self.tx, object.mapping())? {
+            let held = object.table.former_value(self.tx, id, &field)?;
+            let Some(held) = held.filter(|held: &Value| !held.is_empty()) else {
+                continue;
+            };
+            let property = PropertyName::parse(&field.property)
+                .map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+            left_out.push(LeftOut { property, held });
+        }
+        Ok(left_out)
+    }
+}
+
+/// The operations of associations.
+const LINKS: [Operation; 2] = [Operation::Associate, Operation::Disassociate];
+
+/// Why a deletion here archives nothing.
+const BACK: &str =
+    "deletions here archive nothing (`on_local_delete = \"restore\"`): the row comes back";
+
+/// Whether an entry is held for that although its time has come.
+fn is_waited_for(what: WaitsFor) -> bool {
+    match what {
+        WaitsFor::Backfill | WaitsFor::Guard | WaitsFor::Create => true,
+        WaitsFor::Answer | WaitsFor::Lock => false,
+    }
+}
+
+fn may_be_held(operation: Operation) -> bool {
+    matches!(operation, Operation::Archive | Operation::Disassociate)
+}
+
+fn due_of(entries: &[WaitingEntry]) -> Vec<DueEntry> {
+    let due = entries.iter();
+    due.map(WaitingEntry::as_due).collect()
+}
+
+fn rowless(planned: PlannedEntry) -> PlannedEntry {
+    PlannedEntry {
+        explanation: Some("its row is gone, so that nothing of it can be sent".to_owned()),
+        ..planned
+    }
+}
+
+fn unshown(planned: PlannedEntry, hs_id: HubspotId) -> PlannedEntry {
+    PlannedEntry {
+        explanation: Some(format!(
+            "HubSpot does not show record {hs_id}: the push looks into its archive first"
+        )),
+        ..planned
+    }
+}

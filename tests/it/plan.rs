@@ -1,0 +1,304 @@
+//! `plan`: what it shows is what the push then sends.
+
+use std::process::Output;
+
+use hubsyncd::simulator::settings::Settings;
+use serde_json::{Value, json};
+
+use crate::daemon::{CONTACTS, Site};
+use crate::portal::Portal;
+
+/// The plan of the site as JSON; nothing in the database may change by it.
+fn planned(site: &Site, arguments: &[&str]) -> Vec<Value> {
+    let waiting = "SELECT group_concat(id || operation || state || attempts || coalesce(next_attempt_at, ''), ' ') FROM sync_outbox";
+    let before = site.text(waiting);
+    let output = site.run(&[&["plan", "--json"], arguments].concat());
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(site.text(waiting), before, "a plan changes nothing");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn said(site: &Site, arguments: &[&str]) -> String {
+    let output = site.run(arguments);
+    assert!(output.status.success(), "{}", told(&output));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The plan in short: operation and row, with what would be sent and what is kept.
+fn in_short(plan: &[Value]) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    plan.iter()
+        .map(|entry| {
+            let mut line = format!("{} {}", text(&entry["operation"]), entry["local_id"]);
+            if let Some(what) = entry["waits_for"].as_str() {
+                line += &format!(" waits for {what}");
+            }
+            for field in entry["fields"].as_array().expect("a list") {
+                let [property, old, new] = ["property", "old", "new"].map(|key| text(&field[key]));
+                line += &format!("; {property}: {old} -> {new}");
+            }
+            for field in entry["kept"].as_array().expect("a list") {
+                let keys = ["property", "why", "local", "remote"];
+                let [property, why, local, remote] = keys.map(|key| text(&field[key]));
+                line += &format!("; {property} {why}: {local} | {remote}");
+            }
+            line
+        })
+        .collect()
+}
+
+/// Five contacts on both sides.
+fn loaded(settings: &str, objects: &str) -> (Portal, Site) {
+    let portal = Portal::quick();
+    portal.fill("contacts", 5);
+    let site = Site::with(&portal, settings, objects);
+    site.once();
+    (portal, site)
+}
+
+fn id_of(site: &Site, row: i64) -> u64 {
+    site.number(&format!(
+        "SELECT hs_id FROM contacts WHERE local_id = {row}"
+    ))
+    .unsigned_abs()
+}
+
+#[test]
+fn what_is_planned_is_what_the_push_sends() {
+    let (portal, site) = loaded("", CONTACTS);
+    let ids: Vec<u64> = (1..=5).map(|row| id_of(&site, row)).collect();
+    site.execute("UPDATE contacts SET city = 'Rome' WHERE local_id <= 3");
+    site.once();
+    site.execute(
+        "UPDATE contacts SET city = 'Lima', first_name = first_name || ' ' WHERE local_id = 1",
+    );
+    site.execute("UPDATE contacts SET city = NULL WHERE local_id = 2");
+    // Back where it was: nothing of it is to be sent.
+    site.execute("UPDATE contacts SET city = 'Oslo' WHERE local_id = 3");
+    site.execute("UPDATE contacts SET city = 'Rome' WHERE local_id = 3");
+    site.execute("INSERT INTO contacts (email, city) VALUES ('ada@example.com', 'London')");
+    site.execute("DELETE FROM contacts WHERE local_id = 4");
+    let asked = portal.stand().request_log().len();
+    let plan = planned(&site, &[]);
+    assert_eq!(
+        portal.stand().request_log().len(),
+        asked,
+        "HubSpot was not asked"
+    );
+    let first = portal.value(ids[0], "firstname").expect("a name");
+    assert_eq!(
+        in_short(&plan),
+        [
+            "create 6; email: - -> ada@example.com; city: - -> London".to_owned(),
+            format!("update 1; city: Rome -> Lima; firstname: {first} -> {first} "),
+            "update 2; city: Rome -> -".to_owned(),
+            "archive 4".to_owned(),
+        ]
+    );
+    assert_eq!(plan[1]["object"], "contacts");
+    assert_eq!(plan[1]["hs_id"], json!(ids[0]));
+    assert_eq!(plan[0]["hs_id"], Value::Null);
+    assert!(plan[0]["due_at"].is_string(), "{plan:?}");
+    let asked = site.run(&["plan", "--exit-code"]);
+    assert_eq!(asked.status.code(), Some(3), "{}", told(&asked));
+    let text = String::from_utf8(asked.stdout).expect("text");
+    for line in [
+        "contacts 6: create",
+        "  city: - -> London",
+        &format!("contacts 1 (record {}): update", ids[0]),
+        "  city: Rome -> Lima",
+        &format!("contacts 4 (record {}): archive", ids[3]),
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+    }
+    assert!(
+        text.contains(
+            "the next push would send 4 entries in 5 requests, 0.00 % of the day's 625,000 ("
+        ),
+        "{text}"
+    );
+    // The push sends exactly that: so many inputs, and these values.
+    let sent = portal.stand().request_log().len();
+    site.once();
+    {
+        let stand = portal.stand();
+        let writes = stand.request_log()[sent..].iter();
+        let writes = writes.filter(|request| request.method == "POST");
+        let inputs = |part: &str| -> usize {
+            let of = writes
+                .clone()
+                .filter(|request| request.path_template.ends_with(part));
+            of.map(|request| request.inputs).sum()
+        };
+        assert_eq!(inputs("/batch/update"), 2);
+        assert_eq!(inputs("/batch/archive"), 1);
+        assert_eq!(inputs("/batch/upsert") + inputs("/batch/create"), 1);
+    }
+    assert_eq!(portal.value(ids[0], "city").as_deref(), Some("Lima"));
+    assert_eq!(portal.value(ids[1], "city"), None);
+    assert_eq!(portal.count_with("city", "London"), 1);
+    assert_eq!(portal.contacts(), 5);
+    let asked = site.run(&["plan", "--exit-code"]);
+    assert_eq!(asked.status.code(), Some(0));
+    assert_eq!(asked.stdout, b"the next push would send nothing\n");
+}
+
+/// How the fields of a contact are written.
+const MODES: &str = r#"
+[objects.contacts.properties]
+email = "email"
+firstname = { column = "first_name", write = "if_empty" }
+lastname = { column = "last_name", conflict = "newest" }
+city = { column = "city", conflict = "remote" }
+"#;
+
+#[test]
+fn online_the_records_are_read_first_and_decided_as_the_push_decides() {
+    let (portal, site) = loaded("", MODES);
+    let (one, two) = (id_of(&site, 1), id_of(&site, 2));
+    let first = portal.value(one, "firstname").expect("a name");
+    site.execute("UPDATE contacts SET city = 'Lima', first_name = 'Ada', last_name = 'Byron' WHERE local_id IN (1, 2)");
+    let city = portal.value(two, "city");
+    portal.edit(one, &[("city", "Oslo"), ("lastname", "King")]);
+    let offline = in_short(&planned(&site, &[]));
+    assert!(offline[0].contains("city: "), "{offline:?}");
+    assert!(
+        offline[0].contains(&format!("firstname if-empty: Ada | {first}")),
+        "HubSpot is taken to hold what it held: {offline:?}"
+    );
+    let online = in_short(&planned(&site, &["--online"]));
+    assert!(
+        online[0].contains("city conflict: Lima | Oslo"),
+        "{online:?}"
+    );
+    assert!(
+        online[0].contains("lastname conflict: Byron | King"),
+        "{online:?}"
+    );
+    assert!(!online[0].contains("->"), "{online:?}");
+    let old = city.unwrap_or_else(|| "-".to_owned());
+    assert!(
+        online[1].contains(&format!("city: {old} -> Lima")),
+        "{online:?}"
+    );
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    assert_eq!(
+        site.number(
+            "SELECT count(*) FROM _sync_command_leases WHERE ended_at IS NOT NULL AND requests > 0"
+        ),
+        1,
+        "it has given its share back"
+    );
+    site.once();
+    assert_eq!(portal.value(one, "city").as_deref(), Some("Oslo"));
+    assert_eq!(portal.value(one, "lastname").as_deref(), Some("King"));
+    assert_eq!(portal.value(one, "firstname"), Some(first));
+    assert_eq!(portal.value(two, "city").as_deref(), Some("Lima"));
+    assert_eq!(portal.value(two, "lastname").as_deref(), Some("Byron"));
+    portal.assert_limits_were_kept();
+}
+
+#[test]
+fn what_the_guard_would_hold_is_told_before_and_after_it_is_held() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 130);
+    let site = Site::with(
+        &portal,
+        "[guard]\nmax_archives = 20\nmax_share = 0.0\n",
+        CONTACTS,
+    );
+    site.once();
+    site.execute("DELETE FROM contacts WHERE local_id <= 30");
+    let plan = planned(&site, &[]);
+    assert_eq!(plan.len(), 30);
+    assert!(
+        plan.iter().all(|entry| entry["waits_for"] == "guard"),
+        "{:?}",
+        plan[0]
+    );
+    let text = said(&site, &["plan", "--exit-code"]);
+    assert!(
+        text.ends_with(
+            "the next push would send nothing\nthe guard holds 30 entries: `hubsyncd outbox approve` lets it go once it is held, \
+             `hubsyncd outbox discard --hold ID` takes it back\n"
+        ),
+        "{text}"
+    );
+    site.once();
+    assert_eq!(portal.contacts(), 130);
+    assert!(
+        planned(&site, &[])
+            .iter()
+            .all(|entry| entry["waits_for"] == "guard")
+    );
+}
+
+#[test]
+fn associations_stand_in_the_plan_with_both_ends() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 2);
+    portal.fill("companies", 2);
+    let objects = format!(
+        "{CONTACTS}\n[objects.companies.properties]\nname = \"name\"\n\
+         [associations]\nworks = {{ from = \"contacts\", to = \"companies\" }}\n"
+    );
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    site.execute("INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 1, 'companies', 2)");
+    let plan = planned(&site, &[]);
+    let entry = plan
+        .iter()
+        .find(|entry| entry["operation"] == "associate" && entry["to_local_id"] == 2)
+        .expect("the association");
+    assert_eq!(entry["to_object"], "companies");
+    assert_eq!(entry["local_id"], 1);
+    assert_eq!(entry["fields"], json!([]));
+    for key in ["category", "type_id", "label"] {
+        assert!(entry.get(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn a_command_beside_a_first_load_at_the_limit_meets_no_429_and_brings_none() {
+    let portal = Portal::with(Settings {
+        burst_limit: 40,
+        index_delay_min_ms: 0,
+        index_delay_max_ms: 0,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 12_000);
+    let mut site = Site::with(&portal, "[limits]\nburst_per_10_seconds = 40\n", CONTACTS);
+    site.start();
+    site.until_sql("SELECT count(*) > 1000 FROM contacts");
+    for _ in 0..3 {
+        planned(&site, &["--online"]);
+    }
+    assert_eq!(
+        site.number("SELECT min(backfill <> 'done') FROM sync_status"),
+        1,
+        "the load still runs"
+    );
+    site.wait_loaded();
+    assert_eq!(
+        site.number("SELECT count(*) FROM _sync_command_leases WHERE granted_at IS NULL"),
+        0
+    );
+    portal.assert_limits_were_kept();
+}
+
+#[test]
+fn there_is_no_plan_without_a_database() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    let output = site.run(&["plan"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told(&output).contains("there is no database at"),
+        "{}",
+        told(&output)
+    );
+}
