@@ -723,6 +723,8 @@ CREATE TABLE pipeline_stages (
     PRIMARY KEY (object, pipeline_id, id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX pipeline_stages_id ON pipeline_stages (object, id);
+
 CREATE TABLE properties (
     object TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -736,5 +738,16 @@ CREATE TABLE properties (
     archived INTEGER NOT NULL,
     -- Whether its values are ids of other records: such a number is a whole one.
     refers_to_record INTEGER NOT NULL DEFAULT 0,
+    -- The kind of those records, in HubSpot's word: OWNER for owners.
+    referenced_object TEXT,
     PRIMARY KEY (object, name)
+) STRICT, WITHOUT ROWID;
+
+-- The labels of `properties.options`, to be looked up by value.
+CREATE TABLE _sync_options (
+    object TEXT NOT NULL,
+    property TEXT NOT NULL,
+    value TEXT NOT NULL,
+    label TEXT,
+    PRIMARY KEY (object, property, value)
 ) STRICT, WITHOUT ROWID;

@@ -31,6 +31,8 @@ pub struct Property {
     pub definition: Definition,
     /// The group that it is shown in.
     pub group_name: Option<String>,
+    /// The kind of records whose ids it holds, in HubSpot's word.
+    pub referenced_object: Option<String>,
     /// The options as JSON.
     pub options: Option<String>,
     /// Whether it was archived.
@@ -216,15 +218,18 @@ pub(crate) fn replace_properties(
     wanted.sort_by(|left, right| left.name.cmp(&right.name));
     wanted.dedup_by(|left, right| left.name == right.name);
     if self::properties(tx, object)? == wanted {
+        if has_lost_options(tx, object)? {
+            replace_options(tx, object)?;
+        }
         return Ok(false);
     }
     tx.prepare_cached("DELETE FROM properties WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str() })?;
     let mut statement = tx.prepare_cached(
         "INSERT INTO properties (object, name, label, type, field_type, group_name, read_only, unique_value, options, archived,
-                                 refers_to_record)
+                                 refers_to_record, referenced_object)
          VALUES (:object, :name, :label, :type, :field_type, :group_name, :read_only, :unique_value, :options, :archived,
-                 :refers_to_record)",
+                 :refers_to_record, :referenced_object)",
     )?;
     for property in wanted {
         statement.execute(named_params! {
@@ -239,9 +244,40 @@ pub(crate) fn replace_properties(
             ":options": property.options,
             ":archived": property.archived,
             ":refers_to_record": property.definition.refers_to_record,
+            ":referenced_object": property.referenced_object,
         })?;
     }
+    replace_options(tx, object)?;
     Ok(true)
+}
+
+/// Makes the options of an object's properties those of their JSON; of two with one value the first counts.
+fn replace_options(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
+    let object = named_params! { ":object": object.as_str() };
+    tx.prepare_cached("DELETE FROM _sync_options WHERE object = :object")?
+        .execute(object)?;
+    tx.prepare_cached(
+        "INSERT INTO _sync_options (object, property, value, label)
+         SELECT p.object, p.name, o.value ->> 'value', o.value ->> 'label'
+         FROM properties AS p, json_each(p.options) AS o
+         WHERE p.object = :object AND o.value ->> 'value' IS NOT NULL
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(object)?;
+    Ok(())
+}
+
+/// Whether the labels of an object's options are lost, though it has options.
+fn has_lost_options(tx: &Transaction<'_>, object: &ObjectType) -> Result<bool, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT NOT EXISTS (SELECT 1 FROM _sync_options WHERE object = :object)
+            AND EXISTS (SELECT 1 FROM properties WHERE object = :object AND options IS NOT NULL)",
+    )?;
+    Ok(
+        statement.query_row(named_params! { ":object": object.as_str() }, |row| {
+            row.get(0)
+        })?,
+    )
 }
 
 /// An object's properties, by name.
@@ -251,7 +287,7 @@ pub fn properties(
 ) -> Result<Vec<Property>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT name, label, coalesce(type, ''), coalesce(field_type, ''), group_name, read_only, unique_value, options, archived,
-                refers_to_record
+                refers_to_record, referenced_object
          FROM properties
          WHERE object = :object
          ORDER BY name",
@@ -268,6 +304,7 @@ pub fn properties(
                 refers_to_record: row.get(9)?,
             },
             group_name: row.get(4)?,
+            referenced_object: row.get(10)?,
             options: row.get(7)?,
             archived: row.get(8)?,
         })
@@ -357,6 +394,7 @@ mod tests {
                 refers_to_record: true,
             },
             group_name: None,
+            referenced_object: None,
             options: Some("[]".to_owned()),
             archived,
         }

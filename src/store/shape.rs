@@ -10,6 +10,7 @@ pub(crate) mod definition;
 pub(crate) mod entries;
 pub mod fit;
 pub(crate) mod guards;
+pub(crate) mod labels;
 #[cfg(test)]
 pub(crate) mod local_sql;
 pub mod matching;

@@ -401,6 +401,11 @@ async fn fit_to_mapping(
             meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
             let (mapping, held) = ddl::hold_types(tx, &mapping)?;
             problems.extend(held);
+            // The views with labels follow what properties refer to.
+            for (object, found) in &read.definitions {
+                let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
+                reference::replace_properties(tx, object, &rows)?;
+            }
             // The triggers on `associations` tell people the types that a pair has.
             for (pair, shown) in &read.types {
                 pair_types::save(tx, pair, shown, now)?;
@@ -417,10 +422,6 @@ async fn fit_to_mapping(
             fields::set_remarks(tx, &remarks)?;
             reference::keep_schemas(tx, &read.schemas)?;
             reference::keep_unlisted(tx, &read.unlisted)?;
-            for (object, found) in &read.definitions {
-                let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
-                reference::replace_properties(tx, object, &rows)?;
-            }
             Ok((mapping, problems))
         })
         .await?;
@@ -459,6 +460,7 @@ fn property_row(property: &PropertyDefinition) -> reference::Property {
         label: Some(property.label.clone()),
         definition: property.to_definition(),
         group_name: Some(property.group_name.clone()),
+        referenced_object: property.referenced_object_type.clone(),
         options: (!options.is_empty()).then(|| serde_json::Value::Array(options).to_string()),
         archived: property.archived,
     }

@@ -299,6 +299,10 @@ impl ShapeWork<'_> {
         if exists(self.tx, table)? && definition::difference(self.tx, table, &fields)?.is_none() {
             return Ok(());
         }
+        if repair::is_ours(self.tx, table)? {
+            // Of another object's labels, or of a pair that the mapping had.
+            self.clear_way()?;
+        }
         self.refuse_taken(object)?;
         self.tx.execute_batch(&ddl::create_table(object))?;
         self.say(format!("table {table} made"));

@@ -53,6 +53,7 @@ const KEPT: [&str; 42] = [
     "_sync_modes",
     "_sync_pushes",
     "_sync_histories",
+    "_sync_options",
     "property_history",
 ];
 

@@ -19,6 +19,7 @@ use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::entries;
 use crate::store::shape::fit::{self, fit_to_mapping};
 use crate::store::shape::guards;
+use crate::store::shape::labels;
 use crate::store::shape::sequences;
 use crate::store::shape::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
 use crate::store::shape::unique;
@@ -379,6 +380,11 @@ fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, Sto
     all.extend(guards::all());
     for object in &mapping.objects {
         all.extend(triggers::of_mirror(&shape(connection, object)?));
+        if let Some(name) = name_of_labels(connection, mapping, object)? {
+            let columns = fit::columns_of(connection, object.table.as_str())?;
+            let owners = labels::owner_properties(connection, object)?;
+            all.push(labels::view(object, &name, &columns, &owners));
+        }
     }
     for (object, table) in fit::unmapped_tables(connection, mapping)? {
         let columns = unmapped_columns(connection, &object, &table)?;
@@ -388,6 +394,25 @@ fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, Sto
         made.sql = sealed(&made.sql);
     }
     Ok(all)
+}
+
+/// The name of an object's view with labels: the first that no mapped table, no pair and nothing of a program's has.
+fn name_of_labels(
+    connection: &Connection,
+    mapping: &Mapping,
+    object: &ObjectMapping,
+) -> Result<Option<String>, StoreError> {
+    for name in labels::names(object) {
+        let is = |other: &TableName| other.as_str().eq_ignore_ascii_case(&name);
+        let mut tables = mapping.objects.iter().map(|object| &object.table);
+        let mut pairs = mapping.pairs.iter().map(|pair| &pair.key);
+        let is_mapped = tables.any(is) || pairs.any(is);
+        if !is_mapped && (!fit::exists(connection, &name)? || is_ours(connection, &name)?) {
+            return Ok(Some(name));
+        }
+    }
+    tracing::warn!(object = %object.object, "both names of its view with labels are taken: it has none");
+    Ok(None)
 }
 
 /// The columns of an unmapped table that are hubsyncd's.
