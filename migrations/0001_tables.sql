@@ -246,7 +246,9 @@ CREATE TABLE sync_conflicts (
     -- The base of a field that waits for a decision may be unknown, as for an adopted record.
     base_known INTEGER NOT NULL DEFAULT 1,
     -- Of associations that exclude each other at the record where they lead: that record's row.
-    to_local_id INTEGER
+    to_local_id INTEGER,
+    -- When a program wrote the local value, where that was still known.
+    local_changed_at TEXT
 ) STRICT;
 CREATE UNIQUE INDEX sync_conflicts_open ON sync_conflicts (object, local_id, property, coalesce(to_local_id, 0)) WHERE resolved_at IS NULL;
 CREATE UNIQUE INDEX sync_conflicts_open_to ON sync_conflicts (object, to_local_id) WHERE resolved_at IS NULL AND to_local_id IS NOT NULL;

@@ -9,7 +9,7 @@ use crate::cli::args::{ConflictsCommand, ResolveArgs, Take};
 use crate::cli::format::{Align, JsonArray, TextTable, counted, moment, printable, shortened};
 use crate::cli::{ExitStatus, WrongUsage, carried_out};
 use crate::model::time::Timestamp;
-use crate::store::commands::{CommandDb, Most, Row, WantedConflicts, Which};
+use crate::store::commands::{CommandDb, CommandError, Most, Row, WantedConflicts, Which};
 
 /// Rows of a list for people; `--json` gives all of them.
 const MOST_LISTED: u32 = 50;
@@ -38,16 +38,17 @@ pub fn conflicts(
             }
         }
         ConflictsCommand::Show { id, json } => {
-            let conflict = CommandDb::open(database).and_then(|db| db.conflict(*id))?;
+            let db = CommandDb::open(database)?;
+            let conflict = db.conflict(*id)?;
             if *json {
                 writeln!(out, "{}", serde_json::to_string(&conflict)?)?;
             } else {
-                show(&conflict, now, out)?;
+                show(&conflict, &db.changes_of(*id)?, now, out)?;
             }
         }
         ConflictsCommand::Resolve(args) => match resolution(args) {
             Some(resolution) => resolve(database, args, &resolution, out)?,
-            None => ask(database, args, out)?,
+            None => ask(database, args, now, out)?,
         },
     }
     Ok(ExitStatus::Done)
@@ -129,7 +130,7 @@ fn winner(conflict: &Row) -> &str {
     }
 }
 
-fn show(conflict: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+fn show(conflict: &Row, changes: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
     let id = conflict.number("id").unwrap_or(0);
     writeln!(out, "conflict {id} of {}", place(conflict))?;
     let base = if conflict.number("base_known") == Some(0) {
@@ -142,8 +143,7 @@ fn show(conflict: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<(
         "base",
         &base.map_or_else(|| "not known".to_owned(), |column| value(conflict, column)),
     )?;
-    line(out, "local", &value(conflict, "local_value"))?;
-    line(out, "remote", &value(conflict, "remote_value"))?;
+    sides(conflict, changes, now, out)?;
     line(out, "policy", conflict.text("policy").unwrap_or_default())?;
     line(out, "winner", conflict.text("winner").unwrap_or("none yet"))?;
     line(
@@ -172,6 +172,32 @@ fn show(conflict: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<(
             out,
             "\ndecide: `hubsyncd conflicts resolve {id} --take local|remote` or `--value TEXT`"
         )?;
+    }
+    Ok(())
+}
+
+/// Both values, and below each when it was written, and by whom, as far as that is known.
+fn sides(conflict: &Row, changes: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+    line(out, "local", &value(conflict, "local_value"))?;
+    if let Some(at) = changes.text("local_at") {
+        line(
+            out,
+            "",
+            &format!("written {} ({})", printable(at), moment(at, now)),
+        )?;
+    }
+    line(out, "remote", &value(conflict, "remote_value"))?;
+    if let Some(at) = changes.text("remote_at") {
+        let written = format!("written {} ({})", printable(at), moment(at, now));
+        line(out, "", &written)?;
+        let by = ["person", "source_type", "source_id"]
+            .iter()
+            .filter_map(|column| changes.text(column))
+            .map(printable);
+        let by: Vec<String> = by.collect();
+        if !by.is_empty() {
+            line(out, "", &format!("by {}", by.join(", ")))?;
+        }
     }
     Ok(())
 }
@@ -274,39 +300,51 @@ fn resolution(args: &ResolveArgs) -> Option<String> {
 }
 
 /// Shows the conflicts one after another and asks about each.
-fn ask(database: &Path, args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+fn ask(
+    database: &Path,
+    args: &ResolveArgs,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let input = io::stdin();
     if !input.is_terminal() {
         let explanation =
             "nobody is there to ask: give `--take local`, `--take remote` or `--value TEXT`";
         return Err(WrongUsage(explanation.to_owned()).into());
     }
-    ask_from(database, args, &mut input.lock(), out)
+    ask_from(database, args, now, (&mut input.lock(), out))
 }
 
 fn ask_from(
     database: &Path,
     args: &ResolveArgs,
-    input: &mut dyn BufRead,
-    out: &mut dyn Write,
+    now: Timestamp,
+    (input, out): (&mut dyn BufRead, &mut dyn Write),
 ) -> anyhow::Result<()> {
     let mut db = CommandDb::open_to_decide(database)?;
     let mut decided = 0;
-    for conflict in db.waiting_conflicts(&wanted(args))? {
+    let waiting = db.waiting_conflicts(&wanted(args))?;
+    for (index, conflict) in waiting.iter().enumerate() {
+        let id = conflict.number("id").unwrap_or(0);
         writeln!(
             out,
-            "conflict {} of {}",
-            conflict.number("id").unwrap_or(0),
-            place(&conflict)
+            "({}/{}) conflict {id} of {}",
+            index + 1,
+            waiting.len(),
+            place(conflict)
         )?;
-        line(out, "local", &value(&conflict, "local_value"))?;
-        line(out, "remote", &value(&conflict, "remote_value"))?;
+        sides(conflict, &db.changes_of(id)?, now, out)?;
         match answer(input, out)? {
             PersonsAnswer::Decided(resolution) => {
-                let id = conflict.number("id").unwrap_or(0);
-                db.resolve(&WantedConflicts::Ids(vec![id]), &resolution)?;
-                writeln!(out, "{}", chosen(&resolution))?;
-                decided += 1;
+                // HubSpot or a program may have ended it while it was shown.
+                match db.resolve(&WantedConflicts::Ids(vec![id]), &resolution) {
+                    Ok(_) => {
+                        writeln!(out, "{}", chosen(&resolution))?;
+                        decided += 1;
+                    }
+                    Err(error @ CommandError::Refused(_)) => writeln!(out, "{error}")?,
+                    Err(error) => return Err(error.into()),
+                }
             }
             PersonsAnswer::Later => {}
             PersonsAnswer::Enough => break,
@@ -329,26 +367,47 @@ enum PersonsAnswer {
     Enough,
 }
 
+/// What the letters do.
+const LETTERS: &str = "l: the local value wins
+r: HubSpot's value wins
+e: write a value of its own to both sides; `e TEXT` at once
+s: leave it open and go on with the next
+q: leave it and all that follow open";
+
 /// Asks until the answer is understood; the end of the input ends the asking.
 fn answer(input: &mut dyn BufRead, out: &mut dyn Write) -> anyhow::Result<PersonsAnswer> {
     loop {
-        write!(out, "[l]ocal, [r]emote, [v]alue TEXT, [s]kip or [q]uit? ")?;
-        out.flush()?;
-        let mut text = String::new();
-        if input.read_line(&mut text)? == 0 {
+        write!(out, "[l]ocal, [r]emote, [e]dit, [s]kip, [q]uit? ")?;
+        let Some(text) = typed(input, out)? else {
             return Ok(PersonsAnswer::Enough);
-        }
-        let text = text.trim_end_matches(['\r', '\n']);
-        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-        match word {
-            "l" | "local" => return Ok(PersonsAnswer::Decided("local".to_owned())),
-            "r" | "remote" => return Ok(PersonsAnswer::Decided("remote".to_owned())),
-            "v" | "value" => return Ok(PersonsAnswer::Decided(format!("value:{rest}"))),
-            "s" | "skip" | "" => return Ok(PersonsAnswer::Later),
-            "q" | "quit" => return Ok(PersonsAnswer::Enough),
-            _ => {}
+        };
+        let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        match (word, rest) {
+            ("l" | "local", "") => return Ok(PersonsAnswer::Decided("local".to_owned())),
+            ("r" | "remote", "") => return Ok(PersonsAnswer::Decided("remote".to_owned())),
+            ("e" | "edit", "") => {
+                write!(out, "value (nothing: go back; `-`: clear it): ")?;
+                match typed(input, out)?.as_deref() {
+                    None => return Ok(PersonsAnswer::Enough),
+                    Some("") => {}
+                    Some("-") => return Ok(PersonsAnswer::Decided("value:".to_owned())),
+                    Some(value) => return Ok(PersonsAnswer::Decided(format!("value:{value}"))),
+                }
+            }
+            ("e" | "edit", value) => return Ok(PersonsAnswer::Decided(format!("value:{value}"))),
+            ("s" | "skip", "") => return Ok(PersonsAnswer::Later),
+            ("q" | "quit", "") => return Ok(PersonsAnswer::Enough),
+            _ => writeln!(out, "{LETTERS}")?,
         }
     }
+}
+
+/// A line, without its end; nothing at the end of the input.
+fn typed(input: &mut dyn BufRead, out: &mut dyn Write) -> anyhow::Result<Option<String>> {
+    out.flush()?;
+    let mut text = String::new();
+    let is_line = input.read_line(&mut text)? > 0;
+    Ok(is_line.then(|| text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 #[cfg(test)]
@@ -551,12 +610,32 @@ mod tests {
         let folder = TempDir::new().expect("a folder");
         let path = database(&folder);
         let mut out = Vec::new();
-        let mut input: &[u8] = b"mine\nv a third one\n\n";
-        ask_from(&path, &of_ids(&[]), &mut input, &mut out).expect("asked");
+        let now = Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment");
+        execute(
+            &path,
+            "UPDATE sync_conflicts SET local_changed_at = '2026-11-24T03:00:00.000Z' WHERE id = 1;
+             INSERT INTO owners (id, first_name, last_name, user_id, archived) VALUES (9, 'Ada', 'Lovelace', 42, 0);
+             INSERT INTO property_history (object, hs_id, property, at, value, source_type, source_id)
+             VALUES ('contacts', 101, 'email', '2026-11-24T02:00:00.000Z', 'old', 'API', NULL),
+                    ('contacts', 101, 'email', '2026-11-24T03:05:00.000Z', 'new', 'CRM_UI', 'userId:42')",
+        );
+        let mut input: &[u8] = b"mine\ne\n\ne a third one\ns\n";
+        ask_from(&path, &of_ids(&[]), now, (&mut input, &mut out)).expect("asked");
         let text = String::from_utf8(out).expect("text");
-        assert!(text.contains("ann@new.example"), "{text}");
-        assert!(text.contains("1 conflict is decided"), "{text}");
+        insta::assert_snapshot!(text);
         assert_eq!(resolutions(&path)[0].as_deref(), Some("value:a third one"));
         assert_eq!(resolutions(&path)[3], None);
+        for (typed, expected) in [
+            ("l\n", Some("local")),
+            ("e\n-\n", Some("value:")),
+            ("r\nq\n", Some("remote")),
+            ("q\n", Some("remote")),
+            ("", Some("remote")),
+        ] {
+            let (mut input, mut out) = (typed.as_bytes(), Vec::new());
+            ask_from(&path, &of_ids(&[1, 4]), now, (&mut input, &mut out)).expect("asked");
+            assert_eq!(resolutions(&path)[0].as_deref(), expected, "{typed:?}");
+            assert_eq!(resolutions(&path)[3], None);
+        }
     }
 }

@@ -434,6 +434,17 @@ impl CommandDb {
         })
     }
 
+    /// When each side of a conflict was last changed, and by whom in HubSpot, as far as the file tells: `local_at`,
+    /// `remote_at`, `source_type`, `source_id`, `person`.
+    pub(crate) fn changes_of(&self, conflict: i64) -> Result<Row, CommandError> {
+        let found = rows(
+            &self.connection,
+            CHANGES_OF_CONFLICT,
+            named_params! { ":id": conflict },
+        )?;
+        Ok(found.into_iter().next().unwrap_or(Row(Vec::new())))
+    }
+
     /// Hands out entries of the outbox: dead ones first, then by age.
     pub(crate) fn each_entry<E: From<CommandError>>(
         &self,
@@ -731,6 +742,27 @@ const OPEN_CONFLICTS: &str = "
         AND (:object IS NULL OR object = :object)
         AND (:property IS NULL OR property = :property)
     ORDER BY id";
+
+/// A later local write of a field in conflict waits in the outbox; HubSpot's history is there for properties with
+/// `remote_history`, and names people by the ids of users.
+const CHANGES_OF_CONFLICT: &str = "
+    SELECT coalesce((SELECT max(f.changed_at)
+                     FROM sync_outbox_fields AS f
+                     JOIN sync_outbox AS e ON e.id = f.outbox_id
+                     WHERE e.object = c.object AND e.local_id = c.local_id AND f.property = c.property),
+                    c.local_changed_at) AS local_at,
+        h.at AS remote_at, h.source_type, h.source_id,
+        (SELECT coalesce(nullif(trim(coalesce(o.first_name, '') || ' ' || coalesce(o.last_name, '')), ''), o.email)
+         FROM owners AS o
+         WHERE h.source_id = 'userId:' || o.user_id) AS person
+    FROM sync_conflicts AS c
+    LEFT JOIN property_history AS h
+        ON h.object = c.object AND h.hs_id = c.hs_id AND h.property = c.property
+        AND h.at = (SELECT max(l.at)
+                    FROM property_history AS l
+                    WHERE l.object = c.object AND l.hs_id = c.hs_id AND l.property = c.property
+                      AND l.at <= coalesce(c.resolved_at, l.at))
+    WHERE c.id = :id";
 
 const ENTRIES: &str = "
     SELECT id, object, local_id, hs_id, operation, state, attempts, enqueued_at, next_attempt_at, last_error, version,

@@ -166,9 +166,14 @@ fn insert(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_conflicts (object, local_id, hs_id, property, base_value, base_known, local_value, remote_value,
-                                     policy, winner, detected_at, resolved_at, resolution, reason, to_local_id)
+                                     policy, winner, detected_at, resolved_at, resolution, reason, to_local_id,
+                                     local_changed_at)
          VALUES (:object, :local_id, :hs_id, :property, :base, :base_known, :local, :remote,
-                 :policy, :winner, :now, :resolved_at, :resolution, :reason, :to)
+                 :policy, :winner, :now, :resolved_at, :resolution, :reason, :to,
+                 (SELECT max(f.changed_at)
+                  FROM sync_outbox_fields AS f
+                  JOIN sync_outbox AS e ON e.id = f.outbox_id
+                  WHERE e.object = :object AND e.local_id = :local_id AND f.property = :property))
          ON CONFLICT DO NOTHING",
     )?
     .execute(named_params! {

@@ -129,3 +129,36 @@ fn a_program_that_toggles_a_field_is_no_fight_and_somebody_who_answers_each_push
     assert_eq!(portal.value(ann, "city").as_deref(), Some("theirs"));
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn a_conflict_tells_when_each_side_wrote_its_value_and_who_did_in_hubspot() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    portal.edit(ann, &[("city", "base")]);
+    let settings = format!("[conflicts]\npolicy = \"manual\"\n{SOON}");
+    let objects = CONTACTS.replace(
+        "city = \"city\"",
+        "city = { column = \"city\", remote_history = true }",
+    );
+    let site = Site::with(&portal, &settings, &objects);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'ours'");
+    portal.edit(ann, &[("city", "theirs")]);
+    site.once();
+    let known = "SELECT c.local_changed_at < c.detected_at AND h.value = c.remote_value
+         FROM sync_conflicts AS c
+         JOIN property_history AS h ON h.hs_id = c.hs_id AND h.property = c.property
+         WHERE c.resolved_at IS NULL ORDER BY h.at DESC LIMIT 1";
+    assert_eq!(site.number(known), 1);
+    let shown = site.run(&["conflicts", "show", "1"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(shown.matches("written 20").count(), 2, "{shown}");
+    assert!(shown.contains(", CRM_UI, userId:"), "{shown}");
+    // Nobody is there to be asked.
+    let asked = site.run(&["conflicts", "resolve", "--object", "contacts"]);
+    assert_eq!(asked.status.code(), Some(2));
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_conflicts WHERE resolution IS NOT NULL"),
+        0
+    );
+}
