@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test doctest docs deny demo fidelity proxies bench long planted planted-power
+.PHONY: check format lint test doctest docs deny demo fidelity clients proxies bench long planted planted-power
 
 # Every step runs, also after one that failed; the last line names all that did, and what a step left out. Each says what CPU
 # time it took.
@@ -57,6 +57,11 @@ demo:
 fidelity:
 	cargo build
 	tests/fidelity/run.sh target/debug/hubsyncd
+
+# The examples of docs/clients.md with the clients themselves, from PyPI and npm. Needs python3 with venv, node and npm.
+clients:
+	cargo build
+	tests/clients/run.py target/debug/hubsyncd
 
 # The manual's recipes for Caddy and nginx in front of the webhook listener. Needs caddy, nginx, openssl, curl and python3.
 proxies:

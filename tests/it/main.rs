@@ -18,6 +18,7 @@ mod histories;
 mod keys;
 mod links;
 mod lost;
+mod manual;
 mod oauth;
 mod objects;
 mod plan;
