@@ -307,10 +307,23 @@ CREATE TABLE sync_history (
     old_value TEXT,
     new_value TEXT,
     origin TEXT NOT NULL CONSTRAINT sync_history_origin CHECK (origin IN
-        ('poll', 'webhook', 'reconcile', 'push', 'conflict', 'absorb', 'discard', 'schema', 'undo', 'rule'))
+        ('poll', 'webhook', 'reconcile', 'push', 'conflict', 'absorb', 'discard', 'schema', 'undo', 'rule')),
+    -- The run of `sync_runs` that brought it; NULL where none did.
+    run_id INTEGER
 ) STRICT;
 CREATE INDEX sync_history_record ON sync_history (object, local_id);
 CREATE INDEX sync_history_at ON sync_history (at);
+
+-- Local writes that turned a change back, until HubSpot has acknowledged them: what that is told as. Of an association `value`
+-- says which it is, of a whole record nothing.
+CREATE TABLE _sync_undone (
+    object TEXT NOT NULL,
+    local_id INTEGER NOT NULL,
+    property TEXT NOT NULL,
+    value TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (object, local_id, property, value)
+) STRICT, WITHOUT ROWID;
 
 -- What the mapping file says of single properties: `unkept`, kept out of `sync_history`, and `remote_history`.
 CREATE TABLE _sync_modes (

@@ -9,6 +9,7 @@ use crate::app::budget::AskError;
 use crate::app::login::LoginError;
 use crate::app::plan::PlanError;
 use crate::app::subscriptions::WebhooksError;
+use crate::app::undo::UndoError;
 use crate::config::ConfigError;
 use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
@@ -17,6 +18,7 @@ use crate::store::StoreError;
 use crate::store::commands::{CommandDb, CommandError};
 
 pub mod args;
+mod ask;
 pub mod auth;
 pub mod backfills;
 pub mod check;
@@ -32,6 +34,7 @@ pub mod run;
 #[cfg(feature = "simulator")]
 pub mod simulate;
 pub mod status;
+pub mod undo;
 pub mod webhooks;
 
 /// A crash must not write the tokens in memory to a disk (promise 10); a debugger of the same user is kept out too.
@@ -78,7 +81,9 @@ pub(crate) struct Unusable {
 
 /// The status of a command that ended with an error: 78 where the file, a secret or the database must be changed first.
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
-    if error.is::<WrongUsage>() {
+    let is_usage =
+        |error: &UndoError| matches!(error, UndoError::NoObject(_) | UndoError::NoColumn { .. });
+    if error.is::<WrongUsage>() || error.downcast_ref::<UndoError>().is_some_and(is_usage) {
         return ExitStatus::Usage;
     }
     let configuration = error.chain().any(|cause| {
@@ -104,6 +109,9 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
             || cause
                 .downcast_ref::<PlanError>()
                 .is_some_and(PlanError::is_configuration)
+            || cause
+                .downcast_ref::<UndoError>()
+                .is_some_and(UndoError::is_configuration)
             || cause
                 .downcast_ref::<CommandError>()
                 .is_some_and(CommandError::is_configuration)
@@ -176,6 +184,9 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<PlanError>() {
         return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<UndoError>() {
+        return error.hint().map(str::to_owned);
     }
     if let Some(error) = error.downcast_ref::<Unusable>() {
         return Some(error.hint.to_owned());

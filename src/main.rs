@@ -32,6 +32,7 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
         }
         Command::Outbox(args) => cli::outbox::outbox(&database(&path)?, &args.command, now(), out),
         Command::Plan(args) => runtime()?.block_on(cli::plan::plan(&path, args, out)),
+        Command::Undo(args) => cli::undo::undo(&path, &args, out, err),
         Command::Auth(args) => runtime()?.block_on(cli::auth::auth(&path, args.command, out)),
         Command::Webhooks(args) => {
             runtime()?.block_on(cli::webhooks::webhooks(&path, args.command, out))

@@ -45,6 +45,7 @@ pub mod shape;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
+pub mod undo;
 pub mod unreadable;
 
 use database::lease::Lease;

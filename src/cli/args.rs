@@ -13,6 +13,8 @@ use crate::cli::check::CheckArgs;
 #[cfg(feature = "simulator")]
 use crate::cli::simulate::SimulateArgs;
 use crate::config::{parse_duration, suggest};
+use crate::model::origin::Origin;
+use crate::model::time::Timestamp;
 
 /// Keep a local SQLite database and a HubSpot portal in agreement, both ways.
 #[derive(Debug, Parser)]
@@ -117,6 +119,17 @@ pub enum Command {
                       decided as the push would decide them. No record, row or entry is changed."
     )]
     Plan(PlanArgs),
+    /// Turn recorded changes back, as ordinary local writes
+    #[command(
+        long_about = "Turn recorded changes back, as ordinary local writes: of every origin, pushed ones too, beside a running \
+                      daemon or without one. Shows them and asks first. What was changed again since, waits to be sent or \
+                      is in an open conflict is left and listed.\n\n\
+                      Several changes of one field are one, from the first's former value to the last's. A record that this \
+                      daemon made is deleted again, one that is gone comes back (HubSpot gives it a new id), associations \
+                      are made or taken away again. Former undos are chosen by --origin undo, --run or --ids alone. The \
+                      guard counts what it writes like any other local write."
+    )]
+    Undo(UndoArgs),
     /// Log in to HubSpot with an OAuth app; see or end the login
     Auth(AuthArgs),
     /// Make the app's webhook subscriptions match the mapping
@@ -160,6 +173,76 @@ pub struct PlanArgs {
     /// Print all of it as one JSON array
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `undo` may be asked for.
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(group = clap::ArgGroup::new("chosen").required(true).multiple(false))]
+pub struct UndoArgs {
+    /// Changes from this time on (2026-11-29T10:00:00Z, 2026-11-29), or of the last 10m, 2h, 1d
+    #[arg(long, group = "chosen", value_name = "TIME|DURATION", value_parser = since)]
+    pub since: Option<UndoSince>,
+    /// Changes of this run, by its `id` in `sync_runs`
+    #[arg(long, group = "chosen", value_name = "ID")]
+    pub run: Option<i64>,
+    /// These changes, by their `id` in `sync_history`: 101,102 or 101-140
+    #[arg(long, group = "chosen", value_name = "IDS", value_delimiter = ',', value_parser = ids)]
+    pub ids: Vec<(i64, i64)>,
+    /// Only those of this object
+    #[arg(long, value_name = "OBJECT")]
+    pub object: Option<String>,
+    /// Only those of this origin
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub origin: Option<String>,
+    /// Only those of this column
+    #[arg(long, requires = "object", value_name = "COLUMN")]
+    pub column: Option<String>,
+    /// Show what would be turned back, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write it without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// From when on changes are turned back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UndoSince {
+    /// From a time on.
+    At(Timestamp),
+    /// Of so long.
+    Ago(Duration),
+}
+
+fn since(text: &str) -> Result<UndoSince, String> {
+    if let Some(at) = Timestamp::parse(text) {
+        return Ok(UndoSince::At(at));
+    }
+    let ago = duration(text);
+    ago.map(UndoSince::Ago).map_err(|_| {
+        "write a time (2026-11-29T10:00:00Z, 2026-11-29) or a duration (10m, 2h, 1d)".to_owned()
+    })
+}
+
+fn ids(text: &str) -> Result<(i64, i64), String> {
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    let range = match text.split_once('-') {
+        Some((from, to)) => number(from).zip(number(to)),
+        None => number(text).map(|id| (id, id)),
+    };
+    range
+        .filter(|(from, to)| from <= to)
+        .ok_or_else(|| "write numbers of `sync_history`: 101,102 or 101-140".to_owned())
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    match Origin::parse(text) {
+        Some(origin) => Ok(origin.as_str().to_owned()),
+        None => Err(suggest::which(text, &Origin::ALL.map(Origin::as_str))),
+    }
 }
 
 /// What `status` may be asked for.
@@ -592,7 +675,16 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_wrong_usage() {
-        for line in ["init", "backup x", "undo", "status --watch", ""] {
+        for line in [
+            "init",
+            "backup x",
+            "undo",
+            "undo --since tomorrow",
+            "undo --ids 3-1",
+            "undo --run 1 --origin push1",
+            "status --watch",
+            "",
+        ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
     }

@@ -1,15 +1,15 @@
 //! `webhooks list` and `webhooks apply`: the app's subscriptions beside what the mapping wants.
 
-use std::io::{BufRead as _, IsTerminal as _, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::ensure;
 use serde_json::json;
 
 use crate::app::subscriptions::{SubscriptionPlan, SubscriptionWay, look, project_file};
 use crate::cli::ExitStatus;
 use crate::cli::args::WebhooksCommand;
+use crate::cli::ask::agreed;
 use crate::cli::format::counted;
 use crate::clock::{Clock, SystemClock};
 use crate::config;
@@ -167,7 +167,7 @@ async fn apply(
         writeln!(out, "  {line}")?;
     }
     look.check_bound()?;
-    if !agreed(yes, out)? {
+    if !agreed(yes, "Carry this out?", out)? {
         writeln!(out, "nothing was changed")?;
         return Ok(ExitStatus::Failed);
     }
@@ -236,28 +236,11 @@ fn apply_project(
     for line in &file.changes {
         writeln!(out, "  {line}")?;
     }
-    if !agreed(yes, out)? {
+    if !agreed(yes, "Carry this out?", out)? {
         writeln!(out, "nothing was changed")?;
         return Ok(ExitStatus::Failed);
     }
     file.write()?;
     writeln!(out, "written; `hs project upload` brings it to HubSpot")?;
     Ok(ExitStatus::Done)
-}
-
-/// Asks, where somebody is there to answer; without a terminal `--yes` is needed.
-fn agreed(yes: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
-    if yes {
-        return Ok(true);
-    }
-    let input = std::io::stdin();
-    ensure!(
-        input.is_terminal(),
-        "nobody is there to ask: give `--yes` to carry the plan out"
-    );
-    write!(out, "Carry this out? [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    input.lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -141,6 +141,29 @@ impl CommandError {
     }
 }
 
+impl CommandError {
+    /// Whether it is about what was written: a trigger or a constraint refuses that, and may take the next.
+    pub(crate) fn is_of_one_row(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Sqlite(error) => {
+                error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+            }
+            _ => false,
+        }
+    }
+
+    /// Its sentence, and the code that stands in brackets at its end.
+    pub(crate) fn told(&self) -> (String, String) {
+        let sentence = self.to_string();
+        let code = sentence
+            .strip_suffix(']')
+            .and_then(|text| text.rsplit_once(" ["));
+        let code = code.map_or("refused", |(_, code)| code).to_owned();
+        (sentence, code)
+    }
+}
+
 impl From<rusqlite::Error> for CommandError {
     fn from(error: rusqlite::Error) -> Self {
         let rusqlite::Error::SqliteFailure(code, message) = &error else {
@@ -382,6 +405,18 @@ impl CommandDb {
             }
             Some(_) | None => error.into(),
         }
+    }
+
+    /// One look at it, as of one moment.
+    pub(crate) fn look(&mut self) -> Result<Transaction<'_>, CommandError> {
+        Ok(self.connection.transaction()?)
+    }
+
+    /// One write to it, as any program's: triggers fire.
+    pub(crate) fn begin(&mut self) -> Result<Transaction<'_>, CommandError> {
+        Ok(self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
 
     /// Everything that `status` shows.

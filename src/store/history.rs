@@ -14,7 +14,7 @@ pub use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::modes::{self, FieldMode};
-use crate::store::{StoreError, rowjson};
+use crate::store::{StoreError, rowjson, undo};
 
 /// A change of one field.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,7 @@ pub struct Change<'a> {
 /// Writes a change down. Of a property that is kept out of the table (`history = false`) only what gave way to the other side
 /// is; a push of it is remembered for a while.
 pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let is_undo = change.origin == Origin::Push && undo::take(tx, &change)?;
     let is_unkept = || modes::is_said(tx, change.object, FieldMode::Unkept, change.property);
     if change.origin != Origin::Conflict && is_unkept()? {
         return match change.origin == Origin::Push {
@@ -57,7 +58,10 @@ pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Resul
         ":property": change.property,
         ":old": change.old,
         ":new": change.new,
-        ":origin": change.origin.as_str(),
+        ":origin": match is_undo {
+            true => Origin::Undo.as_str(),
+            false => change.origin.as_str(),
+        },
     })?;
     Ok(())
 }
@@ -224,7 +228,7 @@ pub fn pushed(
          FROM (
              SELECT id, at, iif(property = '*', json_extract(new_value, :path), new_value) AS new_value
              FROM sync_history
-             WHERE object = :object AND local_id = :local_id AND origin = 'push'
+             WHERE object = :object AND local_id = :local_id AND origin IN ('push', 'undo')
                AND (property = :property OR (property = '*' AND json_valid(new_value)))
              UNION ALL
              SELECT id, at, new_value
@@ -260,7 +264,7 @@ pub(crate) fn was_pushed(
         .prepare_cached(
             "SELECT 1
              FROM sync_history
-             WHERE object = :object AND local_id = :local_id AND origin = 'push' AND at BETWEEN :from AND :to
+             WHERE object = :object AND local_id = :local_id AND origin IN ('push', 'undo') AND at BETWEEN :from AND :to
                AND ((property = :property AND new_value IS :value)
                     OR (property = '*' AND json_valid(new_value) AND json_extract(new_value, :path) IS :value))
              UNION ALL
@@ -295,7 +299,7 @@ pub(crate) fn was_given_up(
          FROM sync_history
          WHERE at >= :since
            AND object = :object
-           AND origin = 'push'
+           AND origin IN ('push', 'undo')
            AND ((property = :property AND hubsyncd_match_form(old_value, :rule) = :form)
                 OR (property = '*' AND new_value IS NULL AND json_valid(old_value)
                     AND hubsyncd_match_form(json_extract(old_value, :path), :rule) = :form))
@@ -331,7 +335,7 @@ pub(crate) fn pushes_since(
          FROM (
              SELECT id, at, old_value, new_value
              FROM sync_history
-             WHERE object = :object AND local_id = :local_id AND property = :property AND origin = 'push' AND at >= :since
+             WHERE object = :object AND local_id = :local_id AND property = :property AND origin IN ('push', 'undo') AND at >= :since
              UNION ALL
              SELECT id, at, old_value, new_value
              FROM _sync_pushes

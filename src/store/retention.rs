@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, named_params};
 
 use crate::model::time::Timestamp;
-use crate::store::{StoreError, history as changes};
+use crate::store::{StoreError, history as changes, undo};
 
 /// Rows of one table that go in one transaction: a few milliseconds.
 const BATCH: i64 = 500;
@@ -35,6 +35,7 @@ pub(crate) fn forget(
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     changes::forget_pushes(tx, now)?;
+    undo::forget_marks(tx, now - keep.history)?;
     let by_age = history(tx, now - keep.history)?
         + inbox(tx, now - keep.inbox)?
         + runs(tx, now - keep.runs)?;

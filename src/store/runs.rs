@@ -50,10 +50,37 @@ pub fn extend(
     work: Work,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    match open(tx, object, kind, work)? {
-        Some(id) => add(tx, id, work),
-        None => begin(tx, object, kind, work, now),
-    }
+    let id = match open(tx, object, kind, work)? {
+        Some(id) => {
+            add(tx, id, work)?;
+            id
+        }
+        None => begin(tx, object, kind, work, now)?,
+    };
+    sign(tx, object, (kind, id), now)
+}
+
+/// Says in `sync_history` which run has brought what this transaction wrote.
+fn sign(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    (kind, id): (Kind, i64),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_history
+         SET run_id = :id
+         WHERE at = :now AND run_id IS NULL
+           AND (object = :object OR property = 'association')
+           AND iif(:is_push, origin IN ('push', 'undo', 'conflict'), origin NOT IN ('push', 'undo', 'discard'))",
+    )?
+    .execute(named_params! {
+        ":id": id,
+        ":now": now.to_string(),
+        ":object": object.as_str(),
+        ":is_push": kind == Kind::Push,
+    })?;
+    Ok(())
 }
 
 /// The run that takes the work: an open one, or the last one where neither found anything.
@@ -112,7 +139,7 @@ fn begin(
     kind: Kind,
     work: Work,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<i64, StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_runs (object, kind, started_at, requests, seen, changed)
          VALUES (:object, :kind, :now, :requests, :seen, :changed)",
@@ -125,7 +152,7 @@ fn begin(
         ":seen": work.seen as i64,
         ":changed": work.changed as i64,
     })?;
-    Ok(())
+    Ok(tx.last_insert_rowid())
 }
 
 /// Says in the last run of an object what it met and could not read; the run goes on.

@@ -30,6 +30,7 @@ mod rows;
 mod stages;
 mod subscriptions;
 mod troubles;
+mod undo;
 mod waits;
 mod webhooks;
 mod written;

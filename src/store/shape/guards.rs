@@ -52,6 +52,7 @@ const KEPT: [&str; 43] = [
     "_sync_owed",
     "_sync_modes",
     "_sync_pushes",
+    "_sync_undone",
     "_sync_histories",
     "_sync_options",
     "property_history",

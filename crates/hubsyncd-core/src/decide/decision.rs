@@ -12,6 +12,8 @@
 //!
 //! A field that is not in force can only be decided for HubSpot's value.
 
+pub mod undo;
+
 use std::collections::BTreeMap;
 
 use crate::decide::acts::Act;

@@ -19,9 +19,24 @@ pub enum Origin {
     Discard,
     /// A column was filled again.
     Schema,
+    /// A person turned a change back.
+    Undo,
 }
 
 impl Origin {
+    /// All of them, in the order of the manual.
+    pub const ALL: [Self; 9] = [
+        Self::Poll,
+        Self::Webhook,
+        Self::Reconcile,
+        Self::Push,
+        Self::Conflict,
+        Self::Absorb,
+        Self::Discard,
+        Self::Schema,
+        Self::Undo,
+    ];
+
     /// The text in the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,22 +48,12 @@ impl Origin {
             Self::Absorb => "absorb",
             Self::Discard => "discard",
             Self::Schema => "schema",
+            Self::Undo => "undo",
         }
     }
 
     /// Reads the database's text.
     pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Poll,
-            Self::Webhook,
-            Self::Reconcile,
-            Self::Push,
-            Self::Conflict,
-            Self::Absorb,
-            Self::Discard,
-            Self::Schema,
-        ]
-        .into_iter()
-        .find(|origin| origin.as_str() == text)
+        Self::ALL.into_iter().find(|origin| origin.as_str() == text)
     }
 }

@@ -1,0 +1,610 @@
+//! Which recorded changes can be turned back, and as what: rows of `sync_history` → one change a field, a record or an
+//! association, and for each whether the mirror still holds what it brought.
+//!
+//! | chosen | now | |
+//! |---|---|---|
+//! | changes of a field | the last one's value, nothing waits | the first one's former value is written |
+//! | a record that this daemon made | as it was made | its row is deleted |
+//! | a record that HubSpot made | | left: deleting it would archive what a person made |
+//! | a record that is gone | no row has its number | its row is inserted again |
+//! | an association that was made, or taken away | still so, and both records are there | the other way round |
+//! | anything | something waits, or a person decides | left |
+//! | anything | changed again | left |
+
+use std::collections::BTreeMap;
+
+use crate::model::entry::states;
+use crate::model::origin::Origin;
+use crate::model::value::PropertyType;
+
+/// A chosen row of `sync_history`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChosenRow {
+    /// Its number.
+    pub id: i64,
+    /// The object, or the pair of an association.
+    pub object: String,
+    /// The row, of an association where it starts.
+    pub local_id: i64,
+    /// The property, `*` or `association`.
+    pub property: String,
+    /// What was.
+    pub old: Option<String>,
+    /// What came.
+    pub new: Option<String>,
+    /// Who did it.
+    pub origin: Origin,
+}
+
+/// ChosenChanges changes of one field, as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldChange {
+    /// The rows of `sync_history`.
+    pub ids: Vec<i64>,
+    /// The property.
+    pub property: String,
+    /// What the last of them brought.
+    pub from: Option<String>,
+    /// What was before the first.
+    pub to: Option<String>,
+}
+
+/// What the chosen rows made of a record as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WholeChange {
+    /// It was made.
+    Made {
+        /// The rows of `sync_history`.
+        ids: Vec<i64>,
+        /// The row as it was made, by column.
+        row: String,
+        /// Who made it.
+        origin: Origin,
+    },
+    /// It went.
+    Gone {
+        /// The rows of `sync_history`.
+        ids: Vec<i64>,
+        /// The row as it was, by column; `None` where nobody knows.
+        row: Option<String>,
+    },
+    /// It became a part of another one.
+    Absorbed {
+        /// The rows of `sync_history`.
+        ids: Vec<i64>,
+    },
+    /// It came and went, or went and came.
+    Undone,
+}
+
+/// What was chosen of one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChosenRecord {
+    /// The object.
+    pub object: String,
+    /// The row.
+    pub local_id: i64,
+    /// The record as a whole.
+    pub whole: Option<WholeChange>,
+    /// Its fields.
+    pub fields: Vec<FieldChange>,
+}
+
+/// An association that was made or taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChosenLink {
+    /// The rows of `sync_history`.
+    pub ids: Vec<i64>,
+    /// The pair.
+    pub pair: String,
+    /// The row where it starts.
+    pub local_id: i64,
+    /// The association as JSON.
+    pub text: String,
+    /// Whether it was made; else it was taken away.
+    pub was_made: bool,
+}
+
+/// What was chosen, as single changes: those of a record together, in the order of their first rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChosenChanges {
+    /// By record.
+    pub records: Vec<ChosenRecord>,
+    /// Associations, the last one first: what HubSpot implied came after what implied it.
+    pub links: Vec<ChosenLink>,
+}
+
+/// The property of a record as a whole.
+const WHOLE: &str = "*";
+
+/// The property of an association.
+const ASSOCIATION: &str = "association";
+
+/// Sorts chosen rows, which come in the order of their numbers.
+pub fn sorted(rows: Vec<ChosenRow>) -> ChosenChanges {
+    let mut chosen = ChosenChanges::default();
+    let mut places: BTreeMap<(String, i64), usize> = BTreeMap::new();
+    for row in rows {
+        if row.property == ASSOCIATION {
+            chosen.add_link(row);
+            continue;
+        }
+        let place = *places
+            .entry((row.object.clone(), row.local_id))
+            .or_insert_with(|| {
+                chosen.records.push(ChosenRecord {
+                    object: row.object.clone(),
+                    local_id: row.local_id,
+                    whole: None,
+                    fields: Vec::new(),
+                });
+                chosen.records.len() - 1
+            });
+        let record = &mut chosen.records[place];
+        if row.property == WHOLE {
+            record.whole = Some(joined(record.whole.take(), row));
+        } else {
+            record.add_field(row);
+        }
+    }
+    chosen.links.reverse();
+    chosen
+}
+
+impl ChosenChanges {
+    fn add_link(&mut self, row: ChosenRow) {
+        let was_made = row.new.is_some();
+        let Some(text) = row.new.or(row.old) else {
+            return;
+        };
+        let same = |link: &ChosenLink| {
+            link.pair == row.object && link.local_id == row.local_id && link.text == text
+        };
+        // Made and taken away again, or the other way round: nothing is left of it.
+        if let Some(place) = self.links.iter().position(same) {
+            match self.links[place].was_made == was_made {
+                true => self.links[place].ids.push(row.id),
+                false => drop(self.links.remove(place)),
+            }
+            return;
+        }
+        self.links.push(ChosenLink {
+            ids: vec![row.id],
+            pair: row.object,
+            local_id: row.local_id,
+            text,
+            was_made,
+        });
+    }
+}
+
+impl ChosenRecord {
+    fn add_field(&mut self, row: ChosenRow) {
+        let known = self
+            .fields
+            .iter_mut()
+            .find(|field| field.property == row.property);
+        match known {
+            Some(field) => {
+                field.ids.push(row.id);
+                field.from = row.new;
+            }
+            None => self.fields.push(FieldChange {
+                ids: vec![row.id],
+                property: row.property,
+                from: row.new,
+                to: row.old,
+            }),
+        }
+    }
+}
+
+/// What a further row about the whole record makes of what is known of it.
+fn joined(known: Option<WholeChange>, row: ChosenRow) -> WholeChange {
+    let id = row.id;
+    match (known, row.old, row.new) {
+        (None, None, Some(made)) => WholeChange::Made {
+            ids: vec![id],
+            row: made,
+            origin: row.origin,
+        },
+        (None, Some(_), Some(_)) => WholeChange::Absorbed { ids: vec![id] },
+        (None | Some(WholeChange::Undone), old, None) => WholeChange::Gone {
+            ids: vec![id],
+            row: old,
+        },
+        (Some(WholeChange::Undone), _, Some(made)) => WholeChange::Made {
+            ids: vec![id],
+            row: made,
+            origin: row.origin,
+        },
+        (Some(WholeChange::Absorbed { mut ids }), _, _) => {
+            ids.push(id);
+            WholeChange::Absorbed { ids }
+        }
+        (Some(WholeChange::Made { .. } | WholeChange::Gone { .. }), _, _) => WholeChange::Undone,
+    }
+}
+
+states! {
+    /// Why a change is left.
+    LeftWhy {
+        /// What it brought was changed again.
+        ChangedSince = "changed-since",
+        /// Something of it waits to be sent.
+        Pending = "pending",
+        /// A person decides about it.
+        OpenConflict = "open-conflict",
+        /// Its row, or one of an association's records, is gone.
+        Gone = "gone",
+        /// Its column is kept out of the history.
+        HistoryOff = "history-off",
+        /// HubSpot made the record.
+        MadeInHubspot = "made-in-hubspot",
+        /// The record became a part of another one.
+        Merged = "merged",
+        /// HubSpot alone writes the column, or it is not synced at the moment.
+        ReadOnly = "read-only",
+    }
+}
+
+impl LeftWhy {
+    /// What is told of it.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::ChangedSince => "it was changed again since",
+            Self::Pending => "something of it waits to be sent: push or discard that first",
+            Self::OpenConflict => "it is in an open conflict: decide that first",
+            Self::Gone => "its row is gone",
+            Self::HistoryOff => {
+                "`history = false` keeps its changes out of the history, so that nobody knows what was before"
+            }
+            Self::MadeInHubspot => "HubSpot made the record: archive it there, or DELETE its row",
+            Self::Merged => {
+                "the record was merged into another one, and HubSpot can't take that back"
+            }
+            Self::ReadOnly => "HubSpot alone writes it, or it is not synced at the moment",
+        }
+    }
+}
+
+/// A field as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldNow<'a> {
+    /// The column's type; `None` where nothing may be written to it.
+    pub kind: Option<PropertyType>,
+    /// What the mirror holds, canonical.
+    pub value: Option<&'a str>,
+    /// Whether a change of it waits.
+    pub is_pending: bool,
+    /// Whether a person decides about it.
+    pub is_in_conflict: bool,
+    /// Whether its changes are kept out of the history.
+    pub is_unkept: bool,
+}
+
+/// What becomes of a field; `None`: it holds already what it held before.
+pub fn judge_field(change: &FieldChange, now: FieldNow<'_>) -> Option<Result<(), LeftWhy>> {
+    if now.is_unkept {
+        return Some(Err(LeftWhy::HistoryOff));
+    }
+    let Some(kind) = now.kind else {
+        return Some(Err(LeftWhy::ReadOnly));
+    };
+    if now.is_in_conflict {
+        return Some(Err(LeftWhy::OpenConflict));
+    }
+    if now.is_pending {
+        return Some(Err(LeftWhy::Pending));
+    }
+    if !is_same(kind, now.value, change.from.as_deref()) {
+        return Some(Err(LeftWhy::ChangedSince));
+    }
+    (!is_same(kind, change.from.as_deref(), change.to.as_deref())).then_some(Ok(()))
+}
+
+/// Whether two texts are one value.
+pub fn is_same(kind: PropertyType, one: Option<&str>, other: Option<&str>) -> bool {
+    match (kind.canonical(one), kind.canonical(other)) {
+        (Ok(one), Ok(other)) => kind.same(&one, &other),
+        (Ok(_) | Err(_), _) => one == other,
+    }
+}
+
+/// A row as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowNow {
+    /// Whether it is there.
+    pub is_there: bool,
+    /// Whether something of it waits.
+    pub is_pending: bool,
+    /// Whether a person decides about something of it.
+    pub is_in_conflict: bool,
+    /// Whether it holds what it held when its record was made, but for what is undone as well.
+    pub is_as_made: bool,
+}
+
+/// Whether a record that was made is taken away again.
+pub fn judge_made(origin: Origin, now: RowNow) -> Result<(), LeftWhy> {
+    if !now.is_there {
+        return Err(LeftWhy::Gone);
+    }
+    if !matches!(origin, Origin::Push | Origin::Undo) {
+        return Err(LeftWhy::MadeInHubspot);
+    }
+    if now.is_in_conflict {
+        return Err(LeftWhy::OpenConflict);
+    }
+    if now.is_pending {
+        return Err(LeftWhy::Pending);
+    }
+    match now.is_as_made {
+        true => Ok(()),
+        false => Err(LeftWhy::ChangedSince),
+    }
+}
+
+/// Whether a record that is gone comes back.
+pub fn judge_gone(is_known: bool, now: RowNow) -> Result<(), LeftWhy> {
+    if now.is_there {
+        Err(LeftWhy::ChangedSince)
+    } else if now.is_in_conflict {
+        Err(LeftWhy::OpenConflict)
+    } else if now.is_pending {
+        Err(LeftWhy::Pending)
+    } else if !is_known {
+        Err(LeftWhy::HistoryOff)
+    } else {
+        Ok(())
+    }
+}
+
+/// An association as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkNow {
+    /// Whether both of its records are there.
+    pub has_ends: bool,
+    /// Whether its row is.
+    pub is_there: bool,
+    /// Whether something of it waits.
+    pub is_pending: bool,
+}
+
+/// Whether an association is turned round.
+pub fn judge_link(was_made: bool, now: LinkNow) -> Result<(), LeftWhy> {
+    if !now.has_ends {
+        Err(LeftWhy::Gone)
+    } else if now.is_pending {
+        Err(LeftWhy::Pending)
+    } else if now.is_there == was_made {
+        Ok(())
+    } else {
+        Err(LeftWhy::ChangedSince)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: i64, property: &str, old: Option<&str>, new: Option<&str>) -> ChosenRow {
+        ChosenRow {
+            id,
+            object: "contacts".to_owned(),
+            local_id: 7,
+            property: property.to_owned(),
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+            origin: Origin::Push,
+        }
+    }
+
+    #[test]
+    fn several_changes_of_a_field_are_one() {
+        let chosen = sorted(vec![
+            row(1, "city", Some("Rome"), Some("Lima")),
+            row(2, "phone", None, Some("1")),
+            row(3, "city", Some("Lima"), None),
+        ]);
+        let said: Vec<_> = chosen.records[0]
+            .fields
+            .iter()
+            .map(|field| {
+                (
+                    field.ids.clone(),
+                    field.to.as_deref(),
+                    field.from.as_deref(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            said,
+            [(vec![1, 3], Some("Rome"), None), (vec![2], None, Some("1"))]
+        );
+        assert_eq!(chosen.records.len(), 1);
+    }
+
+    #[test]
+    fn what_came_and_went_is_nothing() {
+        let made = || row(1, "*", None, Some("{}"));
+        let gone = || row(2, "*", Some("{}"), None);
+        let whole = |rows: Vec<ChosenRow>| sorted(rows).records.remove(0).whole;
+        assert!(matches!(
+            whole(vec![made()]),
+            Some(WholeChange::Made { .. })
+        ));
+        assert!(matches!(
+            whole(vec![gone()]),
+            Some(WholeChange::Gone { .. })
+        ));
+        assert_eq!(whole(vec![made(), gone()]), Some(WholeChange::Undone));
+        assert_eq!(whole(vec![gone(), made()]), Some(WholeChange::Undone));
+        assert!(matches!(
+            whole(vec![made(), gone(), made()]),
+            Some(WholeChange::Made { .. })
+        ));
+        assert!(matches!(
+            whole(vec![row(3, "*", Some("{}"), Some("9"))]),
+            Some(WholeChange::Absorbed { .. })
+        ));
+        let link = |id, old, new| row(id, "association", old, new);
+        let links = sorted(vec![
+            link(1, None, Some("a")),
+            link(2, None, Some("b")),
+            link(3, Some("a"), None),
+            link(4, Some("c"), None),
+        ]);
+        let said: Vec<_> = links
+            .links
+            .iter()
+            .map(|link| (link.text.as_str(), link.was_made))
+            .collect();
+        assert_eq!(said, [("c", false), ("b", true)]);
+    }
+
+    #[test]
+    fn a_field_is_undone_while_it_holds_what_the_last_change_brought() {
+        let free = FieldNow {
+            kind: Some(PropertyType::Number),
+            value: Some("5"),
+            is_pending: false,
+            is_in_conflict: false,
+            is_unkept: false,
+        };
+        let check = |to: Option<&str>, now: FieldNow<'_>, expected| {
+            let change = FieldChange {
+                ids: vec![1],
+                property: "price".to_owned(),
+                from: Some("5.0".to_owned()),
+                to: to.map(str::to_owned),
+            };
+            assert_eq!(judge_field(&change, now), expected, "{now:?}");
+        };
+        let left = |why| Some(Err(why));
+        check(Some("4"), free, Some(Ok(())));
+        check(None, free, Some(Ok(())));
+        check(Some("5"), free, None);
+        check(
+            Some("4"),
+            FieldNow {
+                value: Some("6"),
+                ..free
+            },
+            left(LeftWhy::ChangedSince),
+        );
+        check(
+            Some("4"),
+            FieldNow {
+                value: None,
+                ..free
+            },
+            left(LeftWhy::ChangedSince),
+        );
+        check(
+            Some("4"),
+            FieldNow {
+                is_pending: true,
+                ..free
+            },
+            left(LeftWhy::Pending),
+        );
+        check(
+            Some("4"),
+            FieldNow {
+                is_in_conflict: true,
+                ..free
+            },
+            left(LeftWhy::OpenConflict),
+        );
+        check(
+            Some("4"),
+            FieldNow {
+                is_unkept: true,
+                ..free
+            },
+            left(LeftWhy::HistoryOff),
+        );
+        check(
+            Some("4"),
+            FieldNow { kind: None, ..free },
+            left(LeftWhy::ReadOnly),
+        );
+    }
+
+    #[test]
+    fn a_record_goes_where_this_daemon_made_it_and_comes_back_where_no_row_has_its_number() {
+        let there = RowNow {
+            is_there: true,
+            is_as_made: true,
+            ..RowNow::default()
+        };
+        for (origin, now, expected) in [
+            (Origin::Push, there, Ok(())),
+            (Origin::Undo, there, Ok(())),
+            (Origin::Poll, there, Err(LeftWhy::MadeInHubspot)),
+            (Origin::Push, RowNow::default(), Err(LeftWhy::Gone)),
+            (
+                Origin::Push,
+                RowNow {
+                    is_pending: true,
+                    ..there
+                },
+                Err(LeftWhy::Pending),
+            ),
+            (
+                Origin::Push,
+                RowNow {
+                    is_in_conflict: true,
+                    ..there
+                },
+                Err(LeftWhy::OpenConflict),
+            ),
+            (
+                Origin::Push,
+                RowNow {
+                    is_as_made: false,
+                    ..there
+                },
+                Err(LeftWhy::ChangedSince),
+            ),
+        ] {
+            assert_eq!(judge_made(origin, now), expected, "{origin:?} {now:?}");
+        }
+        let gone = RowNow::default();
+        assert_eq!(judge_gone(true, gone), Ok(()));
+        assert_eq!(judge_gone(false, gone), Err(LeftWhy::HistoryOff));
+        assert_eq!(judge_gone(true, there), Err(LeftWhy::ChangedSince));
+        let pending = RowNow {
+            is_pending: true,
+            ..gone
+        };
+        assert_eq!(judge_gone(true, pending), Err(LeftWhy::Pending));
+    }
+
+    #[test]
+    fn an_association_is_turned_round_while_it_is_as_it_was_left() {
+        let now = LinkNow {
+            has_ends: true,
+            is_there: true,
+            is_pending: false,
+        };
+        let away = LinkNow {
+            is_there: false,
+            ..now
+        };
+        assert_eq!(judge_link(true, now), Ok(()));
+        assert_eq!(judge_link(false, away), Ok(()));
+        assert_eq!(judge_link(true, away), Err(LeftWhy::ChangedSince));
+        assert_eq!(judge_link(false, now), Err(LeftWhy::ChangedSince));
+        let waits = LinkNow {
+            is_pending: true,
+            ..now
+        };
+        assert_eq!(judge_link(true, waits), Err(LeftWhy::Pending));
+        let endless = LinkNow {
+            has_ends: false,
+            ..now
+        };
+        assert_eq!(judge_link(true, endless), Err(LeftWhy::Gone));
+    }
+}

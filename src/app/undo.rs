@@ -1,0 +1,764 @@
+//! `undo`: turns recorded changes back as ordinary local writes on a program's connection, beside a running daemon or without one.
+//! What was changed again since is left. It asks HubSpot nothing: the push sends what it writes, and the guard counts it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rusqlite::Transaction;
+use serde_json::Value as Json;
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::decide::decision::undo::{
+    ChosenChanges, ChosenLink, ChosenRecord, FieldChange, FieldNow, LeftWhy, LinkNow, RowNow,
+    WholeChange, is_same, judge_field, judge_gone, judge_link, judge_made, sorted,
+};
+use crate::engine::portal::last_known;
+use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::model::association::PairMapping;
+use crate::model::entry::Entry;
+use crate::model::id::LocalId;
+use crate::model::mapping::FieldMapping;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::row::MirrorRow;
+use crate::model::time::Timestamp;
+use crate::store::commands::{CommandDb, CommandError};
+use crate::store::modes::{self, FieldMode};
+use crate::store::undo::{self, HistoryChoice, NewValue, UndoLink, UndoMark};
+use crate::store::{StoreError, conflicts, outbox, rowjson};
+
+/// Records that are turned back in one transaction: a program that waits to write waits for no more than that.
+const RECORDS: usize = 100;
+
+/// The property of a record as a whole.
+const WHOLE: &str = "*";
+
+/// Why nothing could be turned back.
+#[derive(Debug, Error)]
+pub(crate) enum UndoError {
+    /// The database can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database refuses.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// No object has that name.
+    #[error("the mapping file has no object `{0}`")]
+    NoObject(String),
+    /// No column has that name.
+    #[error("`{object}` has no column `{column}`")]
+    NoColumn {
+        /// The object.
+        object: String,
+        /// The column.
+        column: String,
+    },
+}
+
+impl UndoError {
+    /// What somebody can do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Command(error) => error.hint(),
+            Self::NoObject(_) => Some("`SELECT object FROM sync_status` names them"),
+            Self::NoColumn { .. } => {
+                Some("`SELECT object, column_name FROM sync_fields` names them")
+            }
+        }
+    }
+
+    /// Whether the program or the database must be changed first (status 78).
+    pub(crate) fn is_configuration(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_configuration(),
+            Self::Command(error) => error.is_configuration(),
+            Self::NoObject(_) | Self::NoColumn { .. } => false,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct UndoWish {
+    /// Which rows of `sync_history`.
+    pub choice: HistoryChoice,
+    /// Only those of this column.
+    pub column: Option<String>,
+}
+
+/// A change that is, or would be, turned back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UndoChange {
+    /// The rows of `sync_history`.
+    pub history_ids: Vec<i64>,
+    /// The object, or the pair of an association.
+    pub object: String,
+    /// The row.
+    pub local_id: i64,
+    /// The property, `*` or `association`.
+    pub property: String,
+    /// What the mirror holds.
+    pub from: Option<String>,
+    /// What it is to hold.
+    pub to: Option<String>,
+}
+
+/// A row of `sync_history` that is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UndoLeft {
+    /// Its number.
+    pub history_id: i64,
+    /// The object, or the pair of an association.
+    pub object: String,
+    /// The row.
+    pub local_id: i64,
+    /// The property, `*` or `association`.
+    pub property: String,
+    /// Why, for programs.
+    pub code: String,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// What an undo does, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct UndoReport {
+    /// What is turned back.
+    pub changes: Vec<UndoChange>,
+    /// What is left.
+    pub left: Vec<UndoLeft>,
+}
+
+/// The database, and what was chosen of it.
+pub(crate) struct Undo {
+    db: CommandDb,
+    objects: Objects,
+    pairs: Vec<PairMapping>,
+    chosen: ChosenChanges,
+    clock: Arc<dyn Clock>,
+}
+
+impl Undo {
+    /// Looks what was chosen.
+    ///
+    /// # Errors
+    /// The database can't be read, or the mapping file knows no such object or column.
+    pub(crate) fn begin(
+        config: &Config,
+        wish: &UndoWish,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, UndoError> {
+        let mut db = CommandDb::open_to_decide(&config.database)?;
+        let (objects, chosen) = {
+            let tx = db.look()?;
+            let objects = last_known::objects(&tx, &config.mapping)?;
+            let choice = HistoryChoice {
+                property: property_of(&objects, wish)?,
+                ..wish.choice.clone()
+            };
+            (objects, sorted(undo::chosen(&tx, &choice)?))
+        };
+        Ok(Self {
+            db,
+            objects,
+            pairs: config.mapping.pairs.clone(),
+            chosen,
+            clock: Arc::clone(clock),
+        })
+    }
+
+    /// What would be turned back as things stand.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub(crate) fn look(&mut self) -> Result<UndoReport, UndoError> {
+        let tx = self.db.look()?;
+        let mut turning = Turning::new(&tx, &self.objects, &self.pairs);
+        for record in &self.chosen.records {
+            turning.record(record)?;
+        }
+        for link in &self.chosen.links {
+            turning.link(link)?;
+        }
+        Ok(turning.report)
+    }
+
+    /// Turns it back. What is meanwhile otherwise, or refused by the database, is left.
+    ///
+    /// # Errors
+    /// The database can't be written; what was turned back stays so.
+    pub(crate) fn carry_out(&mut self) -> Result<UndoReport, UndoError> {
+        let mut done = UndoReport::default();
+        let mut ends = (BTreeSet::new(), BTreeSet::new());
+        let (objects, pairs, now) = (&self.objects, &self.pairs, self.clock.now());
+        for records in self.chosen.records.chunks(RECORDS) {
+            let tx = self.db.begin()?;
+            let mut turning = Turning::new(&tx, objects, pairs);
+            for record in records {
+                turning.turn(now, |turning| turning.record(record))?;
+            }
+            turning.end(&mut done, &mut ends);
+            tx.commit().map_err(CommandError::from)?;
+        }
+        for links in self.chosen.links.chunks(RECORDS) {
+            let tx = self.db.begin()?;
+            let mut turning = Turning::new(&tx, objects, pairs);
+            (turning.back, turning.gone) = ends.clone();
+            for link in links {
+                turning.turn(now, |turning| turning.link(link))?;
+            }
+            turning.end(&mut done, &mut ends);
+            tx.commit().map_err(CommandError::from)?;
+        }
+        Ok(done)
+    }
+}
+
+fn property_of(objects: &Objects, wish: &UndoWish) -> Result<Option<String>, UndoError> {
+    let Some(name) = &wish.choice.object else {
+        return Ok(None);
+    };
+    let Some(column) = &wish.column else {
+        return Ok(None);
+    };
+    let object = ObjectType::parse(name)
+        .ok()
+        .and_then(|name| objects.get(&name));
+    let object = object.ok_or_else(|| UndoError::NoObject(name.clone()))?;
+    let mut fields = object.mapping().fields.iter();
+    let field = fields.find(|field| field.column.as_str().eq_ignore_ascii_case(column));
+    match field {
+        Some(field) => Ok(Some(field.property.as_str().to_owned())),
+        None => Err(UndoError::NoColumn {
+            object: name.clone(),
+            column: column.clone(),
+        }),
+    }
+}
+
+/// Rows by object and number.
+type RowSet = BTreeSet<(String, i64)>;
+
+/// What is to be written for a record or an association.
+enum Write {
+    Row(ObjectType, i64, Vec<NewValue>),
+    Delete(ObjectType, i64),
+    Insert(ObjectType, i64, Vec<NewValue>, String),
+    Associate(UndoLink),
+    Disassociate(UndoLink),
+}
+
+/// A mark of what is written: object, row, property and value.
+type Mark = (String, i64, String, Option<String>);
+
+/// One transaction's look at chosen changes.
+struct Turning<'a> {
+    tx: &'a Transaction<'a>,
+    objects: &'a Objects,
+    pairs: &'a [PairMapping],
+    report: UndoReport,
+    writes: Vec<Write>,
+    marks: Vec<Mark>,
+    /// Rows that this undo brings back, and those that it deletes: their associations come and go with them.
+    back: RowSet,
+    gone: RowSet,
+}
+
+impl<'a> Turning<'a> {
+    fn new(tx: &'a Transaction<'a>, objects: &'a Objects, pairs: &'a [PairMapping]) -> Self {
+        Self {
+            tx,
+            objects,
+            pairs,
+            report: UndoReport::default(),
+            writes: Vec::new(),
+            marks: Vec::new(),
+            back: RowSet::new(),
+            gone: RowSet::new(),
+        }
+    }
+
+    fn end(self, done: &mut UndoReport, ends: &mut (RowSet, RowSet)) {
+        done.changes.extend(self.report.changes);
+        done.left.extend(self.report.left);
+        ends.0.extend(self.back);
+        ends.1.extend(self.gone);
+    }
+
+    /// Looks at one and writes it at once. What the database refuses is left, with its sentence.
+    fn turn(
+        &mut self,
+        now: Timestamp,
+        look: impl FnOnce(&mut Self) -> Result<(), UndoError>,
+    ) -> Result<(), UndoError> {
+        let before = self.report.changes.len();
+        look(self)?;
+        let (writes, marks) = (
+            std::mem::take(&mut self.writes),
+            std::mem::take(&mut self.marks),
+        );
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let point = "undo_of_one";
+        self.tx
+            .execute_batch(&format!("SAVEPOINT {point}"))
+            .map_err(CommandError::from)?;
+        let written = self.write(&writes, &marks, now);
+        if written.is_err() {
+            self.tx
+                .execute_batch(&format!("ROLLBACK TO {point}"))
+                .map_err(CommandError::from)?;
+        }
+        self.tx
+            .execute_batch(&format!("RELEASE {point}"))
+            .map_err(CommandError::from)?;
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_of_one_row() => {
+                let refused = self.report.changes.split_off(before);
+                let (message, code) = error.told();
+                self.report
+                    .left
+                    .extend(refused.into_iter().flat_map(|change| {
+                        let left = change.left(&code, &message);
+                        left.collect::<Vec<_>>()
+                    }));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write(&self, writes: &[Write], marks: &[Mark], now: Timestamp) -> Result<(), CommandError> {
+        for write in writes {
+            match write {
+                Write::Row(object, row, values) => {
+                    undo::write_row(self.tx, &self.table(object), *row, values)?;
+                }
+                Write::Delete(object, row) => undo::delete_row(self.tx, &self.table(object), *row)?,
+                Write::Insert(object, row, values, text) => {
+                    undo::insert_row(self.tx, &self.table(object), *row, values)?;
+                    for link in links_in(text) {
+                        // One that its other record, or the pair, does not take any more keeps the row from nothing.
+                        link.insert(self.tx).ok();
+                    }
+                }
+                Write::Associate(link) => link.insert(self.tx)?,
+                Write::Disassociate(link) => link.delete(self.tx)?,
+            }
+        }
+        for (object, local_id, property, value) in marks {
+            let mark = UndoMark {
+                object,
+                local_id: *local_id,
+                property,
+                value: value.as_deref(),
+            };
+            undo::note(self.tx, mark, now)?;
+        }
+        Ok(())
+    }
+
+    fn table(&self, object: &ObjectType) -> String {
+        let object = self.objects.get(object);
+        object.map_or_else(String::new, |object| {
+            object.mapping().table.as_str().to_owned()
+        })
+    }
+
+    fn record(&mut self, record: &ChosenRecord) -> Result<(), UndoError> {
+        let name = ObjectType::parse(&record.object).ok();
+        let Some(object) = name.and_then(|name| self.objects.get(&name)) else {
+            self.leave_all(record, LeftWhy::ReadOnly);
+            return Ok(());
+        };
+        let around = Around::of(self.tx, &object, record.local_id)?;
+        match &record.whole {
+            Some(WholeChange::Made { ids, row, origin }) => {
+                let now = RowNow {
+                    is_as_made: is_as_made(&object, record, row, around.row.as_ref()),
+                    ..around.now()
+                };
+                match judge_made(*origin, now) {
+                    Ok(()) => return self.delete(&object, record, ids, row),
+                    Err(why) => self.leave(record, WHOLE, ids, why),
+                }
+            }
+            Some(WholeChange::Gone { ids, row }) => {
+                match (judge_gone(row.is_some(), around.now()), row) {
+                    (Ok(()), Some(row)) => return self.insert(&object, record, ids, row),
+                    (Ok(()), None) => self.leave(record, WHOLE, ids, LeftWhy::HistoryOff),
+                    (Err(why), _) => self.leave(record, WHOLE, ids, why),
+                }
+            }
+            Some(WholeChange::Absorbed { ids }) => self.leave(record, WHOLE, ids, LeftWhy::Merged),
+            Some(WholeChange::Undone) | None => {}
+        }
+        self.fields(&object, record, &around)
+    }
+
+    fn fields(
+        &mut self,
+        object: &ObjectSync,
+        record: &ChosenRecord,
+        around: &Around,
+    ) -> Result<(), UndoError> {
+        let mut values = Vec::new();
+        for change in &record.fields {
+            let Some(row) = &around.row else {
+                self.leave(record, &change.property, &change.ids, LeftWhy::Gone);
+                continue;
+            };
+            let field = writable(object, &change.property);
+            let property = field.map(|field| &field.property);
+            let now = FieldNow {
+                kind: field.map(|field| field.property_type),
+                value: property.and_then(|property| row.value(property).as_deref()),
+                is_pending: around.entry.as_ref().is_some_and(|entry| {
+                    property.is_some_and(|property| entry.field(property).is_some())
+                }),
+                is_in_conflict: around.is_whole_in_conflict
+                    || property.is_some_and(|property| around.open.contains(property)),
+                is_unkept: around.unkept.contains(&change.property),
+            };
+            match (judge_field(change, now), field) {
+                (Some(Ok(())), Some(field)) => values.push(self.change(record, change, field)),
+                (Some(Err(why)), _) => self.leave(record, &change.property, &change.ids, why),
+                (Some(Ok(())) | None, _) => {}
+            }
+        }
+        if !values.is_empty() {
+            let name = object.object().clone();
+            self.writes.push(Write::Row(name, record.local_id, values));
+        }
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        record: &ChosenRecord,
+        change: &FieldChange,
+        field: &FieldMapping,
+    ) -> NewValue {
+        self.report.changes.push(UndoChange {
+            history_ids: change.ids.clone(),
+            object: record.object.clone(),
+            local_id: record.local_id,
+            property: change.property.clone(),
+            from: change.from.clone(),
+            to: change.to.clone(),
+        });
+        self.mark(
+            &record.object,
+            record.local_id,
+            &change.property,
+            change.to.clone(),
+        );
+        NewValue::of(
+            field.column.as_str(),
+            field.property_type,
+            change.to.as_deref(),
+        )
+    }
+
+    fn mark(&mut self, object: &str, local_id: i64, property: &str, value: Option<String>) {
+        self.marks
+            .push((object.to_owned(), local_id, property.to_owned(), value));
+    }
+
+    fn delete(
+        &mut self,
+        object: &ObjectSync,
+        record: &ChosenRecord,
+        ids: &[i64],
+        row: &str,
+    ) -> Result<(), UndoError> {
+        // What was changed of it goes with it.
+        let fields = record.fields.iter().flat_map(|field| &field.ids);
+        let mut history_ids: Vec<i64> = ids.iter().chain(fields).copied().collect();
+        history_ids.sort_unstable();
+        self.report.changes.push(UndoChange {
+            history_ids,
+            object: record.object.clone(),
+            local_id: record.local_id,
+            property: WHOLE.to_owned(),
+            from: Some(row.to_owned()),
+            to: None,
+        });
+        self.mark(&record.object, record.local_id, WHOLE, None);
+        self.gone.insert((record.object.clone(), record.local_id));
+        let name = object.object().clone();
+        self.writes.push(Write::Delete(name, record.local_id));
+        Ok(())
+    }
+
+    fn insert(
+        &mut self,
+        object: &ObjectSync,
+        record: &ChosenRecord,
+        ids: &[i64],
+        row: &str,
+    ) -> Result<(), UndoError> {
+        self.report.changes.push(UndoChange {
+            history_ids: ids.to_vec(),
+            object: record.object.clone(),
+            local_id: record.local_id,
+            property: WHOLE.to_owned(),
+            from: None,
+            to: Some(row.to_owned()),
+        });
+        self.mark(&record.object, record.local_id, WHOLE, None);
+        let mut values = undo::own_columns(self.tx, object.mapping(), row)?;
+        let fields = object.mapping().fields.iter();
+        for field in fields.filter(|field| field.direction.pushes()) {
+            let held = rowjson::text_in(row, field.column.as_str()).flatten();
+            let mut changes = record.fields.iter();
+            let change = changes.find(|change| change.property == field.property.as_str());
+            let to = match change {
+                // It was changed before it went: it comes back as it was before that too.
+                Some(change)
+                    if is_same(field.property_type, held.as_deref(), change.from.as_deref()) =>
+                {
+                    self.change(record, change, field);
+                    change.to.clone()
+                }
+                Some(change) => {
+                    self.leave(record, &change.property, &change.ids, LeftWhy::ChangedSince);
+                    held
+                }
+                None => held,
+            };
+            values.push(NewValue::of(
+                field.column.as_str(),
+                field.property_type,
+                to.as_deref(),
+            ));
+        }
+        self.back.insert((record.object.clone(), record.local_id));
+        let name = object.object().clone();
+        self.writes
+            .push(Write::Insert(name, record.local_id, values, row.to_owned()));
+        Ok(())
+    }
+
+    fn link(&mut self, chosen: &ChosenLink) -> Result<(), UndoError> {
+        let named = self
+            .pairs
+            .iter()
+            .find(|pair| pair.key.as_str() == chosen.pair)
+            .and_then(|pair| link_of(pair, &chosen.text));
+        let Some(link) = named else {
+            self.leave_link(chosen, LeftWhy::Gone);
+            return Ok(());
+        };
+        let ends = [
+            (link.from_object.clone(), link.from),
+            (link.to_object.clone(), link.to),
+        ];
+        let (mut has_ends, mut comes, mut goes) = (true, false, false);
+        for end in &ends {
+            let object = ObjectType::parse(&end.0).ok();
+            let object = object.and_then(|name| self.objects.get(&name));
+            let row = match object {
+                Some(object) => object.table.by_local_id(self.tx, LocalId(end.1))?,
+                None => None,
+            };
+            comes |= self.back.contains(end);
+            goes |= self.gone.contains(end);
+            has_ends &= row.is_some() || self.back.contains(end);
+        }
+        let is_there = link.is_there(self.tx)?;
+        // It went, or came, with the row of one of its records just now.
+        let is_done = if chosen.was_made {
+            goes && !is_there
+        } else {
+            comes && is_there
+        };
+        if !is_done {
+            let now = LinkNow {
+                has_ends,
+                is_there,
+                is_pending: !comes && link.is_pending(self.tx)?,
+            };
+            if let Err(why) = judge_link(chosen.was_made, now) {
+                self.leave_link(chosen, why);
+                return Ok(());
+            }
+        }
+        let text = Some(chosen.text.clone());
+        let (from, to) = match chosen.was_made {
+            true => (text, None),
+            false => (None, text),
+        };
+        self.report.changes.push(UndoChange {
+            history_ids: chosen.ids.clone(),
+            object: chosen.pair.clone(),
+            local_id: chosen.local_id,
+            property: conflicts::ASSOCIATION.to_owned(),
+            from,
+            to,
+        });
+        if !is_done {
+            self.mark(
+                &chosen.pair,
+                chosen.local_id,
+                conflicts::ASSOCIATION,
+                Some(link.mark()),
+            );
+            self.writes.push(match chosen.was_made {
+                true => Write::Disassociate(link),
+                false => Write::Associate(link),
+            });
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, record: &ChosenRecord, property: &str, ids: &[i64], why: LeftWhy) {
+        let place = (record.object.as_str(), record.local_id, property);
+        self.report
+            .left
+            .extend(left_of(place, ids, why.as_str(), why.message()));
+    }
+
+    fn leave_link(&mut self, link: &ChosenLink, why: LeftWhy) {
+        let place = (link.pair.as_str(), link.local_id, conflicts::ASSOCIATION);
+        self.report
+            .left
+            .extend(left_of(place, &link.ids, why.as_str(), why.message()));
+    }
+
+    fn leave_all(&mut self, record: &ChosenRecord, why: LeftWhy) {
+        match &record.whole {
+            Some(
+                WholeChange::Made { ids, .. }
+                | WholeChange::Gone { ids, .. }
+                | WholeChange::Absorbed { ids },
+            ) => self.leave(record, WHOLE, ids, why),
+            Some(WholeChange::Undone) | None => {}
+        }
+        for change in &record.fields {
+            self.leave(record, &change.property, &change.ids, why);
+        }
+    }
+}
+
+impl UndoChange {
+    fn left<'a>(&'a self, code: &'a str, message: &'a str) -> impl Iterator<Item = UndoLeft> + 'a {
+        let place = (self.object.as_str(), self.local_id, self.property.as_str());
+        left_of(place, &self.history_ids, code, message)
+    }
+}
+
+fn left_of<'a>(
+    (object, local_id, property): (&'a str, i64, &'a str),
+    ids: &'a [i64],
+    code: &'a str,
+    message: &'a str,
+) -> impl Iterator<Item = UndoLeft> + 'a {
+    ids.iter().map(move |id| UndoLeft {
+        history_id: *id,
+        object: object.to_owned(),
+        local_id,
+        property: property.to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    })
+}
+
+/// What stands around a row.
+struct Around {
+    row: Option<MirrorRow>,
+    entry: Option<Entry>,
+    open: BTreeSet<PropertyName>,
+    is_in_conflict: bool,
+    is_whole_in_conflict: bool,
+    unkept: BTreeSet<String>,
+}
+
+impl Around {
+    fn of(tx: &Transaction<'_>, object: &ObjectSync, local_id: i64) -> Result<Self, StoreError> {
+        let (name, id) = (object.object(), LocalId(local_id));
+        let open: BTreeSet<_> = conflicts::open_of(tx, name, id)?.into_keys().collect();
+        let is_in_conflict = undo::is_in_conflict(tx, name.as_str(), local_id)?;
+        Ok(Self {
+            row: object.table.by_local_id(tx, id)?,
+            entry: outbox::of_row(tx, name, id)?,
+            is_whole_in_conflict: is_in_conflict && open.is_empty(),
+            open,
+            is_in_conflict,
+            unkept: modes::said(tx, name, FieldMode::Unkept)?,
+        })
+    }
+
+    fn now(&self) -> RowNow {
+        RowNow {
+            is_there: self.row.is_some(),
+            is_pending: self.entry.is_some(),
+            is_in_conflict: self.is_in_conflict,
+            is_as_made: false,
+        }
+    }
+}
+
+/// The field of a property that may be written here.
+fn writable<'a>(object: &'a ObjectSync, property: &str) -> Option<&'a FieldMapping> {
+    let mut fields = object.mapping().fields.iter();
+    fields.find(|field| field.property.as_str() == property && field.direction.pushes())
+}
+
+/// Whether a row holds what it was made with, but for what is chosen as well.
+fn is_as_made(
+    object: &ObjectSync,
+    record: &ChosenRecord,
+    made: &str,
+    row: Option<&MirrorRow>,
+) -> bool {
+    let Some(row) = row else { return false };
+    let fields = object.mapping().fields.iter();
+    let mut pushed = fields.filter(|field| field.direction.pushes());
+    pushed.all(|field| {
+        let mut changes = record.fields.iter();
+        let change = changes.find(|change| change.property == field.property.as_str());
+        let expected = match change {
+            Some(change) => Some(change.from.clone()),
+            None => rowjson::text_in(made, field.column.as_str()),
+        };
+        expected.is_none_or(|expected| {
+            let held = row.value(&field.property).as_deref();
+            is_same(field.property_type, held, expected.as_deref())
+        })
+    })
+}
+
+/// The association that a line of `sync_history` is about; `None` where its other record was not in the mirror.
+fn link_of(pair: &PairMapping, text: &str) -> Option<UndoLink> {
+    let json: Json = serde_json::from_str(text).ok()?;
+    Some(UndoLink {
+        from_object: pair.from.as_str().to_owned(),
+        from: json["from_local_id"].as_i64()?,
+        to_object: pair.to.as_str().to_owned(),
+        to: json["to_local_id"].as_i64()?,
+        category: json["category"].as_str().map(str::to_owned),
+        type_id: json["type_id"].as_i64(),
+    })
+}
+
+/// The associations that the JSON of a row has kept.
+fn links_in(row: &str) -> Vec<UndoLink> {
+    let json: Json = serde_json::from_str(row).unwrap_or_default();
+    let kept = json["associations"].as_array().into_iter().flatten();
+    kept.filter_map(|link| {
+        Some(UndoLink {
+            from_object: link["from_object"].as_str()?.to_owned(),
+            from: link["from_local_id"].as_i64()?,
+            to_object: link["to_object"].as_str()?.to_owned(),
+            to: link["to_local_id"].as_i64()?,
+            category: link["category"].as_str().map(str::to_owned),
+            type_id: link["type_id"].as_i64(),
+        })
+    })
+    .collect()
+}

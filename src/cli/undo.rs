@@ -1,0 +1,198 @@
+//! `undo`: shows what would be turned back, asks, and writes it.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use crate::app::undo::{Undo, UndoChange, UndoLeft, UndoReport, UndoWish};
+use crate::cli::args::{UndoArgs, UndoSince};
+use crate::cli::ask::agreed;
+use crate::cli::format::{counted, printable, shortened, thousands};
+use crate::cli::{ExitStatus, carried_out};
+use crate::clock::{Clock, SystemClock};
+use crate::config;
+use crate::model::origin::Origin;
+use crate::store::commands::CommandDb;
+use crate::store::undo::HistoryChoice;
+
+/// Changes, and rows that are left, that are shown to people; `--json` gives all of them.
+const MOST_SHOWN: usize = 50;
+
+/// Wide enough for an address or a name.
+const WIDEST_VALUE: usize = 60;
+
+/// Turns recorded changes back.
+///
+/// # Errors
+/// The database can't be read or written, nobody is there to ask, or `out` or `err` is closed.
+pub fn undo(
+    path: &Path,
+    args: &UndoArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
+    let config = config::load(path)?;
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let mut undo = Undo::begin(&config, &wish(args, clock.as_ref()), &clock)?;
+    let seen = undo.look()?;
+    // With `--json` standard output is for the one value.
+    let told: &mut dyn Write = if args.json { err } else { &mut *out };
+    if !args.json || !(args.dry_run || args.yes) {
+        show(&seen, told)?;
+    }
+    if args.dry_run || seen.changes.is_empty() {
+        return match args.json {
+            true => print_json(args.dry_run, &seen, 0, out),
+            false if seen.changes.is_empty() => Ok(ExitStatus::Done),
+            false => {
+                writeln!(out, "nothing was written (`--dry-run`)")?;
+                Ok(ExitStatus::Done)
+            }
+        };
+    }
+    if !agreed(args.yes, "Write this?", told)? {
+        writeln!(told, "nothing was written")?;
+        return Ok(ExitStatus::Failed);
+    }
+    let done = undo.carry_out()?;
+    if args.json {
+        let undone = done.changes.len();
+        return print_json(false, &done, undone, out);
+    }
+    let undone = counted(done.changes.len() as i64, "change is", "changes are");
+    writeln!(out, "{undone} turned back, as local writes")?;
+    // What was otherwise when it came to it.
+    let late = done.left.iter().filter(|left| !seen.left.contains(left));
+    for left in late {
+        writeln!(out, "{}", left_line(left))?;
+    }
+    writeln!(out, "{}", carried_out(&CommandDb::open(&config.database)?)?)?;
+    Ok(ExitStatus::Done)
+}
+
+fn wish(args: &UndoArgs, clock: &dyn Clock) -> UndoWish {
+    UndoWish {
+        choice: HistoryChoice {
+            since: args.since.map(|since| match since {
+                UndoSince::At(at) => at,
+                UndoSince::Ago(ago) => clock.now() - ago,
+            }),
+            run: args.run,
+            ids: args.ids.clone(),
+            object: args.object.clone(),
+            property: None,
+            origin: args.origin.as_deref().and_then(Origin::parse),
+        },
+        column: args.column.clone(),
+    }
+}
+
+fn print_json(
+    is_dry_run: bool,
+    report: &UndoReport,
+    undone: usize,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
+    let changes: Vec<Json> = report
+        .changes
+        .iter()
+        .map(|change| {
+            json!({ "history_ids": change.history_ids, "object": change.object, "local_id": change.local_id,
+                    "property": change.property, "from": change.from, "to": change.to })
+        })
+        .collect();
+    let left: Vec<Json> = report
+        .left
+        .iter()
+        .map(|left| {
+            json!({ "history_id": left.history_id, "object": left.object, "local_id": left.local_id,
+                    "property": left.property, "code": left.code, "message": left.message })
+        })
+        .collect();
+    let all = json!({ "dry_run": is_dry_run, "undone": undone, "changes": changes, "left": left });
+    writeln!(out, "{all}")?;
+    Ok(ExitStatus::Done)
+}
+
+fn show(report: &UndoReport, out: &mut dyn Write) -> anyhow::Result<()> {
+    for change in report.changes.iter().take(MOST_SHOWN) {
+        writeln!(out, "{}", change_line(change))?;
+    }
+    more(report.changes.len(), "changes", out)?;
+    for left in report.left.iter().take(MOST_SHOWN) {
+        writeln!(out, "{}", left_line(left))?;
+    }
+    more(report.left.len(), "that are left", out)?;
+    if report.changes.is_empty() {
+        let left = match report.left.is_empty() {
+            true => "no recorded change is chosen".to_owned(),
+            false => format!(
+                "nothing can be turned back, {} left",
+                thousands(report.left.len() as i64)
+            ),
+        };
+        writeln!(out, "{left}")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{} to be turned back, {} left",
+        counted(report.changes.len() as i64, "change", "changes"),
+        thousands(report.left.len() as i64)
+    )?;
+    Ok(())
+}
+
+fn more(all: usize, what: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    if all > MOST_SHOWN {
+        let more = thousands((all - MOST_SHOWN) as i64);
+        writeln!(
+            out,
+            "{more} more {what}: `--dry-run --json` gives all of them"
+        )?;
+    }
+    Ok(())
+}
+
+fn change_line(change: &UndoChange) -> String {
+    let place = format!("{} {}", printable(&change.object), change.local_id);
+    match (change.property.as_str(), &change.to) {
+        ("*", None) => format!(
+            "{place}: its row is deleted, and HubSpot archives the record that this daemon made"
+        ),
+        ("*", Some(_)) => {
+            format!("{place}: its row comes back; HubSpot makes a new record of it, under a new id")
+        }
+        ("association", None) => format!(
+            "{place}: the association is taken away: {}",
+            value(change.from.as_deref())
+        ),
+        ("association", Some(_)) => format!(
+            "{place}: the association is made again: {}",
+            value(change.to.as_deref())
+        ),
+        (property, _) => format!(
+            "{place}: {}: {} -> {}",
+            printable(property),
+            value(change.from.as_deref()),
+            value(change.to.as_deref())
+        ),
+    }
+}
+
+fn value(text: Option<&str>) -> String {
+    text.map_or_else(|| "-".to_owned(), |text| shortened(text, WIDEST_VALUE))
+}
+
+fn left_line(left: &UndoLeft) -> String {
+    format!(
+        "left: {} {}: {}: {} [{}]",
+        printable(&left.object),
+        left.local_id,
+        printable(&left.property),
+        shortened(&left.message, 300),
+        printable(&left.code)
+    )
+}

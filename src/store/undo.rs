@@ -1,0 +1,395 @@
+//! What `undo` reads and writes: chosen rows of `sync_history`, and ordinary local writes on a program's connection, with the
+//! triggers on. `_sync_undone` notes each, so that its acknowledgement is told as an undo and not as somebody's push.
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params_from_iter};
+use serde_json::Value as Json;
+
+use crate::decide::decision::undo::ChosenRow;
+use crate::model::conflict::WHOLE_RECORD;
+use crate::model::mapping::ObjectMapping;
+use crate::model::name::RESERVED_COLUMNS;
+use crate::model::origin::Origin;
+use crate::model::time::Timestamp;
+use crate::model::value::{ColumnRef, PropertyType};
+use crate::store::StoreError;
+use crate::store::commands::CommandError;
+use crate::store::conflicts::ASSOCIATION;
+use crate::store::history::Change;
+use crate::store::rowjson;
+use crate::store::shape::ddl::quoted;
+use crate::store::shape::fit;
+
+/// Which rows of `sync_history` are chosen. Each part that is there narrows the choice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryChoice {
+    /// From this time on.
+    pub since: Option<Timestamp>,
+    /// Of this run.
+    pub run: Option<i64>,
+    /// Those with numbers in these ranges, both ends included.
+    pub ids: Vec<(i64, i64)>,
+    /// Of this object.
+    pub object: Option<String>,
+    /// Of this property.
+    pub property: Option<String>,
+    /// Of this origin.
+    pub origin: Option<Origin>,
+}
+
+impl HistoryChoice {
+    /// Former undos are chosen by name alone, so that the same command twice does nothing the second time.
+    fn takes_undos(&self) -> bool {
+        self.run.is_some() || !self.ids.is_empty() || self.origin == Some(Origin::Undo)
+    }
+}
+
+/// The chosen rows, in the order of their numbers.
+pub(crate) fn chosen(
+    connection: &Connection,
+    choice: &HistoryChoice,
+) -> Result<Vec<ChosenRow>, StoreError> {
+    let ranges = choice
+        .ids
+        .iter()
+        .map(|(from, to)| Json::from(vec![*from, *to]));
+    let ranges = Json::from(ranges.collect::<Vec<_>>()).to_string();
+    let mut statement = connection.prepare_cached(
+        "SELECT id, object, local_id, property, old_value, new_value, origin
+         FROM sync_history
+         WHERE (:since IS NULL OR at >= :since)
+           AND (:run IS NULL OR run_id = :run)
+           AND (:object IS NULL OR object = :object)
+           AND (:property IS NULL OR property = :property)
+           AND (:origin IS NULL OR origin = :origin)
+           AND (:undos OR origin <> 'undo')
+           AND (:all OR EXISTS (SELECT 1 FROM json_each(:ranges) AS r
+                                WHERE sync_history.id BETWEEN json_extract(r.value, '$[0]') AND json_extract(r.value, '$[1]')))
+           AND local_id IS NOT NULL
+         ORDER BY id",
+    )?;
+    let mut rows = statement.query(named_params! {
+        ":since": choice.since.map(|at| at.to_string()),
+        ":run": choice.run,
+        ":object": choice.object,
+        ":property": choice.property,
+        ":origin": choice.origin.map(Origin::as_str),
+        ":undos": choice.takes_undos(),
+        ":all": choice.ids.is_empty(),
+        ":ranges": ranges,
+    })?;
+    let mut chosen = Vec::new();
+    while let Some(row) = rows.next()? {
+        let origin: String = row.get(6)?;
+        chosen.push(ChosenRow {
+            id: row.get(0)?,
+            object: row.get(1)?,
+            local_id: row.get(2)?,
+            property: row.get(3)?,
+            old: row.get(4)?,
+            new: row.get(5)?,
+            // One that this program does not know is nobody's own.
+            origin: Origin::parse(&origin).unwrap_or(Origin::Poll),
+        });
+    }
+    Ok(chosen)
+}
+
+/// Whether a person decides about something of a row.
+pub(crate) fn is_in_conflict(
+    connection: &Connection,
+    object: &str,
+    local_id: i64,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM sync_conflicts
+             WHERE object = :object AND local_id = :local_id AND resolved_at IS NULL",
+        )?
+        .exists(named_params! { ":object": object, ":local_id": local_id })?)
+}
+
+/// A value that a column is to hold, of a type.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NewValue {
+    /// The column.
+    pub column: String,
+    /// The value, of the class of its column.
+    pub value: SqlValue,
+}
+
+impl NewValue {
+    /// A canonical text as its column holds it.
+    pub(crate) fn of(column: &str, kind: PropertyType, text: Option<&str>) -> Self {
+        let canonical = kind.canonical(text).unwrap_or_default();
+        let value = match kind.to_column(&canonical) {
+            ColumnRef::Null => SqlValue::Null,
+            ColumnRef::Integer(number) => SqlValue::Integer(number),
+            ColumnRef::Real(number) => SqlValue::Real(number),
+            ColumnRef::Text(text) => SqlValue::Text(text.to_owned()),
+        };
+        Self {
+            column: column.to_owned(),
+            value,
+        }
+    }
+}
+
+/// Writes columns of a row.
+pub(crate) fn write_row(
+    tx: &Transaction<'_>,
+    table: &str,
+    local_id: i64,
+    values: &[NewValue],
+) -> Result<(), CommandError> {
+    let settings: Vec<String> = values
+        .iter()
+        .map(|value| format!("{} = ?", quoted(&value.column)))
+        .collect();
+    let sql = format!(
+        "UPDATE {} SET {} WHERE local_id = ?",
+        quoted(table),
+        settings.join(", ")
+    );
+    let id = SqlValue::Integer(local_id);
+    let values = values.iter().map(|value| &value.value).chain([&id]);
+    tx.prepare(&sql)?.execute(params_from_iter(values))?;
+    Ok(())
+}
+
+/// Deletes a row.
+pub(crate) fn delete_row(
+    tx: &Transaction<'_>,
+    table: &str,
+    local_id: i64,
+) -> Result<(), CommandError> {
+    let sql = format!("DELETE FROM {} WHERE local_id = ?", quoted(table));
+    tx.prepare(&sql)?.execute([local_id])?;
+    Ok(())
+}
+
+/// Inserts a row again under its number.
+pub(crate) fn insert_row(
+    tx: &Transaction<'_>,
+    table: &str,
+    local_id: i64,
+    values: &[NewValue],
+) -> Result<(), CommandError> {
+    let columns: String = values
+        .iter()
+        .map(|value| format!(", {}", quoted(&value.column)))
+        .collect();
+    let places = ", ?".repeat(values.len());
+    let sql = format!(
+        "INSERT INTO {} (local_id{columns}) VALUES (?{places})",
+        quoted(table)
+    );
+    let id = SqlValue::Integer(local_id);
+    let values = [&id]
+        .into_iter()
+        .chain(values.iter().map(|value| &value.value));
+    tx.prepare(&sql)?.execute(params_from_iter(values))?;
+    Ok(())
+}
+
+/// What the JSON of a row by column holds of the table's columns that nothing is mapped to.
+pub(crate) fn own_columns(
+    connection: &Connection,
+    mapping: &ObjectMapping,
+    row: &str,
+) -> Result<Vec<NewValue>, StoreError> {
+    let is_mapped = |name: &str| {
+        let mut fields = mapping.fields.iter();
+        fields.any(|field| field.column.as_str().eq_ignore_ascii_case(name))
+            || RESERVED_COLUMNS
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(name))
+    };
+    let columns = fit::columns_of(connection, mapping.table.as_str())?;
+    let own = columns.into_iter().filter(|name| !is_mapped(name));
+    Ok(own
+        .filter_map(|column| {
+            let held = rowjson::text_in(row, &column)??;
+            Some(NewValue {
+                column,
+                value: SqlValue::Text(held),
+            })
+        })
+        .collect())
+}
+
+/// An association by its rows and its type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UndoLink {
+    /// The object where it starts.
+    pub from_object: String,
+    /// The row there.
+    pub from: i64,
+    /// The object where it leads.
+    pub to_object: String,
+    /// The row there.
+    pub to: i64,
+    /// The type's category.
+    pub category: Option<String>,
+    /// The type's number.
+    pub type_id: Option<i64>,
+}
+
+impl UndoLink {
+    /// Whether its row is there.
+    pub(crate) fn is_there(&self, connection: &Connection) -> Result<bool, StoreError> {
+        self.exists(
+            connection,
+            "SELECT 1 FROM associations
+             WHERE from_object = ?1 AND from_local_id = ?2 AND to_object = ?3 AND to_local_id = ?4
+               AND category IS ?5 AND type_id IS ?6",
+        )
+    }
+
+    /// Whether an entry about its two records waits.
+    pub(crate) fn is_pending(&self, connection: &Connection) -> Result<bool, StoreError> {
+        self.exists(
+            connection,
+            "SELECT 1 FROM sync_outbox
+             WHERE operation IN ('associate', 'disassociate')
+               AND object = ?1 AND local_id = ?2 AND to_object = ?3 AND to_local_id = ?4
+               AND coalesce(category IS ?5 AND type_id IS ?6, 1)",
+        )
+    }
+
+    fn exists(&self, connection: &Connection, sql: &str) -> Result<bool, StoreError> {
+        Ok(connection.prepare_cached(sql)?.exists((
+            &self.from_object,
+            self.from,
+            &self.to_object,
+            self.to,
+            &self.category,
+            self.type_id,
+        ))?)
+    }
+
+    /// Makes it.
+    pub(crate) fn insert(&self, tx: &Transaction<'_>) -> Result<(), CommandError> {
+        self.write(
+            tx,
+            "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )
+    }
+
+    /// Takes it away.
+    pub(crate) fn delete(&self, tx: &Transaction<'_>) -> Result<(), CommandError> {
+        self.write(
+            tx,
+            "DELETE FROM associations
+             WHERE from_object = ?1 AND from_local_id = ?2 AND to_object = ?3 AND to_local_id = ?4
+               AND category IS ?5 AND type_id IS ?6",
+        )
+    }
+
+    fn write(&self, tx: &Transaction<'_>, sql: &str) -> Result<(), CommandError> {
+        tx.prepare(sql)?.execute((
+            &self.from_object,
+            self.from,
+            &self.to_object,
+            self.to,
+            &self.category,
+            self.type_id,
+        ))?;
+        Ok(())
+    }
+
+    /// What tells it from other associations of its row.
+    pub(crate) fn mark(&self) -> String {
+        link_mark(Some(self.to), self.category.as_deref(), self.type_id)
+    }
+}
+
+fn link_mark(to: Option<i64>, category: Option<&str>, type_id: Option<i64>) -> String {
+    let to = to.map_or_else(String::new, |to| to.to_string());
+    let type_id = type_id.map_or_else(String::new, |id| id.to_string());
+    format!("{to}/{}/{type_id}", category.unwrap_or_default())
+}
+
+/// An undo whose acknowledgement is yet to come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UndoMark<'a> {
+    /// The object, or the pair.
+    pub object: &'a str,
+    /// The row.
+    pub local_id: i64,
+    /// The property, `*` or `association`.
+    pub property: &'a str,
+    /// What was written; of an association what tells it from others.
+    pub value: Option<&'a str>,
+}
+
+/// Notes it. The guards that keep programs from our tables are passed for that: no trigger may fire, so that this is no write to
+/// a mirror.
+pub(crate) fn note(
+    tx: &Transaction<'_>,
+    mark: UndoMark<'_>,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    tx.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    let noted = tx
+        .prepare(
+            "INSERT OR REPLACE INTO _sync_undone (object, local_id, property, value, at)
+             VALUES (:object, :local_id, :property, coalesce(:value, ''), :now)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(named_params! {
+                ":object": mark.object,
+                ":local_id": mark.local_id,
+                ":property": mark.property,
+                ":value": mark.value,
+                ":now": now.to_string(),
+            })
+        });
+    tx.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
+    noted?;
+    Ok(())
+}
+
+/// Whether an acknowledged local change is an undo's; what was noted of it goes.
+pub(crate) fn take(tx: &Transaction<'_>, change: &Change<'_>) -> Result<bool, StoreError> {
+    let value = match change.property {
+        WHOLE_RECORD => String::new(),
+        ASSOCIATION => link_named(change.new.or(change.old).unwrap_or_default()),
+        _ => change.new.unwrap_or_default().to_owned(),
+    };
+    let taken: Option<i64> = tx
+        .prepare_cached(
+            "DELETE FROM _sync_undone
+             WHERE object = :object AND local_id = :local_id AND property = :property AND value = :value
+             RETURNING local_id",
+        )?
+        .query_row(
+            named_params! {
+                ":object": change.object.as_str(),
+                ":local_id": change.local_id.0,
+                ":property": change.property,
+                ":value": value,
+            },
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(taken.is_some())
+}
+
+fn link_named(text: &str) -> String {
+    let json: Json = serde_json::from_str(text).unwrap_or_default();
+    link_mark(
+        json["to_local_id"].as_i64(),
+        json["category"].as_str(),
+        json["type_id"].as_i64(),
+    )
+}
+
+/// Forgets undos that were never acknowledged: they were discarded, or lost a conflict.
+pub(crate) fn forget_marks(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM _sync_undone WHERE at < :before")?
+        .execute(named_params! { ":before": before.to_string() })?;
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! `undo`: recorded changes are turned back as ordinary local writes, and what was changed again since is left.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::daemon::{CONTACTS, Site};
+use crate::portal::Portal;
+
+fn told(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// The command's JSON.
+fn undone(site: &Site, arguments: &[&str]) -> Value {
+    let output = site.run(&[&["undo", "--json"], arguments].concat());
+    assert!(output.status.success(), "{}", told(&output));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Object, row and property of each change, with its values.
+fn changes(report: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let changes = report["changes"].as_array().expect("a list").iter();
+    changes
+        .map(|change| {
+            let [object, property, from, to] =
+                ["object", "property", "from", "to"].map(|key| text(&change[key]));
+            match property.as_str() {
+                "*" | "association" => format!("{object} {} {property}", change["local_id"]),
+                _ => format!("{object} {} {property}: {from} -> {to}", change["local_id"]),
+            }
+        })
+        .collect()
+}
+
+fn left(report: &Value) -> Vec<String> {
+    let left = report["left"].as_array().expect("a list").iter();
+    left.map(|left| {
+        let [property, code] = ["property", "code"].map(|key| left[key].as_str().expect(key));
+        format!("{} {property} {code}", left["local_id"])
+    })
+    .collect()
+}
+
+/// `count` contacts on both sides, all in Rome.
+fn in_rome(count: usize) -> (Portal, Site) {
+    let portal = Portal::quick();
+    portal.fill("contacts", count);
+    let site = Site::new(&portal);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Rome'");
+    site.once();
+    (portal, site)
+}
+
+fn last_change(site: &Site) -> i64 {
+    site.number("SELECT max(id) FROM sync_history")
+}
+
+/// All changes after this one.
+fn after(site: &Site, id: i64) -> String {
+    format!("{}-{}", id + 1, last_change(site))
+}
+
+fn id_of(site: &Site, row: i64) -> u64 {
+    site.number(&format!(
+        "SELECT hs_id FROM contacts WHERE local_id = {row}"
+    ))
+    .unsigned_abs()
+}
+
+#[test]
+fn a_wrong_mass_update_goes_back_and_what_was_changed_again_is_left() {
+    let (portal, site) = in_rome(6);
+    let before = last_change(&site);
+    // The wrong one, pushed; and then somebody here and somebody in HubSpot go on with two of the records.
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Oslo' WHERE local_id = 1");
+    portal.edit(id_of(&site, 2), &[("city", "Kiel")]);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Bern' WHERE local_id = 3");
+    let pushed = site
+        .number("SELECT count(*) FROM sync_history WHERE origin = 'push' AND new_value = 'Lima'");
+    assert_eq!(pushed, 6);
+    let ids = format!(
+        "{}-{}",
+        before + 1,
+        site.number("SELECT max(id) FROM sync_history WHERE new_value = 'Lima'")
+    );
+    let seen = undone(&site, &["--ids", &ids, "--dry-run"]);
+    assert_eq!(seen["dry_run"], json!(true));
+    assert_eq!(seen["undone"], json!(0));
+    let expected = [4, 5, 6].map(|row| format!("contacts {row} city: Lima -> Rome"));
+    assert_eq!(changes(&seen), expected);
+    assert_eq!(
+        left(&seen),
+        [
+            "1 city changed-since",
+            "2 city changed-since",
+            "3 city pending"
+        ]
+    );
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Rome'"),
+        0
+    );
+    // Nobody is there to ask.
+    let asked = site.run(&["undo", "--ids", &ids]);
+    assert_eq!(asked.status.code(), Some(2), "{}", told(&asked));
+    let text = told(&asked);
+    assert!(text.contains("contacts 4: city: Lima -> Rome\n"), "{text}");
+    assert!(
+        text.contains("3 changes to be turned back, 3 left\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("left: contacts 1: city: it was changed again since [changed-since]\n"),
+        "{text}"
+    );
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Rome'"),
+        0
+    );
+
+    let done = undone(&site, &["--ids", &ids, "--yes"]);
+    assert_eq!(
+        (&done["dry_run"], &done["undone"]),
+        (&json!(false), &json!(3))
+    );
+    assert_eq!(changes(&done), expected);
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_outbox WHERE operation = 'update'"),
+        4
+    );
+    // The same again does nothing, before the push and after it.
+    assert_eq!(undone(&site, &["--ids", &ids, "--yes"])["undone"], json!(0));
+    site.once();
+    assert_eq!(undone(&site, &["--ids", &ids, "--yes"])["undone"], json!(0));
+    assert_eq!(portal.count_with("city", "Rome"), 3);
+    for (row, city) in [(1, "Oslo"), (2, "Kiel"), (3, "Bern")] {
+        assert_eq!(
+            portal.value(id_of(&site, row), "city").as_deref(),
+            Some(city)
+        );
+    }
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_history WHERE origin = 'undo' AND property = 'city' AND new_value = 'Rome'"),
+        3,
+        "the write and its acknowledgement are one row"
+    );
+    assert_eq!(site.number("SELECT count(*) FROM _sync_undone"), 0);
+    // By time everything but undos is chosen; an undo is taken back by its name.
+    let last = undone(&site, &["--since", "1h", "--origin", "undo", "--yes"]);
+    assert_eq!(last["undone"], json!(3));
+    site.once();
+    assert_eq!(portal.count_with("city", "Lima"), 3);
+}
+
+#[test]
+fn what_hubspot_changed_goes_back_by_its_run() {
+    let (portal, site) = in_rome(3);
+    let before = last_change(&site);
+    portal.edit(id_of(&site, 1), &[("city", "Kiel"), ("firstname", "Eve")]);
+    portal.edit(id_of(&site, 2), &[("city", "Kiel")]);
+    site.once();
+    let run = site.number(&format!(
+        "SELECT max(run_id) FROM sync_history WHERE id > {before}"
+    ));
+    let kind = site.text(&format!("SELECT kind FROM sync_runs WHERE id = {run}"));
+    assert_eq!(kind.as_deref(), Some("poll"));
+    let run = run.to_string();
+    let by_column = undone(
+        &site,
+        &[
+            "--run",
+            &run,
+            "--object",
+            "contacts",
+            "--column",
+            "first_name",
+            "--dry-run",
+        ],
+    );
+    assert_eq!(by_column["changes"].as_array().map(Vec::len), Some(1));
+    let done = undone(&site, &["--run", &run, "--yes"]);
+    assert_eq!(done["undone"], json!(3));
+    site.once();
+    assert_eq!(portal.count_with("city", "Rome"), 3);
+    assert_eq!(portal.count_with("firstname", "Eve"), 0);
+    let pushes = "SELECT count(*) FROM sync_history AS h JOIN sync_runs AS r ON r.id = h.run_id WHERE r.kind = 'push' AND h.origin IN ('push', 'undo')";
+    assert_eq!(site.number(pushes), 6, "pushes name their runs too");
+}
+
+#[test]
+fn records_that_were_made_go_and_those_that_went_come_back() {
+    let (portal, site) = in_rome(4);
+    let before = last_change(&site);
+    site.execute("INSERT INTO contacts (email, city) VALUES ('ada@example.com', 'London')");
+    site.execute("DELETE FROM contacts WHERE local_id = 1");
+    site.once();
+    let theirs = portal.contact("eve@example.com");
+    let gone = id_of(&site, 2);
+    let now = portal.now_ms();
+    portal.stand().archive("contacts", gone, now);
+    let compared = site.run(&["once", "--reconcile"]);
+    assert!(compared.status.success(), "{}", told(&compared));
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 4);
+    let name = portal
+        .stand()
+        .record("contacts", gone)
+        .and_then(|record| record.value("firstname").map(str::to_owned));
+    let seen = undone(&site, &["--ids", &after(&site, before), "--dry-run"]);
+    let mut shown = changes(&seen);
+    shown.sort_unstable();
+    assert_eq!(shown, ["contacts 1 *", "contacts 2 *", "contacts 5 *"]);
+    assert_eq!(left(&seen), ["6 * made-in-hubspot"]);
+    let asked = site.run(&["undo", "--ids", &after(&site, before), "--dry-run"]);
+    let text = told(&asked);
+    assert!(
+        text.contains(
+            "contacts 1: its row comes back; HubSpot makes a new record of it, under a new id\n"
+        ),
+        "said before: {text}"
+    );
+    undone(&site, &["--ids", &after(&site, before), "--yes"]);
+    site.once();
+    assert_eq!(
+        portal.count_with("email", "ada@example.com"),
+        0,
+        "archived again"
+    );
+    assert_eq!(portal.count_with("city", "Rome"), 4);
+    assert_ne!(id_of(&site, 2), gone, "a new record");
+    assert_eq!(
+        site.text("SELECT first_name FROM contacts WHERE local_id = 2"),
+        name
+    );
+    assert!(portal.value(theirs, "email").is_some());
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_history WHERE origin = 'undo' AND property = '*'"),
+        3
+    );
+}
+
+#[test]
+fn associations_are_made_again_and_taken_away_again() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 2);
+    portal.fill("companies", 3);
+    let objects = format!(
+        "{CONTACTS}\n[objects.companies.properties]\nname = \"name\"\n\
+         [associations]\nworks = {{ from = \"contacts\", to = \"companies\" }}\n"
+    );
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    let count = "SELECT count(*) FROM associations WHERE from_local_id = 1";
+    let there = site.number(count);
+    let before = last_change(&site);
+    let to = site.number(
+        "SELECT min(local_id) FROM companies WHERE local_id NOT IN (SELECT to_local_id FROM associations WHERE from_local_id = 1)",
+    );
+    site.execute(&format!(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 1, 'companies', {to})"
+    ));
+    site.once();
+    let made = after(&site, before);
+    assert!(site.number(count) > there);
+    let done = undone(&site, &["--ids", &made, "--yes"]);
+    assert!(left(&done).is_empty(), "{done}");
+    site.once();
+    assert_eq!(site.number(count), there);
+    let before = last_change(&site);
+    let again = undone(&site, &["--since", "1h", "--origin", "undo", "--yes"]);
+    assert!(!changes(&again).is_empty(), "{again}");
+    site.once();
+    assert!(site.number(count) > there, "{again}");
+    assert!(last_change(&site) > before);
+}
+
+#[test]
+fn undo_works_beside_a_running_daemon_and_the_guard_counts_it() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 5);
+    let mut site = Site::with(
+        &portal,
+        "[guard]\nmax_archives = 3\nmax_share = 0.0\n",
+        CONTACTS,
+    );
+    site.start_and_load();
+    let before = last_change(&site);
+    for number in 0..6 {
+        site.execute(&format!(
+            "INSERT INTO contacts (email) VALUES ('new{number}@example.com')"
+        ));
+    }
+    site.until_pushed();
+    let done = undone(&site, &["--ids", &after(&site, before), "--yes"]);
+    assert_eq!(done["undone"], json!(6));
+    site.until_sql("SELECT records = 6 FROM sync_holds WHERE operation = 'archive'");
+    assert_eq!(portal.contacts(), 11, "it waits for an operator");
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    let (_portal, site) = in_rome(1);
+    for arguments in [
+        &["undo"][..],
+        &["undo", "--column", "city", "--since", "1h"],
+        &[
+            "undo", "--since", "1h", "--object", "contacts", "--column", "nothing",
+        ],
+        &[
+            "undo", "--since", "1h", "--object", "nothing", "--column", "city",
+        ],
+        &["undo", "--since", "1h", "--origin", "nobody"],
+    ] {
+        let output = site.run(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            told(&output)
+        );
+    }
+    let nothing = site.run(&["undo", "--ids", "9999"]);
+    assert!(nothing.status.success());
+    assert_eq!(told(&nothing), "no recorded change is chosen\n");
+}
