@@ -1,16 +1,19 @@
 //! The commands, a file each: they ask, print and decide nothing. `ExitStatus` is what each ends with.
 //! `args.rs` has the command line, `format.rs` and `progress.rs` what is written for people.
 
-use std::io::Write;
+use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+use crate::app::doctor::DoctorError;
 use crate::app::login::LoginError;
 use crate::app::subscriptions::WebhooksError;
+use crate::cli::format::printable;
 use crate::config::ConfigError;
 use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
+use crate::engine::StepError;
 use crate::store::StoreError;
 use crate::store::commands::{CommandDb, CommandError};
 
@@ -61,19 +64,26 @@ pub enum ExitStatus {
 #[error("{0}")]
 pub(crate) struct WrongUsage(pub String);
 
+/// A command that asks before it changes anything, with nobody there to answer.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody is there to ask, so nothing was done")]
+pub(crate) struct NobodyToAsk;
+
 /// What an argument names can't be used: a file, a folder, an address.
 #[derive(Debug, thiserror::Error)]
 #[error("{explanation}")]
 pub(crate) struct Unusable {
     /// What and why.
     pub explanation: String,
+    /// Its stable name, where it has one.
+    pub code: Option<&'static str>,
     /// What somebody can do about it.
     pub hint: &'static str,
 }
 
 /// The status of a command that ended with an error: 78 where the file, a secret or the database must be changed first.
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
-    if error.is::<WrongUsage>() {
+    if error.is::<WrongUsage>() || error.is::<NobodyToAsk>() {
         return ExitStatus::Usage;
     }
     let configuration = error.chain().any(|cause| {
@@ -85,11 +95,17 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
                 .downcast_ref::<StartError>()
                 .is_some_and(StartError::is_configuration)
             || cause
+                .downcast_ref::<StepError>()
+                .is_some_and(StepError::is_configuration)
+            || cause
                 .downcast_ref::<RunError>()
                 .is_some_and(RunError::is_configuration)
             || cause
                 .downcast_ref::<WebhooksError>()
                 .is_some_and(WebhooksError::is_configuration)
+            || cause
+                .downcast_ref::<DoctorError>()
+                .is_some_and(DoctorError::is_configuration)
             || cause
                 .downcast_ref::<LoginError>()
                 .is_some_and(LoginError::is_configuration)
@@ -136,40 +152,65 @@ pub struct ConfigPath {
 /// # Errors
 /// `err` can't be written to.
 pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Result<ExitStatus> {
-    writeln!(err, "hubsyncd: {}", with_causes(error.as_ref()))?;
-    if let Some(hint) = error.chain().find_map(hint) {
-        writeln!(err, "hint: {hint}")?;
+    let known = error.chain().find_map(ToldBeside::of).unwrap_or_default();
+    // A report of the mapping file has lines of its own.
+    let told = with_causes(error.as_ref());
+    let sentence = told.lines().map(printable).collect::<Vec<_>>().join("\n");
+    // What HubSpot or a trigger refused names its code itself.
+    let code = known.code.map(|code| format!(" [{code}]"));
+    let code = code.filter(|code| !sentence.ends_with(code.as_str()));
+    writeln!(err, "hubsyncd: {sentence}{}", code.unwrap_or_default())?;
+    if let Some(hint) = &known.hint {
+        writeln!(err, "hint: {}", printable(hint))?;
     }
     Ok(status_of(error))
 }
 
-/// What somebody can do about an error.
-fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(error) = error.downcast_ref::<ConfigError>() {
-        return error.hint();
+/// What is told of an error beside its words.
+#[derive(Default)]
+struct ToldBeside {
+    /// Its stable name.
+    code: Option<&'static str>,
+    /// What somebody can do about it.
+    hint: Option<String>,
+}
+
+impl ToldBeside {
+    /// That of one of our errors.
+    fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        macro_rules! own {
+            ($($kind:ty),*) => {
+                $(if let Some(error) = error.downcast_ref::<$kind>() {
+                    return Some(Self {
+                        code: Option::from(error.code()),
+                        hint: error.hint().map(|hint| hint.to_string()),
+                    });
+                })*
+            };
+        }
+        own!(
+            ConfigError,
+            WebhooksError,
+            StartError,
+            RunError,
+            LoginError,
+            DoctorError,
+            StepError,
+            StoreError,
+            CommandError
+        );
+        if error.is::<NobodyToAsk>() {
+            return Some(Self {
+                code: Some("nobody-to-ask"),
+                hint: Some("give `--yes` to carry it out".to_owned()),
+            });
+        }
+        let unusable = error.downcast_ref::<Unusable>()?;
+        Some(Self {
+            code: unusable.code,
+            hint: Some(unusable.hint.to_owned()),
+        })
     }
-    if let Some(error) = error.downcast_ref::<WebhooksError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<StartError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<RunError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<LoginError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<Unusable>() {
-        return Some(error.hint.to_owned());
-    }
-    let store = error
-        .downcast_ref::<StoreError>()
-        .and_then(StoreError::hint);
-    let people = error
-        .downcast_ref::<CommandError>()
-        .and_then(CommandError::hint);
-    store.or(people).map(str::to_owned)
 }
 
 /// Who carries out what a person wrote down, and when.
@@ -180,6 +221,22 @@ fn carried_out(db: &CommandDb) -> Result<&'static str, CommandError> {
     } else {
         "the running daemon carries it out within a second"
     })
+}
+
+/// Asks, where somebody is there to answer; without a terminal `--yes` is needed.
+fn agreed(yes: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Err(NobodyToAsk.into());
+    }
+    write!(out, "Carry this out? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    input.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]
@@ -203,7 +260,7 @@ mod tests {
         assert_eq!(status, ExitStatus::Failed);
         assert!(
             text.starts_with(
-                "hubsyncd: there is no database at `/nowhere/crm.db`\nhint: start `hubsyncd run`"
+                "hubsyncd: there is no database at `/nowhere/crm.db` [no-database]\nhint: start `hubsyncd run`"
             ),
             "{text}"
         );
@@ -221,7 +278,7 @@ mod tests {
         assert_eq!(status, ExitStatus::Config);
         assert_eq!(
             text,
-            "hubsyncd: starting: the environment variable `TOKEN` is not set\nhint: export TOKEN=… in the daemon's environment\n"
+            "hubsyncd: starting: the environment variable `TOKEN` is not set [secret-unset]\nhint: export TOKEN=… in the daemon's environment\n"
         );
         let other: anyhow::Result<()> = Err(std::io::Error::other("no")).context("listening");
         assert_eq!(

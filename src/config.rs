@@ -103,6 +103,20 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// The stable name of what went wrong; a report's problems carry their own.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Invalid(_) => return None,
+            Self::EnvUnset { .. } | Self::NoCredentials { .. } => "secret-unset",
+            Self::SecretUnreadable { .. } => "secret-unreadable",
+            Self::SecretEmpty { .. } => "secret-empty",
+            Self::SecretMalformed { .. } => "secret-malformed",
+            Self::NotAPortalId { .. } => "no-portal-id",
+        })
+    }
+}
+
 /// Reads and checks a mapping file.
 ///
 /// # Errors

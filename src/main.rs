@@ -23,9 +23,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
     let path = arguments.config.config;
-    let (out, err) = (&mut io::stdout(), &mut io::stderr());
+    let out = &mut io::stdout();
     match arguments.command {
-        Command::Check(args) => cli::check::check(&path, args, out, err),
+        Command::Check(args) if args.online => {
+            runtime()?.block_on(cli::check::online(&path, args, out))
+        }
+        Command::Check(args) => cli::check::check(&path, args, out),
         Command::Status(args) => cli::status::status(&database(&path)?, args, now(), out),
         Command::Conflicts(args) => {
             cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out)

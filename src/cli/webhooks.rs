@@ -1,16 +1,15 @@
 //! `webhooks list` and `webhooks apply`: the app's subscriptions beside what the mapping wants.
 
-use std::io::{BufRead as _, IsTerminal as _, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::ensure;
 use serde_json::json;
 
 use crate::app::subscriptions::{SubscriptionPlan, SubscriptionWay, look, project_file};
-use crate::cli::ExitStatus;
 use crate::cli::args::WebhooksCommand;
 use crate::cli::format::counted;
+use crate::cli::{ExitStatus, agreed};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 
@@ -243,21 +242,4 @@ fn apply_project(
     file.write()?;
     writeln!(out, "written; `hs project upload` brings it to HubSpot")?;
     Ok(ExitStatus::Done)
-}
-
-/// Asks, where somebody is there to answer; without a terminal `--yes` is needed.
-fn agreed(yes: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
-    if yes {
-        return Ok(true);
-    }
-    let input = std::io::stdin();
-    ensure!(
-        input.is_terminal(),
-        "nobody is there to ask: give `--yes` to carry the plan out"
-    );
-    write!(out, "Carry this out? [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    input.lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -6,6 +6,7 @@ pub mod contradictions;
 mod known;
 pub mod objects;
 mod pair_types;
+pub(crate) mod reading;
 pub mod reference;
 pub(crate) mod refusals;
 pub mod schema;

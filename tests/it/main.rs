@@ -9,6 +9,7 @@ mod commands;
 mod crashes;
 mod daemon;
 mod decisions;
+mod doctor;
 mod existence;
 mod files;
 mod floors;

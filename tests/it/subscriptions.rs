@@ -67,7 +67,7 @@ fn by_api_the_plan_is_shown_and_carried_out_in_every_version() {
         );
         // Nobody is there to be asked.
         let asked = site.run(&["webhooks", "apply"]);
-        assert_eq!(asked.status.code(), Some(1));
+        assert_eq!(asked.status.code(), Some(2));
         assert!(
             explanation(&asked).contains("give `--yes`"),
             "{}",

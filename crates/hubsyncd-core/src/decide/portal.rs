@@ -1,5 +1,6 @@
 //! What a portal and its app have: owners, scopes, subscriptions.
 
+pub mod doctor;
 pub mod exclusion;
 pub mod link_types;
 pub mod objects;
