@@ -1,9 +1,10 @@
-//! What commands do beside the daemon: the doctor, the login of an OAuth app, and the webhook subscriptions of an app.
+//! What commands do beside the daemon: a new mapping file, the doctor, the login of an OAuth app, and the webhook subscriptions of an app.
 //!
 //! A file here builds its own few parts (a limiter, a client, perhaps the database) and needs no running daemon; `cli/` asks
 //! and prints.
 
 pub mod asking;
 pub mod doctor;
+pub mod init;
 pub mod login;
 pub mod subscriptions;

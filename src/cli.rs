@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
 use crate::app::doctor::DoctorError;
+use crate::app::init::InitError;
 use crate::app::login::LoginError;
 use crate::app::subscriptions::WebhooksError;
 use crate::cli::format::printable;
@@ -25,6 +26,7 @@ pub mod conflicts;
 #[cfg(feature = "simulator")]
 pub mod demo;
 mod format;
+pub mod init;
 pub mod once;
 pub mod outbox;
 pub mod progress;
@@ -106,6 +108,9 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
             || cause
                 .downcast_ref::<DoctorError>()
                 .is_some_and(DoctorError::is_configuration)
+            || cause
+                .downcast_ref::<InitError>()
+                .is_some_and(InitError::is_configuration)
             || cause
                 .downcast_ref::<LoginError>()
                 .is_some_and(LoginError::is_configuration)
@@ -195,6 +200,7 @@ impl ToldBeside {
             RunError,
             LoginError,
             DoctorError,
+            InitError,
             StepError,
             StoreError,
             CommandError

@@ -22,7 +22,7 @@ mod source;
 pub(crate) mod suggest;
 mod units;
 
-pub(crate) use crate::config::check::{Checked, check_file};
+pub(crate) use crate::config::check::{Checked, check_file, needs_leave};
 pub(crate) use crate::config::problem::Drawing;
 pub use crate::config::problem::{Report, Severity};
 pub use crate::config::schedule::Schedule;

@@ -29,6 +29,9 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
             runtime()?.block_on(cli::check::online(&path, args, out))
         }
         Command::Check(args) => cli::check::check(&path, args, out),
+        Command::Init(args) => {
+            runtime()?.block_on(cli::init::init(&path, args, out, &mut io::stderr()))
+        }
         Command::Status(args) => cli::status::status(&database(&path)?, args, now(), out),
         Command::Conflicts(args) => {
             cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out)

@@ -15,6 +15,8 @@ use crate::config::render::Setting;
 use crate::config::settings::{Auth, Config};
 use crate::config::source::{FileSource, MAX_FILE_BYTES, ReadFailure};
 
+pub(crate) use crate::config::check::connection::needs_leave;
+
 mod associations;
 mod auth;
 mod connection;

@@ -16,6 +16,7 @@ mod floors;
 mod gap;
 mod guard;
 mod histories;
+mod init;
 mod keys;
 mod links;
 mod lost;
