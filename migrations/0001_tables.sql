@@ -616,6 +616,18 @@ CREATE TABLE _sync_quota_leases (
     returned_at TEXT
 ) STRICT;
 
+-- A command that asks HubSpot beside the daemon, which leaves it a share of the window free until `until` and for as long as
+-- HubSpot still counts what it sent. One at a time.
+CREATE TABLE _sync_command_leases (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- When the daemon had made room: it may send from then on.
+    granted_at TEXT,
+    until TEXT NOT NULL,
+    -- What may have been sent under it.
+    requests INTEGER NOT NULL DEFAULT 0,
+    ended_at TEXT
+) STRICT;
+
 CREATE TABLE _sync_daemon (
     id INTEGER PRIMARY KEY CONSTRAINT sync_daemon_one_row CHECK (id = 1),
     phase TEXT NOT NULL,

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+use crate::app::budget::AskError;
 use crate::app::doctor::DoctorError;
 use crate::app::init::InitError;
 use crate::app::login::LoginError;
@@ -115,6 +116,9 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
                 .downcast_ref::<LoginError>()
                 .is_some_and(LoginError::is_configuration)
             || cause
+                .downcast_ref::<AskError>()
+                .is_some_and(AskError::is_configuration)
+            || cause
                 .downcast_ref::<CommandError>()
                 .is_some_and(CommandError::is_configuration)
     });
@@ -199,6 +203,7 @@ impl ToldBeside {
             StartError,
             RunError,
             LoginError,
+            AskError,
             DoctorError,
             InitError,
             StepError,

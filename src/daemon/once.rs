@@ -20,7 +20,7 @@ use crate::daemon::condition::{Condition, Source};
 use crate::daemon::heartbeat::{self, BEAT};
 use crate::daemon::run::{DRAIN, keeper, parts, wait_for_token, write_end};
 use crate::daemon::steps::{self, Caller};
-use crate::daemon::table::{Parts, renewal_job};
+use crate::daemon::table::{Parts, job_of_task};
 use crate::daemon::tasks::{
     Job, Loop, Name, Tasks, is_fatal, is_stopping, wait_after_failure, with_causes,
 };
@@ -172,7 +172,10 @@ impl Keeping {
             keeper,
             ..parts(config, &all, &bells)
         };
-        if let Some(job) = renewal_job(&parts) {
+        if let Some(job) = job_of_task(&parts, Task::Share) {
+            tasks.start(job);
+        }
+        if let Some(job) = job_of_task(&parts, Task::Tokens) {
             tasks.start(job);
             wait_for_token(engine).await;
         }

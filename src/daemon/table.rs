@@ -25,6 +25,7 @@ use crate::decide::round::{self, CountsFrom, LOOK, Next, Seen, Task, Turn, Walks
 use crate::engine::portal::access;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
+use crate::engine::portal::share;
 use crate::engine::portal::tokens::{self, Keeper};
 use crate::engine::source::deliveries::{self, DeliveryStanding};
 use crate::engine::source::reconcile;
@@ -71,7 +72,7 @@ enum MadeTasks {
 }
 
 /// All tasks, in the order in which they are started.
-const TABLE: [Line; 17] = {
+const TABLE: [Line; 18] = {
     use Begins::{AtOnce, WithTheSchema};
     use MadeTasks::{ForEachObject, Maybe, Once};
     [
@@ -116,6 +117,14 @@ const TABLE: [Line; 17] = {
             "`engine/source/ingest`",
         ),
         line(Task::Erase, AtOnce, None, &[], Once(erase), "`store/erase`"),
+        line(
+            Task::Share,
+            AtOnce,
+            None,
+            &[],
+            Once(share),
+            "`engine/portal/share`",
+        ),
         line(
             Task::Deliveries,
             AtOnce,
@@ -336,12 +345,11 @@ fn rings(parts: &Parts, line: &Line) -> Rings {
     }
 }
 
-/// The job of the loop that keeps an OAuth app's token, for a run that ends.
-pub(super) fn renewal_job(parts: &Parts) -> Option<Job> {
-    TABLE
-        .iter()
-        .find(|line| line.task == Task::Tokens)
-        .and_then(|line| job(parts, line))
+/// The job of a loop that the daemon has once, for a run that ends too: the one that keeps an OAuth app's token, or that leaves
+/// a command its share. `None` where there is nothing for it to do.
+pub(super) fn job_of_task(parts: &Parts, task: Task) -> Option<Job> {
+    let line = TABLE.iter().find(|line| line.task == task)?;
+    job(parts, line)
 }
 
 /// Calls something at an interval.
@@ -393,6 +401,10 @@ fn erase(_: &Parts, _: Rings) -> Paced {
         LOOK,
         |engine| async move { heartbeat::empty_log(&engine).await },
     )
+}
+
+fn share(_: &Parts, _: Rings) -> Paced {
+    every(LOOK, |engine| async move { share::step(&engine).await })
 }
 
 /// Events that a former run stored are taken in without `[webhooks]` too.

@@ -10,4 +10,5 @@ pub(crate) mod reading;
 pub mod reference;
 pub(crate) mod refusals;
 pub mod schema;
+pub mod share;
 pub mod tokens;

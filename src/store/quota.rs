@@ -2,6 +2,8 @@
 //!
 //! A block is on disk before its first request is sent. After a kill an open block counts as sent.
 
+pub mod command;
+
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, named_params};
@@ -32,7 +34,8 @@ pub struct SentBefore {
 /// Reads what a start has to count.
 pub fn start_state(connection: &Connection, now: Timestamp) -> Result<SentBefore, StoreError> {
     // A block that is open belongs to a run that did not end its leases, and those that it had used up may be on the wire.
-    let recent = connection
+    let mut recent = command::sent(connection, now)?;
+    let of_daemon: Vec<Recent> = connection
         .prepare_cached(
             "SELECT requests,
                     CASE WHEN NOT EXISTS (SELECT 1 FROM _sync_quota_leases WHERE returned_at IS NULL) THEN returned_at END
@@ -54,6 +57,7 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<SentBefore
             },
         )?
         .collect::<Result<_, _>>()?;
+    recent.extend(of_daemon);
     let mut statement = connection.prepare_cached(
         "SELECT day, day_used, day_limit, day_resets_at FROM _sync_quota WHERE id = 1",
     )?;
@@ -91,6 +95,11 @@ pub(crate) fn lease(
         "INSERT INTO _sync_quota_leases (granted_at, requests) VALUES (:now, :requests)",
     )?
     .execute(named_params! { ":now": now.to_string(), ":requests": requests })?;
+    spend(tx, requests, day)
+}
+
+/// Counts requests of a day before they are sent. Another day than the one that is counted begins with them.
+fn spend(tx: &Transaction<'_>, requests: u32, day: &str) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_quota
          SET day_used = CASE WHEN day IS :day THEN day_used ELSE 0 END + :requests,

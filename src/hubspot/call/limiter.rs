@@ -370,6 +370,16 @@ impl Limiter {
         self.state().lead_ms = Some(lead);
     }
 
+    /// Leaves a command's share of the windows free, or takes it back. Tells whether the command may begin: what was sent
+    /// before leaves it free.
+    pub(crate) fn leave_share(&self, is_left: bool) -> bool {
+        let mut state = self.state();
+        let now = self.now(&state);
+        state.quota.leave_share(is_left);
+        state.wake_all();
+        state.quota.has_left_share(now)
+    }
+
     /// Lets nothing new go, for ever: whoever waits is told so at once. Requests that were let go are not touched.
     pub fn close(&self) {
         let mut state = self.state();

@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 41] = [
+const KEPT: [&str; 42] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -43,6 +43,7 @@ const KEPT: [&str; 41] = [
     "_sync_gaps",
     "_sync_quota",
     "_sync_quota_leases",
+    "_sync_command_leases",
     "_sync_daemon",
     "_sync_tokens",
     "_sync_set_aside",

@@ -12,6 +12,7 @@ pub mod breaker;
 pub mod day;
 pub mod learned;
 pub mod minute;
+pub mod share;
 pub mod window;
 
 use std::collections::BTreeMap;
@@ -134,6 +135,8 @@ pub struct LimitSettings {
     pub day_is_fixed: bool,
     /// Share of the day that polling and backfill leave alone.
     pub reserve_for_push: f64,
+    /// Whether only a command's share of them is had: the daemon sends the rest.
+    pub is_share: bool,
 }
 
 impl LimitSettings {
@@ -153,6 +156,7 @@ impl LimitSettings {
             per_day: Some(limits.per_day.unwrap_or(tier.per_day()).max(1)),
             day_is_fixed: limits.per_day.is_some(),
             reserve_for_push: limits.reserve_for_push.clamp(0.0, 0.9),
+            is_share: false,
         }
     }
 
@@ -302,6 +306,8 @@ pub struct Quota {
     /// Whether a search met the burst's limit: then HubSpot counts searches there too, which is unsure
     /// (`hubspot/api-facts.md#3`), and their share is kept free.
     searches_in_burst: bool,
+    /// Whether a command's share is left free.
+    leaves_share: bool,
     day: QuotaDay,
     breaker: Breaker,
     /// Until when each class waits, and why.
@@ -343,6 +349,7 @@ impl Quota {
             foreign: (0, Duration::ZERO),
             newest_burst_report: 0,
             searches_in_burst: false,
+            leaves_share: false,
             day,
             breaker: Breaker::default(),
             // None yet: that time is over.
@@ -360,7 +367,7 @@ impl Quota {
     /// How many of `wanted` requests the limits ever let go at once; at least one.
     pub fn at_once(&self, class: EndpointClass, priority: Priority, wanted: u32) -> u32 {
         let window = match class {
-            EndpointClass::Search => self.search.limit,
+            EndpointClass::Search => self.searches(),
             EndpointClass::Associations => self.associations.limit.min(ASSOCIATIONS_IN_FLIGHT),
             EndpointClass::Crm => self.own_share(priority),
         };
@@ -421,7 +428,7 @@ impl Quota {
     /// Places of a class's window for a priority.
     fn allowed(&self, class: EndpointClass, priority: Priority, now: Duration) -> u32 {
         match class {
-            EndpointClass::Search => self.search.limit,
+            EndpointClass::Search => self.searches(),
             EndpointClass::Associations => self.associations.limit,
             EndpointClass::Crm => self.burst_allowed(priority, now),
         }
@@ -456,13 +463,14 @@ impl Quota {
 
     /// Places of the burst window for a priority: lower ones leave some, so that a push never waits for a slot.
     fn burst_allowed(&self, priority: Priority, now: Duration) -> u32 {
-        let foreign = if self.foreign.1 > now {
+        // Beside the daemon the others are mostly the daemon, which leaves the share free.
+        let foreign = if self.foreign.1 > now && !self.settings.is_share {
             self.foreign.0
         } else {
             0
         };
-        // Searches that HubSpot counts in the burst are among the others in its report.
-        let kept = self.kept_for_searches();
+        // Searches that HubSpot counts in the burst are among the others in its report, and so is a command.
+        let kept = self.kept_for_searches() + self.kept_for_command();
         self.own_share(priority)
             .saturating_sub(foreign.saturating_sub(kept))
     }
@@ -470,12 +478,45 @@ impl Quota {
     /// Places of the burst window that a priority has where nobody else sends.
     fn own_share(&self, priority: Priority) -> u32 {
         let limit = self.burst_limit();
+        if self.settings.is_share {
+            return share::of_window(limit);
+        }
         let reserve = if priority == Priority::Interactive {
             0
         } else {
             limit / 64
         };
-        limit.saturating_sub(reserve + self.kept_for_searches())
+        let kept = self.kept_for_searches() + self.kept_for_command();
+        limit.saturating_sub(reserve + kept)
+    }
+
+    /// Places of the burst window that a command has.
+    fn kept_for_command(&self) -> u32 {
+        match self.leaves_share {
+            true => share::of_window(self.burst_limit()),
+            false => 0,
+        }
+    }
+
+    /// Searches in their window; the only one of a window is not given away.
+    fn searches(&self) -> u32 {
+        let limit = self.search.limit;
+        limit.saturating_sub(u32::from(self.leaves_share)).max(1)
+    }
+
+    /// Leaves a command's share of the windows free, or takes it back.
+    pub fn leave_share(&mut self, is_left: bool) {
+        self.leaves_share = is_left;
+    }
+
+    /// Whether a command may begin: what was sent leaves its share free.
+    pub fn has_left_share(&mut self, now: Now) -> bool {
+        let (burst, searches) = (self.own_share(Priority::Interactive), self.searches());
+        let used = (
+            self.burst.used(now.steady),
+            self.search.window.used(now.steady),
+        );
+        self.leaves_share && used.0 <= burst && used.1 <= searches
     }
 
     /// Places of the burst window that searches take.
@@ -696,7 +737,7 @@ impl Quota {
             }
             EndpointClass::Associations => (self.associations.rate, 1),
             EndpointClass::Crm => {
-                let limit = self.burst_limit() - self.kept_for_searches();
+                let limit = self.own_share(Priority::Interactive).max(1);
                 let at_once = (limit / 50).max(1);
                 let rate = f64::from(limit - at_once.min(limit - 1)) / BURST_WINDOW.as_secs_f64();
                 match self.settings.per_second {

@@ -50,6 +50,8 @@ pub enum Task {
     Inbox,
     /// Empties the log after an erasure.
     Erase,
+    /// Leaves a command's share of the requests free.
+    Share,
     /// Looks for changes that no delivery announced.
     Deliveries,
     /// Reads the certificate again.
@@ -84,6 +86,7 @@ impl Task {
             Self::Forget => "forget",
             Self::Inbox => "inbox",
             Self::Erase => "erase",
+            Self::Share => "share",
             Self::Deliveries => "deliveries",
             Self::Certificate => "certificate",
             Self::Tokens => "tokens",

@@ -1,0 +1,314 @@
+//! What a command asks HubSpot with, beside a running daemon or without one: a client that has a share of the window, and counts
+//! what it sends in the database where there is one, so that neither meets a 429 by the other (`design.md`, section 6.1).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use secrecy::SecretString;
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+use crate::app::login::{LoginApp, LoginError};
+use crate::clock::Clock;
+use crate::config::{Auth, Config, ConfigError};
+use crate::decide::quota::share::{LONGEST, RENEWED};
+use crate::hubspot::call::limiter::{LeaseError, LeaseFn, Limiter, StartState};
+use crate::hubspot::call::transport::{ReqwestTransport, TransportSetupError};
+use crate::hubspot::{BadToken, Client};
+use crate::model::time::Timestamp;
+use crate::store::quota::command::{self, AskedShare};
+use crate::store::quota::{self, Requests};
+use crate::store::tokens::{Nobody, Own, beside_the_daemon, look};
+use crate::store::{StoreError, meta};
+
+/// Between two looks whether the share is free.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// How long a command waits for its share: another one's lease ends within a minute unless it works on, and a daemon that was
+/// killed counts as stopped after half of one.
+const PATIENCE: Duration = Duration::from_secs(75);
+
+/// A token that dies sooner is not begun with.
+const TOKEN_LEFT: Duration = Duration::from_secs(30);
+
+/// Why a command can't ask HubSpot.
+#[derive(Debug, Error)]
+pub enum AskError {
+    /// The file or a secret that it names.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The HTTP client.
+    #[error(transparent)]
+    Transport(#[from] TransportSetupError),
+    /// The token can't be sent in a header.
+    #[error(transparent)]
+    Token(#[from] BadToken),
+    /// The login of an OAuth app.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// There is no login.
+    #[error("{0}")]
+    LoggedOut(Nobody),
+    /// The access token has died, and who renews it does not run.
+    #[error("the access token ended at {0}, and no daemon runs that renews it")]
+    Ended(Timestamp),
+    /// Another command has the share of the requests.
+    #[error("another command asks HubSpot until {0}, and one at a time may")]
+    Taken(Timestamp),
+    /// The daemon did not make room.
+    #[error("the running daemon has left this command no requests for {} seconds", PATIENCE.as_secs())]
+    NoRoom,
+}
+
+impl AskError {
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Config(error) => return error.hint(),
+            Self::Store(error) => return error.hint().map(str::to_owned),
+            Self::Transport(error) => return error.hint().map(str::to_owned),
+            Self::Login(error) => return error.hint(),
+            Self::Token(_) => "check the token that `[auth]` names",
+            Self::LoggedOut(_) => "log in with `hubsyncd auth login`",
+            Self::Ended(_) => "start `hubsyncd run` or `hubsyncd once`: both renew it",
+            Self::Taken(_) => "wait for it to end, and try again",
+            Self::NoRoom => "look at `hubsyncd status`, and try again",
+        };
+        Some(hint.to_owned())
+    }
+
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Config(error) => return error.code(),
+            Self::Store(error) => error.code(),
+            Self::Transport(error) => error.code(),
+            Self::Token(_) => "token-malformed",
+            Self::Login(error) => return error.code(),
+            Self::LoggedOut(_) => "logged-out",
+            Self::Ended(_) => "token-expired",
+            Self::Taken(_) | Self::NoRoom => "no-lease",
+        })
+    }
+
+    /// Whether the file, a secret or the database must be changed first (status 78).
+    pub(crate) fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Transport(_) | Self::Token(_) => true,
+            Self::Store(error) => error.is_configuration(),
+            Self::Login(error) => error.is_configuration(),
+            Self::LoggedOut(_) | Self::Ended(_) | Self::Taken(_) | Self::NoRoom => false,
+        }
+    }
+}
+
+/// A client with a command's share of the requests. What it leased and did not send goes back when it is dropped.
+pub struct AskingCommand {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    lease: Option<DatabaseLease>,
+}
+
+/// The share in the database.
+struct DatabaseLease {
+    path: PathBuf,
+    id: i64,
+    renewal: JoinHandle<()>,
+}
+
+impl AskingCommand {
+    /// Takes the share, and waits until the daemon, where one runs, has made room.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn begin(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, AskError> {
+        let token = token(config, clock)?;
+        let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
+        let path = config.database.clone();
+        let (lease, start) = match path.exists() {
+            true => {
+                let (lease, start) = lease(path, clock).await?;
+                (Some(lease), start)
+            }
+            false => (None, StartState::default()),
+        };
+        let leased: LeaseFn = match &lease {
+            Some(lease) => lease.counting(clock),
+            None => Arc::new(|_request| Box::pin(async { Ok(()) })),
+        };
+        let limits = config.limits.of_command();
+        let limiter = Limiter::new(limits, Arc::clone(clock), leased, &start);
+        let version = config.portal.api_version;
+        let client = match (&config.auth, token) {
+            (Auth::Token(source), TokenToSend { token, .. }) => {
+                Client::new(transport, limiter, Arc::clone(clock), &token, version)?
+                    .with_token_place(&source.in_short())
+            }
+            (Auth::OAuth(_), TokenToSend { token, dies_at }) => {
+                let client = Client::logged_out(transport, limiter, Arc::clone(clock), version);
+                client.authorize(&token, dies_at)?;
+                client
+            }
+        };
+        Ok(Self {
+            client,
+            clock: Arc::clone(clock),
+            lease,
+        })
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for AskingCommand {
+    fn drop(&mut self) {
+        let Some(lease) = &self.lease else { return };
+        lease.renewal.abort();
+        let unsent = self.client.limiter().unused_lease();
+        let counts = self.client.take_request_counts();
+        let now = self.clock.now();
+        let ended = beside_the_daemon(&lease.path, &self.clock, |tx| {
+            for (class, sent) in counts {
+                let sent = Requests {
+                    requests: sent.requests,
+                    errors: sent.errors,
+                    throttled: sent.throttled,
+                };
+                quota::count(tx, class, sent, now)?;
+            }
+            command::end(tx, lease.id, unsent, now)
+        });
+        if let Err(error) = ended {
+            // It ends by itself within a minute.
+            tracing::debug!(%error, "a command's share of the requests could not be given back");
+        }
+    }
+}
+
+/// The portal's token, and when it dies.
+struct TokenToSend {
+    token: SecretString,
+    dies_at: Timestamp,
+}
+
+fn token(config: &Config, clock: &Arc<dyn Clock>) -> Result<TokenToSend, AskError> {
+    if let Auth::Token(source) = &config.auth {
+        return Ok(TokenToSend {
+            token: source.resolve()?,
+            dies_at: Timestamp::from_millis(i64::MAX),
+        });
+    }
+    let app = LoginApp::new(config)?;
+    let installation = match app.installation()? {
+        Own::Found(installation) => installation,
+        Own::Nobody(nobody) => return Err(AskError::LoggedOut(nobody)),
+    };
+    // A daemon that runs renews it; a refresh token that two renew at once is lost.
+    if installation.expires_at < clock.now() + TOKEN_LEFT {
+        return Err(AskError::Ended(installation.expires_at));
+    }
+    Ok(TokenToSend {
+        token: app.open(&installation)?.access,
+        dies_at: installation.expires_at,
+    })
+}
+
+/// Asks for the share until it is had.
+async fn lease(
+    path: PathBuf,
+    clock: &Arc<dyn Clock>,
+) -> Result<(DatabaseLease, StartState), AskError> {
+    let give_up = clock.monotonic() + PATIENCE;
+    let id = loop {
+        match beside_the_daemon(&path, clock, |tx| command::ask(tx, clock.now()))? {
+            AskedShare::Lease(id) => break id,
+            AskedShare::Taken(until) if clock.monotonic() >= give_up => {
+                return Err(AskError::Taken(until));
+            }
+            AskedShare::Taken(_) => clock.sleep(BETWEEN_LOOKS).await,
+        }
+    };
+    let lease = DatabaseLease {
+        renewal: renew(path.clone(), Arc::clone(clock), id),
+        path,
+        id,
+    };
+    let start = lease
+        .room(clock, give_up.max(clock.monotonic() + LONGEST))
+        .await?;
+    Ok((lease, start))
+}
+
+/// Renews the lease for as long as the command works.
+fn renew(path: PathBuf, clock: Arc<dyn Clock>, id: i64) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            clock.sleep(RENEWED).await;
+            let renewed =
+                beside_the_daemon(&path, &clock, |tx| command::renew(tx, id, clock.now()));
+            if let Err(error) = renewed {
+                tracing::debug!(%error, "a command's share of the requests could not be renewed");
+            }
+        }
+    })
+}
+
+impl DatabaseLease {
+    /// Waits until the daemon has made room, or does not run. Tells what counts of what was sent before.
+    async fn room(
+        &self,
+        clock: &Arc<dyn Clock>,
+        give_up: Duration,
+    ) -> Result<StartState, AskError> {
+        loop {
+            let now = clock.now();
+            let known = look(&self.path, |connection| {
+                let state = quota::start_state(connection, now)?;
+                let recent = match command::is_granted(connection, self.id)? {
+                    // What the daemon sends is its own business.
+                    true => Some(command::sent(connection, now)?),
+                    false if meta::state(connection)? == "stopped" => Some(state.recent.clone()),
+                    false => None,
+                };
+                Ok(recent.map(|recent| StartState {
+                    recent,
+                    day: state.day,
+                    day_used: state.day_used,
+                    day_limit: state.day_limit,
+                    day_resets_at: state.day_resets_at,
+                    time_zone: None,
+                }))
+            })?;
+            match known.flatten() {
+                Some(start) => {
+                    let zone = look(&self.path, |connection| meta::get(connection, "time_zone"))?;
+                    return Ok(StartState {
+                        time_zone: zone.flatten(),
+                        ..start
+                    });
+                }
+                None if clock.monotonic() >= give_up => return Err(AskError::NoRoom),
+                None => clock.sleep(BETWEEN_LOOKS).await,
+            }
+        }
+    }
+
+    /// Counts requests in the database before they are sent.
+    fn counting(&self, clock: &Arc<dyn Clock>) -> LeaseFn {
+        let (path, id, clock) = (self.path.clone(), self.id, Arc::clone(clock));
+        Arc::new(move |request| {
+            let taken = beside_the_daemon(&path, &clock, |tx| {
+                command::take(tx, id, request.count, &request.day)
+            });
+            async move { taken.map_err(LeaseError::from) }.boxed()
+        })
+    }
+}
