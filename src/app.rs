@@ -4,7 +4,6 @@
 //! A file here builds its own few parts (a limiter, a client, perhaps the database) and needs no running daemon; `cli/` asks
 //! and prints.
 
-pub mod asking;
 pub mod budget;
 pub mod doctor;
 pub mod init;

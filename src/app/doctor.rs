@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::app::asking::Asking;
 use crate::app::login::LoginError;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -72,7 +71,12 @@ pub(crate) async fn examine(
         Some(way) => portal::ask(config, clock, &way, &mut lines).await?,
         None => None,
     };
-    lines.extend(machine::place(config, holder));
+    for line in machine::place(config, holder) {
+        // The database may have kept HubSpot from being asked, and have its line for that.
+        if lines.iter().all(|known| known.name != line.name) {
+            lines.push(line);
+        }
+    }
     if let Some(webhooks) = &config.webhooks {
         lines.extend(webhooks::look(config, webhooks, clock, asked.is_some()).await);
     }
@@ -80,13 +84,4 @@ pub(crate) async fn examine(
         mapping::compare(config, &asked, &mut lines).await;
     }
     Ok(lines)
-}
-
-/// How the file's portal is asked.
-fn asking(config: &Config) -> Asking<'_> {
-    Asking {
-        base_url: &config.portal.base_url,
-        version: config.portal.api_version,
-        limits: config.limits,
-    }
 }

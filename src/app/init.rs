@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::app::asking::{Asking, ClientError};
-use crate::app::login::{LoginApp, LoginError};
+use crate::app::budget::{AskError, AskingCommand};
 use crate::clock::Clock;
-use crate::config::{Auth, Config, ConfigError, SecretSource};
+use crate::config::{Auth, Config};
 pub(crate) use crate::decide::portal::draft::Extent;
 use crate::decide::portal::draft::{self, DraftField, DraftName, OfferedProperty};
 use crate::decide::portal::objects::{ListedProperty, ObjectSchema};
@@ -20,8 +19,7 @@ use crate::hubspot::{Client, HubspotError, ListQuery, Priority};
 use crate::model::id::PortalId;
 use crate::model::name::ObjectType;
 use crate::model::object::StandardObject;
-use crate::model::settings::{ApiVersion, Limits, Tier};
-use crate::store::tokens::Own;
+use crate::model::settings::{Limits, Tier};
 
 /// The objects of a portal in which nothing is yet.
 const FIRST_OBJECTS: [&str; 4] = ["contacts", "companies", "deals", "tickets"];
@@ -29,18 +27,9 @@ const FIRST_OBJECTS: [&str; 4] = ["contacts", "companies", "deals", "tickets"];
 /// Why there is no draft.
 #[derive(Debug, Error)]
 pub(crate) enum InitError {
-    /// A secret is missing.
+    /// HubSpot can't be asked at all.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The app or its key.
-    #[error(transparent)]
-    Login(#[from] LoginError),
-    /// Nobody is logged in.
-    #[error("{0}")]
-    LoggedOut(String),
-    /// There is no client.
-    #[error(transparent)]
-    Client(#[from] ClientError),
+    Ask(#[from] AskError),
     /// HubSpot.
     #[error(transparent)]
     Hubspot(#[from] HubspotError),
@@ -56,10 +45,7 @@ impl InitError {
     /// What somebody can do about it.
     pub(crate) fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Config(error) => error.hint().map(Cow::Owned),
-            Self::Login(error) => error.hint().map(Cow::Owned),
-            Self::LoggedOut(_) => Some("run `hubsyncd auth login`".into()),
-            Self::Client(error) => error.hint().map(Cow::Borrowed),
+            Self::Ask(error) => error.hint().map(Cow::Owned),
             Self::Hubspot(error) => error.hint(),
             Self::UnknownObject(_) => Some(
                 "name HubSpot's plural (`contacts`), or a custom object by its name or object type id"
@@ -75,10 +61,7 @@ impl InitError {
     /// The stable name of what went wrong.
     pub(crate) fn code(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Config(error) => return error.code(),
-            Self::Login(error) => return error.code(),
-            Self::LoggedOut(_) => "logged-out",
-            Self::Client(error) => error.code(),
+            Self::Ask(error) => return error.code(),
             Self::Hubspot(error) => error.code(),
             Self::UnknownObject(_) => "object-unknown",
             Self::Nothing => "missing-scope",
@@ -88,9 +71,8 @@ impl InitError {
     /// Whether the file or a secret must be changed first (status 78).
     pub(crate) fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Client(_) => true,
-            Self::Login(error) => error.is_configuration(),
-            Self::LoggedOut(_) | Self::Hubspot(_) | Self::UnknownObject(_) | Self::Nothing => false,
+            Self::Ask(error) => error.is_configuration(),
+            Self::Hubspot(_) | Self::UnknownObject(_) | Self::Nothing => false,
         }
     }
 }
@@ -144,34 +126,30 @@ struct Candidate {
     schema: Option<ObjectSchema>,
 }
 
-/// Reads the portal; `config` is the file that `--config` names, where there is one.
+/// Reads the portal; `config` is the file that `--config` names, or what is in force where there is none.
 ///
 /// # Errors
 /// HubSpot can't be asked; an object that is named isn't there.
 pub(crate) async fn draft(
-    config: Option<&Config>,
+    mut config: Config,
     wish: &Wish,
     clock: &Arc<dyn Clock>,
 ) -> Result<Draft, InitError> {
-    let auth = config.map_or_else(
-        || Auth::Token(SecretSource::Env("HUBSPOT_ACCESS_TOKEN".to_owned())),
-        |config| config.auth.clone(),
-    );
-    let of_file = config.map(|config| config.portal.base_url.as_str());
-    let base_url = wish.base_url.as_deref().or(of_file).unwrap_or(HUBSPOT);
-    let asking = Asking {
-        base_url,
-        version: config.map_or_else(ApiVersion::default, |config| config.portal.api_version),
-        // The most: HubSpot's headers lower it with the first answer, and so tell the tier.
-        limits: LimitSettings::new(&Limits::default(), Tier::Enterprise),
-    };
-    let client = connected(config, &auth, asking, clock)?;
+    if let Some(base_url) = &wish.base_url {
+        base_url
+            .trim_end_matches('/')
+            .clone_into(&mut config.portal.base_url);
+    }
+    // The most: HubSpot's headers lower it with the first answer, and so tell the tier.
+    config.limits = LimitSettings::new(&Limits::default(), Tier::Enterprise);
+    let asking = AskingCommand::begin(&config, clock).await?;
+    let client = asking.client();
     let portal = client.account().await?.portal_id;
     let mut notes = Vec::new();
     let mut objects = Vec::new();
-    for candidate in candidates(&client, wish, &mut notes).await? {
+    for candidate in candidates(client, wish, &mut notes).await? {
         let is_named = !wish.objects.is_empty();
-        match read(&client, &candidate, wish.extent).await {
+        match read(client, &candidate, wish.extent).await {
             Ok(object) => objects.push(object),
             Err(error) if !is_named && is_of_one_object(&error) => {
                 notes.push(format!("{} is left out: {error}", candidate.name.key));
@@ -183,44 +161,17 @@ pub(crate) async fn draft(
     if objects.is_empty() {
         return Err(InitError::Nothing);
     }
-    let pairs = pairs(&client, &objects).await?;
+    let pairs = pairs(client, &objects).await?;
     let seen = client.limiter().snapshot();
     Ok(Draft {
         portal,
-        base_url: base_url.to_owned(),
+        base_url: config.portal.base_url,
         tier: draft::tier(seen.burst_limit, seen.daily_limit),
-        auth,
+        auth: config.auth,
         objects,
         pairs,
         notes,
     })
-}
-
-/// HubSpot itself.
-pub(crate) const HUBSPOT: &str = "https://api.hubapi.com";
-
-fn connected(
-    config: Option<&Config>,
-    auth: &Auth,
-    asking: Asking<'_>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Client, InitError> {
-    if let Auth::Token(source) = auth {
-        let client = asking.client(clock, Some(&source.resolve()?))?;
-        return Ok(client.with_token_place(&source.in_short()));
-    }
-    let nobody = || InitError::LoggedOut("nobody has logged in".to_owned());
-    let app = LoginApp::new(config.ok_or_else(nobody)?)?;
-    let found = match app.installation()? {
-        Own::Found(found) => found,
-        Own::Nobody(nobody) => return Err(InitError::LoggedOut(nobody.to_string())),
-    };
-    let tokens = app.open(&found)?;
-    let client = asking.client(clock, None)?;
-    client
-        .authorize(&tokens.access, tokens.expires_at)
-        .map_err(ClientError::from)?;
-    Ok(client)
 }
 
 /// The objects that somebody names, else those that have a record; of an empty portal the first four.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::app::init::{Draft, DraftObject, Extent, HUBSPOT, Wish, draft};
+use crate::app::init::{Draft, DraftObject, Extent, Wish, draft};
 use crate::cli::args::InitArgs;
 use crate::cli::format::{counted, printable, shortened};
 use crate::cli::{ExitStatus, Unusable};
@@ -42,8 +42,8 @@ pub async fn init(
         return Err(exists(file).into());
     }
     let config = match path.exists() {
-        true => Some(config::load(path)?),
-        false => None,
+        true => config::load(path)?,
+        false => config::unwritten(),
     };
     let wish = Wish {
         objects: args.objects,
@@ -55,7 +55,7 @@ pub async fn init(
         base_url: args.base_url,
     };
     let clock: Arc<dyn Clock> = SystemClock::new();
-    let found = draft(config.as_ref(), &wish, &clock).await?;
+    let found = draft(config, &wish, &clock).await?;
     let text = rendered(&found, Path::new(SERVICE_FOLDER).is_dir());
     for note in &found.notes {
         writeln!(err, "{}", printable(note))?;
@@ -107,7 +107,7 @@ fn rendered(draft: &Draft, is_service: bool) -> String {
          [portal]\n# id = {portal}  # without the #, the token of another portal is refused\n",
         portal = draft.portal
     );
-    if draft.base_url != HUBSPOT {
+    if draft.base_url != config::unwritten().portal.base_url {
         line(
             &mut text,
             &format!("base_url = {}", quoted(&draft.base_url)),

@@ -48,7 +48,6 @@ pub(crate) fn check_file(path: &Path) -> Checked {
 }
 
 /// Checks bytes as if they were a file's.
-#[cfg(test)]
 pub(crate) fn check_bytes(path: &Path, bytes: Vec<u8>) -> Checked {
     finish(path, FileSource::from_bytes(path, bytes))
 }

@@ -670,6 +670,25 @@ fn beside_a_running_daemon_its_own_things_are_in_order() {
 }
 
 #[test]
+fn beside_a_first_load_at_the_limit_neither_meets_a_429() {
+    let portal = Portal::with(Settings {
+        index_delay_max_ms: 300,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 25_000);
+    let mut site = Site::new(&portal);
+    site.start();
+    site.until_sql("SELECT count(*) > 1000 FROM contacts");
+    let output = site.run(&["check", "--online", "--json"]);
+    let page = page_of(&output);
+    assert_eq!(output.status.code(), Some(0), "{page:#}");
+    assert!(site.number("SELECT count(*) FROM contacts") < 25_000);
+    site.wait_loaded();
+    portal.assert_limits_were_kept();
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn mistakes_of_the_file_and_unset_secrets_come_first() {
     let portal = Portal::quick();
     let site = Site::with(&portal, "", "[objects.contacts]\ntabel = \"x\"\n");

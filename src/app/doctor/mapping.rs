@@ -16,7 +16,7 @@ use crate::model::object::{StandardObject, stage_properties};
 
 /// Adds the lines of all objects and pairs.
 pub(super) async fn compare(config: &Config, asked: &Asked, lines: &mut Vec<CheckLine>) {
-    let client = &asked.client;
+    let client = asked.asking.client();
     let read = match reading::read(client, &config.mapping, Former::default()).await {
         Ok(read) => read,
         Err(error) => {
@@ -102,7 +102,11 @@ async fn scopes(object: &ObjectMapping, asked: &Asked) -> Vec<CheckLine> {
         limit: 1,
         ..ListQuery::default()
     };
-    let read = asked.client.list(name, &query, Priority::Interactive).await;
+    let read = asked
+        .asking
+        .client()
+        .list(name, &query, Priority::Interactive)
+        .await;
     lines.push(line("read", Access::Read, read.map(drop)));
     if object.direction.pushes() {
         let scope = Access::Write.scope(name.as_str());
@@ -112,7 +116,7 @@ async fn scopes(object: &ObjectMapping, asked: &Asked) -> Vec<CheckLine> {
             .is_some_and(|granted| granted.contains(&scope));
         let write = match is_granted {
             true => Ok(()),
-            false => asked.client.try_to_write(name).await,
+            false => asked.asking.client().try_to_write(name).await,
         };
         lines.push(line("write", Access::Write, write));
     }

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use crate::app::asking::ClientError;
-use crate::app::doctor::{ALL_OF_HUBSPOT, DoctorError, asking};
+use crate::app::budget::{AskError, AskingCommand};
+use crate::app::doctor::{ALL_OF_HUBSPOT, DoctorError};
 use crate::app::login::{LoginApp, LoginError};
 use crate::clock::Clock;
 use crate::config::{Auth, Config, PortalIdSource, SecretSource};
@@ -15,7 +13,7 @@ use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::call::transport::WayThere;
 use crate::hubspot::endpoints::account::Account;
 use crate::hubspot::endpoints::subscriptions::TokenKind;
-use crate::hubspot::{BadToken, Client, HubspotError};
+use crate::hubspot::{Client, HubspotError};
 use crate::model::id::PortalId;
 use crate::model::mapping::Sees;
 use crate::model::time::Timestamp;
@@ -24,7 +22,7 @@ use crate::store::{meta, quota, tokens};
 
 /// HubSpot answers: whom it was asked for, and what the token may do.
 pub(super) struct Asked {
-    pub(super) client: Client,
+    pub(super) asking: AskingCommand,
     /// The scopes, where HubSpot says them.
     pub(super) scopes: Option<Vec<String>>,
 }
@@ -46,34 +44,19 @@ pub(super) async fn ask(
 ) -> Result<Option<Asked>, DoctorError> {
     let expected = config.portal.id.as_ref().map(PortalIdSource::resolve);
     let expected = expected.transpose()?;
-    let token = match &config.auth {
-        Auth::Token(source) => Some(source.resolve()?),
-        Auth::OAuth(_) => None,
-    };
-    let client = match asking(config).client(clock, token.as_ref()) {
-        Ok(client) => client,
+    let asking = match AskingCommand::begin(config, clock).await {
+        Ok(asking) => asking,
+        Err(AskError::Config(error)) => return Err(error.into()),
+        Err(AskError::Login(error)) if error.is_configuration() => return Err(error.into()),
         Err(error) => {
-            replace(lines, unmade(&error).leaving_out(ALL_OF_HUBSPOT));
+            replace(lines, unbegun(&error).leaving_out(ALL_OF_HUBSPOT));
             return Ok(None);
         }
     };
-    let (client, look) = match (&config.auth, &token) {
-        (Auth::Token(source), Some(token)) => {
-            let client = client.with_token_place(&source.in_short());
-            let look = static_token(config, source, token, &client).await;
-            (client, Ok(look))
-        }
-        (Auth::Token(_) | Auth::OAuth(_), _) => {
-            let look = login(config, clock, &client)?;
-            (client, look)
-        }
-    };
-    let look = match look {
-        Ok(look) => look,
-        Err(line) => {
-            lines.push(line.leaving_out(ALL_OF_HUBSPOT));
-            return Ok(None);
-        }
+    let client = asking.client();
+    let look = match &config.auth {
+        Auth::Token(source) => static_token(config, source, client).await,
+        Auth::OAuth(_) => login(config)?,
     };
     let account = match client.account().await {
         Ok(account) => account,
@@ -89,19 +72,34 @@ pub(super) async fn ask(
     let remembered = remembered.ok().flatten().flatten();
     let remembered = remembered.and_then(|text| text.parse().ok().map(PortalId));
     let line = portal(&account, expected, remembered);
-    let is_ours = line.code.is_none_or(|code| code != OTHER_PORTAL);
-    if !is_ours {
-        let what = "what the mapping has of it";
-        lines.push(line.leaving_out(what));
+    if line.code == Some(OTHER_PORTAL) {
+        lines.push(line.leaving_out("what the mapping has of it"));
         return Ok(None);
     }
     lines.push(line);
-    lines.extend(limits(config, &client));
+    lines.extend(limits(config, client));
     lines.push(doctor::clock(client.clock_offset_ms()));
     Ok(Some(Asked {
-        client,
         scopes: look.scopes,
+        asking,
     }))
+}
+
+/// The line of why a command can't ask.
+fn unbegun(error: &AskError) -> CheckLine {
+    let name = match error {
+        AskError::Transport(_) => "certificates",
+        AskError::Store(_) => "database",
+        AskError::Taken(_) | AskError::NoRoom => "day",
+        AskError::Config(_)
+        | AskError::Login(_)
+        | AskError::Token(_)
+        | AskError::LoggedOut(_)
+        | AskError::Ended(_) => "token",
+    };
+    let code = error.code().unwrap_or("refused");
+    let hint = error.hint().unwrap_or_default();
+    CheckLine::red(name, code, with_causes(error), &hint)
 }
 
 const OTHER_PORTAL: &str = "other-portal";
@@ -139,14 +137,9 @@ fn sees(config: &Config) -> &'static str {
 }
 
 /// What HubSpot says of a static token.
-async fn static_token(
-    config: &Config,
-    source: &SecretSource,
-    token: &SecretString,
-    client: &Client,
-) -> TokenLook {
+async fn static_token(config: &Config, source: &SecretSource, client: &Client) -> TokenLook {
     // What can't be asked about it is no mistake: its use tells whether it is good.
-    let info = client.token_info(token).await.ok();
+    let info = client.about_token().await;
     let kind = match info.as_ref().map(|info| info.kind) {
         Some(TokenKind::App(id)) => format!("the token of app {id}"),
         Some(TokenKind::ServiceKey | TokenKind::Refused) => "a service key".to_owned(),
@@ -160,61 +153,22 @@ async fn static_token(
     }
 }
 
-fn bad(error: &BadToken) -> CheckLine {
-    let hint = "put the token there alone, on one line";
-    CheckLine::red("token", "token-malformed", error.to_string(), hint)
-}
-
-fn unmade(error: &ClientError) -> CheckLine {
-    match error {
-        ClientError::Token(error) => bad(error),
-        ClientError::Transport(error) => {
-            let hint = error.hint().unwrap_or_default();
-            CheckLine::red("certificates", error.code(), error.to_string(), hint)
-        }
-    }
-}
-
-/// The login of an OAuth app, put in force; a line where there is none that can be used.
-fn login(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    client: &Client,
-) -> Result<Result<TokenLook, CheckLine>, LoginError> {
-    let app = LoginApp::new(config)?;
-    let hint = "run `hubsyncd auth login`";
-    let found = match app.installation()? {
-        Own::Found(found) => found,
-        Own::Nobody(nobody) => {
-            let message = nobody.to_string();
-            return Ok(Err(CheckLine::red("token", "logged-out", message, hint)));
-        }
+/// What is known of the login of an OAuth app.
+fn login(config: &Config) -> Result<TokenLook, LoginError> {
+    let found = match LoginApp::new(config)?.installation()? {
+        Own::Found(found) => Some(found),
+        Own::Nobody(_) => None,
     };
-    if let Some(problem) = &found.problem {
-        let message = format!("HubSpot revoked the grant: {problem}");
-        return Ok(Err(CheckLine::red("token", "logged-out", message, hint)));
-    }
-    let tokens = app.open(&found)?;
-    if tokens.expires_at <= clock.now() {
-        let message = format!(
-            "the login to portal {} is there, and its access token has ended at {}",
-            found.portal_id, tokens.expires_at
-        );
-        let hint = "start `hubsyncd run` or `hubsyncd once`, which renews it, and run this again";
-        return Ok(Err(CheckLine::red("token", "token-expired", message, hint)));
-    }
-    if let Err(error) = client.authorize(&tokens.access, tokens.expires_at) {
-        return Ok(Err(bad(&error)));
-    }
-    Ok(Ok(TokenLook {
+    let whose = found.as_ref().map(|found| found.portal_id.to_string());
+    Ok(TokenLook {
         what: format!(
             "a login to portal {}, renewed by the daemon; it {}",
-            found.portal_id,
+            whose.unwrap_or_default(),
             sees(config)
         ),
-        scopes: found.scopes.clone(),
+        scopes: found.and_then(|found| found.scopes),
         ends_at: None,
-    }))
+    })
 }
 
 fn portal(

@@ -352,7 +352,7 @@ impl Client {
     ///
     /// # Errors
     /// HubSpot can't be reached or fails.
-    pub(crate) async fn token_info(
+    pub(super) async fn token_info(
         &self,
         token: &SecretString,
     ) -> Result<TokenInfo, SubscriptionError> {
