@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
 use crate::app::budget::AskError;
+use crate::app::doctor::DoctorError;
+use crate::app::init::InitError;
 use crate::app::login::LoginError;
 use crate::app::plan::PlanError;
 use crate::app::subscriptions::WebhooksError;
 use crate::app::undo::UndoError;
+use crate::cli::format::printable;
 use crate::config::ConfigError;
 use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
+use crate::engine::StepError;
 use crate::store::StoreError;
 use crate::store::commands::{CommandDb, CommandError};
 
@@ -26,6 +30,7 @@ pub mod conflicts;
 #[cfg(feature = "simulator")]
 pub mod demo;
 mod format;
+pub mod init;
 pub mod once;
 pub mod outbox;
 pub mod plan;
@@ -69,12 +74,19 @@ pub enum ExitStatus {
 #[error("{0}")]
 pub(crate) struct WrongUsage(pub String);
 
+/// A command that asks before it changes anything, with nobody there to answer.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody is there to ask, so nothing was done")]
+pub(crate) struct NobodyToAsk;
+
 /// What an argument names can't be used: a file, a folder, an address.
 #[derive(Debug, thiserror::Error)]
 #[error("{explanation}")]
 pub(crate) struct Unusable {
     /// What and why.
     pub explanation: String,
+    /// Its stable name, where it has one.
+    pub code: Option<&'static str>,
     /// What somebody can do about it.
     pub hint: &'static str,
 }
@@ -83,7 +95,10 @@ pub(crate) struct Unusable {
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
     let is_usage =
         |error: &UndoError| matches!(error, UndoError::NoObject(_) | UndoError::NoColumn { .. });
-    if error.is::<WrongUsage>() || error.downcast_ref::<UndoError>().is_some_and(is_usage) {
+    if error.is::<WrongUsage>()
+        || error.is::<NobodyToAsk>()
+        || error.downcast_ref::<UndoError>().is_some_and(is_usage)
+    {
         return ExitStatus::Usage;
     }
     let configuration = error.chain().any(|cause| {
@@ -95,11 +110,20 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
                 .downcast_ref::<StartError>()
                 .is_some_and(StartError::is_configuration)
             || cause
+                .downcast_ref::<StepError>()
+                .is_some_and(StepError::is_configuration)
+            || cause
                 .downcast_ref::<RunError>()
                 .is_some_and(RunError::is_configuration)
             || cause
                 .downcast_ref::<WebhooksError>()
                 .is_some_and(WebhooksError::is_configuration)
+            || cause
+                .downcast_ref::<DoctorError>()
+                .is_some_and(DoctorError::is_configuration)
+            || cause
+                .downcast_ref::<InitError>()
+                .is_some_and(InitError::is_configuration)
             || cause
                 .downcast_ref::<LoginError>()
                 .is_some_and(LoginError::is_configuration)
@@ -155,49 +179,69 @@ pub struct ConfigPath {
 /// # Errors
 /// `err` can't be written to.
 pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Result<ExitStatus> {
-    writeln!(err, "hubsyncd: {}", with_causes(error.as_ref()))?;
-    if let Some(hint) = error.chain().find_map(hint) {
-        writeln!(err, "hint: {hint}")?;
+    let known = error.chain().find_map(ToldBeside::of).unwrap_or_default();
+    // A report of the mapping file has lines of its own.
+    let told = with_causes(error.as_ref());
+    let sentence = told.lines().map(printable).collect::<Vec<_>>().join("\n");
+    // What HubSpot or a trigger refused names its code itself.
+    let code = known.code.map(|code| format!(" [{code}]"));
+    let code = code.filter(|code| !sentence.ends_with(code.as_str()));
+    writeln!(err, "hubsyncd: {sentence}{}", code.unwrap_or_default())?;
+    if let Some(hint) = &known.hint {
+        writeln!(err, "hint: {}", printable(hint))?;
     }
     Ok(status_of(error))
 }
 
-/// What somebody can do about an error.
-fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(error) = error.downcast_ref::<ConfigError>() {
-        return error.hint();
+/// What is told of an error beside its words.
+#[derive(Default)]
+struct ToldBeside {
+    /// Its stable name.
+    code: Option<&'static str>,
+    /// What somebody can do about it.
+    hint: Option<String>,
+}
+
+impl ToldBeside {
+    /// That of one of our errors.
+    fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        macro_rules! own {
+            ($($kind:ty),*) => {
+                $(if let Some(error) = error.downcast_ref::<$kind>() {
+                    return Some(Self {
+                        code: Option::from(error.code()),
+                        hint: error.hint().map(|hint| hint.to_string()),
+                    });
+                })*
+            };
+        }
+        own!(
+            ConfigError,
+            WebhooksError,
+            StartError,
+            RunError,
+            LoginError,
+            AskError,
+            DoctorError,
+            InitError,
+            PlanError,
+            UndoError,
+            StepError,
+            StoreError,
+            CommandError
+        );
+        if error.is::<NobodyToAsk>() {
+            return Some(Self {
+                code: Some("nobody-to-ask"),
+                hint: Some("give `--yes` to carry it out".to_owned()),
+            });
+        }
+        let unusable = error.downcast_ref::<Unusable>()?;
+        Some(Self {
+            code: unusable.code,
+            hint: Some(unusable.hint.to_owned()),
+        })
     }
-    if let Some(error) = error.downcast_ref::<WebhooksError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<StartError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<RunError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<LoginError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<AskError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<PlanError>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<UndoError>() {
-        return error.hint().map(str::to_owned);
-    }
-    if let Some(error) = error.downcast_ref::<Unusable>() {
-        return Some(error.hint.to_owned());
-    }
-    let store = error
-        .downcast_ref::<StoreError>()
-        .and_then(StoreError::hint);
-    let people = error
-        .downcast_ref::<CommandError>()
-        .and_then(CommandError::hint);
-    store.or(people).map(str::to_owned)
 }
 
 /// Who carries out what a person wrote down, and when.
@@ -231,7 +275,7 @@ mod tests {
         assert_eq!(status, ExitStatus::Failed);
         assert!(
             text.starts_with(
-                "hubsyncd: there is no database at `/nowhere/crm.db`\nhint: start `hubsyncd run`"
+                "hubsyncd: there is no database at `/nowhere/crm.db` [no-database]\nhint: start `hubsyncd run`"
             ),
             "{text}"
         );
@@ -249,7 +293,7 @@ mod tests {
         assert_eq!(status, ExitStatus::Config);
         assert_eq!(
             text,
-            "hubsyncd: starting: the environment variable `TOKEN` is not set\nhint: export TOKEN=… in the daemon's environment\n"
+            "hubsyncd: starting: the environment variable `TOKEN` is not set [secret-unset]\nhint: export TOKEN=… in the daemon's environment\n"
         );
         let other: anyhow::Result<()> = Err(std::io::Error::other("no")).context("listening");
         assert_eq!(

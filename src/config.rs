@@ -22,7 +22,7 @@ mod source;
 pub(crate) mod suggest;
 mod units;
 
-pub(crate) use crate::config::check::{Checked, check_file};
+pub(crate) use crate::config::check::{Checked, check_file, needs_leave};
 pub(crate) use crate::config::problem::Drawing;
 pub use crate::config::problem::{Report, Severity};
 pub use crate::config::schedule::Schedule;
@@ -101,6 +101,26 @@ impl ConfigError {
             )),
         }
     }
+}
+
+impl ConfigError {
+    /// The stable name of what went wrong; a report's problems carry their own.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Invalid(_) => return None,
+            Self::EnvUnset { .. } | Self::NoCredentials { .. } => "secret-unset",
+            Self::SecretUnreadable { .. } => "secret-unreadable",
+            Self::SecretEmpty { .. } => "secret-empty",
+            Self::SecretMalformed { .. } => "secret-malformed",
+            Self::NotAPortalId { .. } => "no-portal-id",
+        })
+    }
+}
+
+/// What is in force where there is no file: HubSpot itself, and the token of `HUBSPOT_ACCESS_TOKEN`.
+pub(crate) fn unwritten() -> Config {
+    let checked = check::check_bytes(Path::new("config.toml"), b"[objects.contacts]".to_vec());
+    checked.config.expect("the shortest file is right")
 }
 
 /// Reads and checks a mapping file.

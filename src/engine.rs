@@ -17,6 +17,7 @@ pub mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,23 +78,31 @@ impl StepError {
         }
     }
 
-    /// What somebody can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::OtherPortal { .. } => {
-                Some("use the token of the portal that the mapping file names")
-            }
-            Self::Store(error) => error.hint(),
-            Self::OAuth(crate::hubspot::call::oauth::OAuthError::Refused { .. }) => {
-                Some("check `client_id` and `client_secret` of `[auth.oauth]`")
-            }
-            Self::Hubspot(error) => error.hint(),
-            Self::OAuth(_) => Some("it is tried again; look at this machine's network and proxy"),
-            Self::NoProgress(_) => Some(
-                "report it if it comes again; nothing is lost, since the full comparison finds what the search leaves out",
-            ),
-            Self::Seal(_) => Some("check `token_key` of `[auth.oauth]`"),
+            Self::Hubspot(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::OAuth(error) => error.code(),
+            Self::Seal(_) => "token-key",
+            Self::NoProgress(_) => "no-progress",
+            Self::OtherPortal { .. } => "other-portal",
         }
+    }
+
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::OtherPortal { .. } => "use the token of the portal that the mapping file names",
+            Self::Store(error) => return error.hint().map(Cow::Borrowed),
+            Self::Hubspot(error) => return error.hint(),
+            Self::OAuth(error) => error.hint(),
+            Self::NoProgress(_) => {
+                "report it if it comes again; nothing is lost, since the full comparison finds what the search leaves out"
+            }
+            Self::Seal(_) => "check `token_key` of `[auth.oauth]`",
+        };
+        Some(Cow::Borrowed(hint))
     }
 }
 

@@ -25,7 +25,11 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
     let path = arguments.config.config;
     let (out, err) = (&mut io::stdout(), &mut io::stderr());
     match arguments.command {
-        Command::Check(args) => cli::check::check(&path, args, out, err),
+        Command::Check(args) if args.online => {
+            runtime()?.block_on(cli::check::online(&path, args, out))
+        }
+        Command::Check(args) => cli::check::check(&path, args, out),
+        Command::Init(args) => runtime()?.block_on(cli::init::init(&path, args, out, err)),
         Command::Status(args) => cli::status::status(&database(&path)?, args, now(), out),
         Command::Conflicts(args) => {
             cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out)

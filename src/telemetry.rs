@@ -25,6 +25,7 @@ pub const FIELDS: &[&str] = &[
     "burst_left",
     "change",
     "changed_at",
+    "code",
     "correlation_id",
     "day_left",
     "drained",

@@ -82,6 +82,20 @@ impl AskError {
         Some(hint.to_owned())
     }
 
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Config(error) => return error.code(),
+            Self::Store(error) => error.code(),
+            Self::Transport(error) => error.code(),
+            Self::Token(_) => "token-malformed",
+            Self::Login(error) => return error.code(),
+            Self::LoggedOut(_) => "logged-out",
+            Self::Ended(_) => "token-expired",
+            Self::Taken(_) | Self::NoRoom => "no-lease",
+        })
+    }
+
     /// Whether the file, a secret or the database must be changed first (status 78).
     pub(crate) fn is_configuration(&self) -> bool {
         match self {

@@ -1,5 +1,6 @@
 //! `auth login`, `auth status` and `auth logout`: a consent in the browser, and the installation that it leaves.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,8 @@ impl LoginError {
             Self::OAuth(OAuthError::Refused { .. }) => {
                 "check `client_id`, `client_secret` and `redirect_uri` against the app's `Auth` page"
             }
+            Self::OAuth(error) => error.hint(),
+            Self::Hubspot(error) => return error.hint().map(Cow::into_owned),
             Self::Listen { .. } => "free the port, or register and write another `redirect_uri`",
             Self::TooLate | Self::Declined(_) => "begin again with `hubsyncd auth login`",
             Self::OtherPortal { .. } => "log in again and choose the other account",
@@ -127,14 +130,33 @@ impl LoginError {
             }
             Self::Transport(error) => return error.hint().map(str::to_owned),
             Self::NotKept { reason, .. } => return reason.hint(),
-            Self::Seal(SealError::NoRandom)
-            | Self::OAuth(_)
-            | Self::Token(_)
-            | Self::Hubspot(_)
-            | Self::NoRefreshToken
-            | Self::NoRandom => return None,
+            Self::Token(_) | Self::NoRefreshToken => {
+                "begin again with `hubsyncd auth login`; if it comes again, look at the app in HubSpot"
+            }
+            Self::Seal(SealError::NoRandom) | Self::NoRandom => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Static => "static-token",
+            Self::Config(error) => return error.code(),
+            Self::Seal(_) => "token-key",
+            Self::Store(error) => error.code(),
+            Self::Transport(error) => error.code(),
+            Self::OAuth(error) => error.code(),
+            Self::Token(_) => "token-malformed",
+            Self::Hubspot(error) => error.code(),
+            Self::Listen { .. } => "address-taken",
+            Self::TooLate | Self::Declined(_) => "no-consent",
+            Self::NoRefreshToken => "no-refresh-token",
+            Self::OtherPortal { .. } => "other-portal",
+            Self::MissingScopes(_) => "missing-scope",
+            Self::NoRandom => "no-random",
+            Self::NotKept { reason, .. } => return reason.code(),
+        })
     }
 
     /// Whether the file, a secret or the database must be changed first (status 78).

@@ -1,6 +1,7 @@
 //! `plan`: what the next push would send, beside a running daemon or without one. It tells from the database, which it only
 //! reads; online it reads the records again first, as the push does, and decides by what they show.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -60,10 +61,21 @@ impl PlanError {
             Self::Config(error) => error.hint(),
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Ask(error) => error.hint(),
-            Self::Hubspot(error) => error.hint().map(str::to_owned),
+            Self::Hubspot(error) => error.hint().map(Cow::into_owned),
             Self::OtherPortal { .. } => {
                 Some("use the token of the portal that the mapping file names".to_owned())
             }
+        }
+    }
+
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Config(error) => error.code(),
+            Self::Store(error) => Some(error.code()),
+            Self::Ask(error) => error.code(),
+            Self::Hubspot(error) => Some(error.code()),
+            Self::OtherPortal { .. } => Some("other-portal"),
         }
     }
 

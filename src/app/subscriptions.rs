@@ -87,9 +87,7 @@ impl WebhooksError {
             }
             Self::Config(error) => return error.hint(),
             Self::Transport(error) => return error.hint().map(str::to_owned),
-            Self::Hubspot(SubscriptionError::Unauthorized { .. }) => {
-                "`developer_key` is the key of the developer account that owns `app_id`, not the portal's token"
-            }
+            Self::Hubspot(error) => return error.hint().map(str::to_owned),
             Self::TooManyTogether { .. } => {
                 "delete those of the app that nobody needs, paused ones count too; or map fewer properties"
             }
@@ -97,9 +95,23 @@ impl WebhooksError {
             Self::NoProject(_) => "give the folder that `hs project create` made",
             Self::NotAProjectFile(_) => "move it away; it is written anew",
             Self::Shape { .. } => "correct it, or move the file away; it is written anew",
-            Self::Hubspot(_) | Self::File { .. } => return None,
+            Self::File { .. } => "look whose the file and its folder are, and run this again",
         };
         Some(hint.to_owned())
+    }
+
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoSection => "no-webhooks",
+            Self::Config(error) => return error.code(),
+            Self::Transport(error) => error.code(),
+            Self::Hubspot(error) => error.code(),
+            Self::TooMany(_) | Self::TooManyTogether { .. } => "too-many-subscriptions",
+            Self::NoProject(_) => "no-project",
+            Self::File { .. } => "file-unusable",
+            Self::NotAProjectFile(_) | Self::Shape { .. } => "no-project-file",
+        })
     }
 
     /// Whether the file or a secret must be changed first (status 78).

@@ -69,6 +69,16 @@ impl UndoError {
         }
     }
 
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Command(error) => error.code(),
+            Self::NoObject(_) => "unknown-object",
+            Self::NoColumn { .. } => "unknown-column",
+        }
+    }
+
     /// Whether the program or the database must be changed first (status 78).
     pub(crate) fn is_configuration(&self) -> bool {
         match self {

@@ -103,6 +103,14 @@ pub enum Command {
     Once(OnceArgs),
     /// Check the mapping file without touching anything
     Check(CheckArgs),
+    /// Write a mapping file from the portal's own schema
+    #[command(
+        long_about = "Write a mapping file from the portal's own schema: its objects, properties with label, type and options, and \
+                      associations. The file passes `check` and `check --online` as it is; nothing is ever written over.\n\n\
+                      Portal and token are those of `--config` where that file is there, else HubSpot itself and \
+                      HUBSPOT_ACCESS_TOKEN."
+    )]
+    Init(InitArgs),
     /// Show how the daemon and each object are doing
     Status(StatusArgs),
     /// List, show and decide conflicts
@@ -243,6 +251,26 @@ fn origin(text: &str) -> Result<String, String> {
         Some(origin) => Ok(origin.as_str().to_owned()),
         None => Err(suggest::which(text, &Origin::ALL.map(Origin::as_str))),
     }
+}
+
+/// What `init` may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct InitArgs {
+    /// The file to write, which must not exist; without it the text goes to standard output
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+    /// These objects, by name; without it those that have a record, activities only by name
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub objects: Vec<String>,
+    /// Only the properties that tell records apart, and those that HubSpot demands
+    #[arg(long, conflicts_with = "all_properties")]
+    pub minimal: bool,
+    /// Every property that the portal has
+    #[arg(long)]
+    pub all_properties: bool,
+    /// Another host than HubSpot, such as a simulator's
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<String>,
 }
 
 /// What `status` may be asked for.
@@ -676,7 +704,6 @@ mod tests {
     #[test]
     fn commands_of_later_versions_are_wrong_usage() {
         for line in [
-            "init",
             "backup x",
             "undo",
             "undo --since tomorrow",

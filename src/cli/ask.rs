@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write};
 
-use crate::cli::WrongUsage;
+use crate::cli::NobodyToAsk;
 
 /// Asks, where somebody is there to answer; without a terminal `--yes` is needed.
 ///
@@ -15,9 +15,7 @@ pub(crate) fn agreed(yes: bool, question: &str, out: &mut dyn Write) -> anyhow::
     let input = std::io::stdin();
     if !input.is_terminal() {
         out.flush()?;
-        let explanation =
-            "nobody is there to ask, and nothing was done: give `--yes` to carry it out";
-        return Err(WrongUsage(explanation.to_owned()).into());
+        return Err(NobodyToAsk.into());
     }
     write!(out, "{question} [y/N] ")?;
     out.flush()?;

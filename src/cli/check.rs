@@ -1,10 +1,14 @@
-//! `check`: validates the mapping file without touching anything, and shows what is in force.
+//! `check`: validates the mapping file without touching anything, and shows what is in force; `--online` compares it with the
+//! portal.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::app::doctor::{CheckLine, Colour, examine};
 use crate::cli::ExitStatus;
-use crate::cli::format::counted;
+use crate::cli::format::{counted, printable};
+use crate::clock::{Clock, SystemClock};
 use crate::config::render::render_settings;
 use crate::config::{Checked, Config, Drawing, Severity, check_file};
 
@@ -14,8 +18,8 @@ pub struct CheckArgs {
     /// Print every setting in force and where it comes from.
     #[arg(long, conflicts_with = "json")]
     pub show: bool,
-    /// Compare the file with the portal; not in this version yet.
-    #[arg(long, hide = true)]
+    /// Compare the file with the portal, and look at token, limits, database and ports; changes nothing.
+    #[arg(long)]
     pub online: bool,
     /// Print one JSON value.
     #[arg(long)]
@@ -25,37 +29,142 @@ pub struct CheckArgs {
 /// Checks a file and prints what is wrong with it to `out`.
 ///
 /// # Errors
-/// `out` or `err` can't be written to.
-pub fn check(
-    path: &Path,
-    args: CheckArgs,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> anyhow::Result<ExitStatus> {
-    if args.online {
-        writeln!(
-            err,
-            "`check --online` is not in this version yet\nhint: leave `--online` out to check the file alone"
-        )?;
-        return Ok(ExitStatus::Usage);
-    }
-    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let drawing = if colours {
-        Drawing::Coloured
-    } else {
-        Drawing::Plain
-    };
+/// `out` can't be written to.
+pub fn check(path: &Path, args: CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
     let checked = check_file(path);
     if args.json {
         writeln!(out, "{}", checked.report.to_json())?;
     } else {
-        print(&checked, args.show, drawing, out)?;
+        print(&checked, args.show, drawing(), out)?;
     }
     Ok(if checked.report.is_ok() {
         ExitStatus::Done
     } else {
         ExitStatus::Config
     })
+}
+
+/// Checks a file, and then holds it against the portal. Mistakes in the file come first, and are the end of it.
+///
+/// # Errors
+/// A secret is missing, the database can't be read, or `out` can't be written to.
+pub async fn online(
+    path: &Path,
+    args: CheckArgs,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
+    let checked = check_file(path);
+    let problems = checked.report.to_json();
+    let Some(config) = &checked.config else {
+        if !args.json {
+            return check(path, args, out);
+        }
+        writeln!(out, "{}", with_checks(problems, false, &[]))?;
+        return Ok(ExitStatus::Config);
+    };
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let lines = match examine(config, &clock).await {
+        Ok(lines) => lines,
+        Err(error) => {
+            if args.json {
+                writeln!(out, "{}", with_checks(problems, false, &[]))?;
+            }
+            return Err(error.into());
+        }
+    };
+    let is_red = lines.iter().any(|line| line.status == Colour::Red);
+    if args.json {
+        writeln!(out, "{}", with_checks(problems, !is_red, &lines))?;
+    } else {
+        print(&checked, args.show, drawing(), out)?;
+        print_lines(&lines, drawing(), out)?;
+    }
+    Ok(match is_red {
+        true => ExitStatus::Failed,
+        false => ExitStatus::Done,
+    })
+}
+
+fn with_checks(
+    mut problems: serde_json::Value,
+    is_ok: bool,
+    lines: &[CheckLine],
+) -> serde_json::Value {
+    problems["ok"] = is_ok.into();
+    problems["checks"] = serde_json::json!(lines);
+    problems
+}
+
+fn drawing() -> Drawing {
+    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if colours {
+        Drawing::Coloured
+    } else {
+        Drawing::Plain
+    }
+}
+
+/// A line each, those of an object's properties that are in order as one.
+fn print_lines(lines: &[CheckLine], drawing: Drawing, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut folded: Vec<(&str, usize)> = Vec::new();
+    for line in lines {
+        let object = line.name.strip_prefix("property ");
+        let object = object.and_then(|name| name.split('.').next());
+        if let (Some(object), Colour::Green) = (object, line.status) {
+            match folded.last_mut() {
+                Some((known, count)) if *known == object => *count += 1,
+                Some(_) | None => folded.push((object, 1)),
+            }
+            continue;
+        }
+        unfold(&mut folded, drawing, out)?;
+        let code = line.code.map(|code| format!(" [{code}]"));
+        let code = code.unwrap_or_default();
+        let text = format!("{}: {}{code}", line.name, line.message);
+        writeln!(out, "{}{}", mark(line.status, drawing), printable(&text))?;
+        if let Some(hint) = &line.hint {
+            writeln!(out, "        hint: {}", printable(hint))?;
+        }
+    }
+    unfold(&mut folded, drawing, out)?;
+    let count = |colour| lines.iter().filter(|line| line.status == colour).count();
+    writeln!(
+        out,
+        "{} red, {} yellow, {} green",
+        count(Colour::Red),
+        count(Colour::Yellow),
+        count(Colour::Green)
+    )?;
+    Ok(())
+}
+
+fn unfold(
+    folded: &mut Vec<(&str, usize)>,
+    drawing: Drawing,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    for (object, count) in folded.drain(..) {
+        let properties = counted(count as i64, "property", "properties");
+        writeln!(
+            out,
+            "{}properties of {object}: {properties} in order",
+            mark(Colour::Green, drawing)
+        )?;
+    }
+    Ok(())
+}
+
+/// The colour's word, in its colour.
+fn mark(colour: Colour, drawing: Drawing) -> String {
+    let (word, number) = match colour {
+        Colour::Green => ("green", 32),
+        Colour::Yellow => ("yellow", 33),
+        Colour::Red => ("red", 31),
+    };
+    match drawing {
+        Drawing::Plain => format!("{word:<8}"),
+        Drawing::Coloured => format!("\u{1b}[{number}m{word:<8}\u{1b}[0m"),
+    }
 }
 
 fn print(
@@ -103,20 +212,19 @@ fn described(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    fn run(text: &str, args: CheckArgs) -> (ExitStatus, String, String) {
+    fn run(text: &str, args: CheckArgs) -> (ExitStatus, String) {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("config.toml");
         std::fs::write(&path, text).expect("written");
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = check(&path, args, &mut out, &mut err).expect("buffers take everything");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        (status, text(out), text(err))
+        let mut out = Vec::new();
+        let status = check(&path, args, &mut out).expect("a buffer takes everything");
+        (status, String::from_utf8(out).expect("text"))
     }
 
     #[test]
     fn a_right_file_ends_with_0_and_a_line() {
-        let (status, out, err) = run("[objects.contacts]", CheckArgs::default());
-        assert_eq!((status, err.as_str()), (ExitStatus::Done, ""));
+        let (status, out) = run("[objects.contacts]", CheckArgs::default());
+        assert_eq!(status, ExitStatus::Done);
         assert!(
             out.ends_with(
                 "config.toml` is right: contacts (16 properties) to `/var/lib/hubsyncd/crm.db`\n"
@@ -128,7 +236,7 @@ mod tests {
     #[test]
     fn one_property_is_one() {
         let text = "[objects.contacts.properties]\nemail = \"email\"\n";
-        let (_, out, _) = run(text, CheckArgs::default());
+        let (_, out) = run(text, CheckArgs::default());
         assert!(out.contains("contacts (1 property) to"), "{out}");
     }
 
@@ -136,20 +244,16 @@ mod tests {
     fn a_missing_file_is_said_to_be_missing() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("none.toml");
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = check(&path, CheckArgs::default(), &mut out, &mut err).expect("written");
-        let out = String::from_utf8(out).expect("text");
-        assert_eq!(status, ExitStatus::Config);
+        let told = |path: &Path| {
+            let mut out = Vec::new();
+            let status = check(path, CheckArgs::default(), &mut out).expect("written");
+            assert_eq!(status, ExitStatus::Config);
+            String::from_utf8(out).expect("text")
+        };
+        let out = told(&path);
         assert!(out.contains("there is no such file"), "{out}");
-        let folder_itself = check(
-            folder.path(),
-            CheckArgs::default(),
-            &mut err,
-            &mut Vec::new(),
-        );
-        assert_eq!(folder_itself.expect("written"), ExitStatus::Config);
-        let err = String::from_utf8(err).expect("text");
-        assert!(err.contains("it is a folder"), "{err}");
+        let out = told(folder.path());
+        assert!(out.contains("it is a folder"), "{out}");
     }
 
     #[test]
@@ -160,7 +264,7 @@ mod tests {
             show: true,
             ..CheckArgs::default()
         };
-        let (status, out, _) = run(text, show);
+        let (status, out) = run(text, show);
         assert_eq!(status, ExitStatus::Done, "{out}");
         for line in [
             "limits.burst_per_10_seconds = 110 ",
@@ -174,7 +278,7 @@ mod tests {
 
     #[test]
     fn mistakes_end_with_78() {
-        let (status, out, _) = run("[objects.contacts]\ntabel = \"x\"", CheckArgs::default());
+        let (status, out) = run("[objects.contacts]\ntabel = \"x\"", CheckArgs::default());
         assert_eq!(status, ExitStatus::Config);
         assert!(
             out.contains("write `table`") && !out.contains("is right"),
@@ -189,7 +293,7 @@ mod tests {
             ("tabel = 1", false),
             ("[http]\nlisten = \"0.0.0.0:1\"\n[objects.deals]", true),
         ] {
-            let (status, out, err) = run(
+            let (status, out) = run(
                 text,
                 CheckArgs {
                     json: true,
@@ -199,13 +303,12 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(&out).expect("json");
             assert_eq!(value["ok"], ok, "{out}");
             assert_eq!(status == ExitStatus::Done, ok);
-            assert_eq!(err, "");
         }
     }
 
     #[test]
     fn show_prints_what_is_in_force() {
-        let (status, out, _) = run(
+        let (status, out) = run(
             "[objects.contacts]",
             CheckArgs {
                 show: true,
@@ -217,15 +320,29 @@ mod tests {
     }
 
     #[test]
-    fn online_says_that_it_is_to_come() {
-        let (status, out, err) = run(
-            "[objects.contacts]",
-            CheckArgs {
-                online: true,
-                ..CheckArgs::default()
-            },
-        );
-        assert_eq!((status, out.as_str()), (ExitStatus::Usage, ""));
-        assert!(err.contains("not in this version yet"), "{err}");
+    fn lines_in_order_are_folded_and_the_others_have_their_remedy() {
+        let lines = [
+            CheckLine::green("dns", "`api.hubapi.com` is 192.0.2.1"),
+            CheckLine::green("property contacts.email", "string"),
+            CheckLine::green("property contacts.city", "string"),
+            CheckLine::yellow(
+                "property contacts.vip",
+                "unknown-property",
+                "HubSpot has no property `vip` on contacts".to_owned(),
+                "make it",
+            ),
+            CheckLine::red("portal", "other-portal", "another one".to_owned(), "use it"),
+        ];
+        let mut out = Vec::new();
+        print_lines(&lines, Drawing::Plain, &mut out).expect("written");
+        insta::assert_snapshot!(String::from_utf8(out).expect("text"), @r"
+        green   dns: `api.hubapi.com` is 192.0.2.1
+        green   properties of contacts: 2 properties in order
+        yellow  property contacts.vip: HubSpot has no property `vip` on contacts [unknown-property]
+                hint: make it
+        red     portal: another one [other-portal]
+                hint: use it
+        1 red, 1 yellow, 3 green
+        ");
     }
 }

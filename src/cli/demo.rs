@@ -150,6 +150,7 @@ fn folder(args: &DemoArgs, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
     };
     let unusable = |what: &str, error: &io::Error| Unusable {
         explanation: format!("{what} the folder `{}`: {error}", folder.display()),
+        code: None,
         hint: "give `--dir` a folder that you may write to, or leave it out",
     };
     if !folder.exists() {

@@ -17,7 +17,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::daemon::build::{BUSY_TIMEOUT, build_within};
 use crate::daemon::once::{Keeping, OnceFailure, OnceOptions, OnceReport, once as agree};
 use crate::daemon::run::DRAIN;
-use crate::daemon::tasks::with_causes;
 use crate::{config, telemetry};
 
 /// Runs once. The time is counted from here, so that opening the database and waiting for a login are within it. A signal
@@ -48,17 +47,11 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
     };
     let engine = match built {
         Ok(engine) => engine,
-        Err(error) => {
-            let status = status_of(error.is_configuration());
-            return Ok(failed(&error, error.hint().as_deref(), status));
-        }
+        Err(error) => return Err(error.into()),
     };
     let keeping = match Keeping::begin(&config, &engine).await {
         Ok(keeping) => keeping,
-        Err(error) => {
-            let status = status_of(error.is_configuration());
-            return Ok(failed(&error, error.hint().as_deref(), status));
-        }
+        Err(error) => return Err(error.into()),
     };
     let shown = tokio::spawn(backfills::show(
         engine.store().clone(),
@@ -85,10 +78,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
                 ExitStatus::Failed
             })
         }
-        Some(Err(error)) => {
-            let status = status_of(error.is_configuration());
-            Ok(failed(&error, error.hint(), status))
-        }
+        Some(Err(error)) => Err(error.into()),
         None if stop.is_cancelled() => Ok(late("it was stopped while the database was kept busy")),
         None => Ok(late("the database was kept busy until the time was up")),
     }
@@ -100,19 +90,6 @@ fn late(explanation: &str) -> ExitStatus {
         "{explanation}"
     );
     ExitStatus::Failed
-}
-
-fn status_of(is_configuration: bool) -> ExitStatus {
-    if is_configuration {
-        ExitStatus::Config
-    } else {
-        ExitStatus::Failed
-    }
-}
-
-fn failed(error: &dyn std::error::Error, hint: Option<&str>, status: ExitStatus) -> ExitStatus {
-    tracing::error!(hint, "{}", with_causes(error));
-    status
 }
 
 /// Prints a report: one JSON value, or a line an object and one for all.

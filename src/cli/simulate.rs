@@ -52,6 +52,7 @@ pub async fn simulate(args: SimulateArgs, out: &mut dyn Write) -> anyhow::Result
         .await
         .map_err(|error| Unusable {
             explanation: format!("can't listen on `{}`: {error}", args.listen),
+            code: None,
             hint: "give `--listen` an address of this machine whose port is free, or port 0",
         })?;
     writeln!(out, "listening on http://{}", listener.local_addr()?)?;
@@ -92,6 +93,7 @@ fn portal_of(args: &SimulateArgs) -> anyhow::Result<Portal> {
 fn read_scenario(path: &Path) -> anyhow::Result<Scenario> {
     let unusable = |why: &dyn std::fmt::Display| Unusable {
         explanation: format!("can't use the scenario `{}`: {why}", path.display()),
+        code: None,
         hint: "give `--faults` a readable JSON file of faults and settings as in `docs/simulator.md`",
     };
     let size = std::fs::metadata(path).map_err(|error| unusable(&error))?;

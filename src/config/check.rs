@@ -15,6 +15,8 @@ use crate::config::render::Setting;
 use crate::config::settings::{Auth, Config};
 use crate::config::source::{FileSource, MAX_FILE_BYTES, ReadFailure};
 
+pub(crate) use crate::config::check::connection::needs_leave;
+
 mod associations;
 mod auth;
 mod connection;
@@ -46,7 +48,6 @@ pub(crate) fn check_file(path: &Path) -> Checked {
 }
 
 /// Checks bytes as if they were a file's.
-#[cfg(test)]
 pub(crate) fn check_bytes(path: &Path, bytes: Vec<u8>) -> Checked {
     finish(path, FileSource::from_bytes(path, bytes))
 }

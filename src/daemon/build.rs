@@ -50,6 +50,16 @@ impl StartError {
         }
     }
 
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Config(error) => return error.code(),
+            Self::Store(error) => error.code(),
+            Self::Transport(error) => error.code(),
+            Self::Token(_) => "token-malformed",
+        })
+    }
+
     /// Whether a restart can't help, because the file, a secret or the database must be changed first (status 78).
     pub(crate) fn is_configuration(&self) -> bool {
         match self {

@@ -422,7 +422,7 @@ impl OnceWork {
             {
                 return Err(error);
             }
-            tracing::warn!(error = %with_causes(&error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
+            tracing::warn!(error = %with_causes(&error), hint = error.hint().as_deref(), code = error.code(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
             self.wait(wait).await;
         }
     }

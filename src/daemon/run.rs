@@ -1,5 +1,6 @@
 //! `hubsyncd run`: starts the tasks, waits for the stop, drains in order.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ impl RunError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Start(error) => error.hint(),
-            Self::Step(error) => error.hint().map(str::to_owned),
+            Self::Step(error) => error.hint().map(Cow::into_owned),
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Listen { section, .. } => Some(format!(
                 "give `[{section}].listen` an address of this machine whose port is free"
@@ -92,6 +93,19 @@ impl RunError {
             Self::Tls(_) => Some("check `tls` of `[webhooks]`".to_owned()),
             Self::Task => None,
         }
+    }
+
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Start(error) => return error.code(),
+            Self::Step(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Listen { .. } => "address-taken",
+            Self::Login(error) => return error.code(),
+            Self::Tls(_) => "bad-certificate",
+            Self::Task => "task-ended",
+        })
     }
 }
 
@@ -215,7 +229,7 @@ pub async fn begin(all: &Loop) -> Result<(), StepError> {
                 all.condition.failed(&source, &error);
                 all.condition.stands(&all.engine.standing());
                 let wait = wait_after_failure(&all.engine, &error, failures);
-                tracing::warn!(error = %with_causes(&error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
+                tracing::warn!(error = %with_causes(&error), hint = error.hint().as_deref(), code = error.code(), wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
                 all.engine.clock().sleep(wait).await;
             }
         }

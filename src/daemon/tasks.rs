@@ -141,7 +141,7 @@ impl Loop {
 
     fn wait_after_failure(&self, name: &Name, error: &StepError, failures: u32) -> Duration {
         let wait = wait_after_failure(&self.engine, error, failures);
-        tracing::warn!(task = name.task.as_str(), error = %with_causes(error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
+        tracing::warn!(task = name.task.as_str(), error = %with_causes(error), hint = error.hint().as_deref(), code = error.code(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
         wait
     }
 }

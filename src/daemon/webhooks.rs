@@ -233,7 +233,7 @@ impl Desk {
             }
             Ok(Err(error)) => {
                 if let Some(refused) = self.turned_away.turn(self.now()) {
-                    tracing::error!(error = %with_causes(&error), fatal = is_fatal(&error), hint = error.hint(), refused, "a delivery could not be stored; HubSpot sends it again");
+                    tracing::error!(error = %with_causes(&error), fatal = is_fatal(&error), hint = error.hint().as_deref(), refused, "a delivery could not be stored; HubSpot sends it again");
                 }
                 DeliveryAnswer::Unavailable
             }

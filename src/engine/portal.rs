@@ -7,6 +7,7 @@ mod known;
 pub mod last_known;
 pub mod objects;
 mod pair_types;
+pub(crate) mod reading;
 pub mod reference;
 pub(crate) mod refusals;
 pub mod schema;

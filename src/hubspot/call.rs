@@ -254,8 +254,15 @@ impl Client {
         if let HubspotError::Unauthorized { token, .. } = &mut error {
             *token = self.token_name();
         }
-        if let HubspotError::Forbidden { answer, why, .. } = &mut error {
+        if let HubspotError::Forbidden {
+            answer,
+            why,
+            remedy,
+            ..
+        } = &mut error
+        {
             *why = Self::refusal(request, answer);
+            *remedy = Self::remedy(request, answer);
         }
         Err(error)
     }
@@ -444,12 +451,13 @@ fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {
             }
         }
         TransportError::NotSent(_)
+        | TransportError::NoName(_)
         | TransportError::Tunnel { .. }
         | TransportError::Unverified(_) => {
             permit.not_sent();
             HubspotError::NotSent { call, source }
         }
-        TransportError::Lost(_) => {
+        TransportError::Lost(_) | TransportError::TimedOut(_) => {
             permit.lost();
             HubspotError::Lost { call, source }
         }

@@ -425,8 +425,10 @@ fn a_refused_token_is_named_by_its_place_its_kind_and_its_length() {
         "HubSpot refuses the token of `HUBSPOT_ACCESS_TOKEN` (pat-na1-…, 14 letters): 401 EXPIRED_AUTHENTICATION"
     );
     assert_eq!(
-        error.hint(),
-        Some("copy it again from HubSpot; it may be expired, revoked or cut off")
+        error.hint().as_deref(),
+        Some(
+            "copy it again from HubSpot, whole: a private app's token and a service key begin with `pat-` and have 44 letters"
+        )
     );
     for (token, explanation) in [
         ("secret-token", "the token of x (12 letters)"),

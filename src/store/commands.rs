@@ -132,6 +132,24 @@ impl CommandError {
         }
     }
 
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::ReadOnlyDisk(error) => error.code(),
+            Self::Missing { .. } | Self::Foreign { .. } => "no-database",
+            Self::Unfinished { .. } => "incomplete-database",
+            Self::Newer { .. } => "newer-database",
+            Self::Unreleased { .. } => "unreleased-database",
+            Self::Closed { .. } => "file-unusable",
+            Self::NotOurs { .. } => "not-ours",
+            Self::ReadOnly => "read-only-database",
+            Self::Busy => "busy-database",
+            Self::None { .. } => "no-such-row",
+            Self::Refused(_) => "refused",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
     /// Whether the program must be changed first, not the command repeated (status 78).
     pub(crate) fn is_configuration(&self) -> bool {
         matches!(

@@ -7,6 +7,7 @@ pub mod lease;
 pub mod migrate;
 pub mod program;
 pub(crate) mod readers;
+pub(crate) mod room;
 pub mod savepoint;
 pub(crate) mod text;
 pub(crate) mod wal;

@@ -169,6 +169,37 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "file-unusable",
+            Self::Locked { .. } => "held-by-another",
+            Self::NewerDatabase { .. } => "newer-database",
+            Self::OtherPortal { .. } => "other-portal",
+            Self::FileReplaced { .. } => "database-replaced",
+            Self::LogCut { .. } => "log-cut",
+            Self::NoFolder { .. } | Self::NotAFolder { .. } => "no-folder",
+            Self::NotOurs { .. } => "not-ours",
+            Self::ReadOnlyDisk { .. } => "read-only-disk",
+            Self::NoLog { .. } => "no-wal",
+            Self::Taken { .. } => "table-taken",
+            Self::Unreleased => "unreleased-database",
+            Self::Incomplete => "incomplete-database",
+            Self::LeaseLost { .. } | Self::LeaseGone => "lease-lost",
+            Self::Full(_) => "disk-full",
+            Self::ReadOnly(_) => "read-only-database",
+            Self::Corrupt(_) => "damaged-database",
+            Self::NoDatabase(_) => "no-database",
+            Self::Busy(_) => "busy-database",
+            Self::Closed => "stopping",
+            Self::TypeChange { .. } => "type-change",
+            Self::Referenced { .. } => "row-referenced",
+            Self::Mapping(_) => "object-unfit",
+            Self::UnknownValue(_) => "unknown-value",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
     /// Whether going on is useless: the process should end and be started again, or be looked at. A full disk is not
     /// fatal: room may come back.
     pub fn is_fatal(&self) -> bool {

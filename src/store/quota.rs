@@ -137,6 +137,16 @@ pub(crate) fn end_leases(
     Ok(())
 }
 
+/// Requests sent since a moment, by whole hours.
+pub(crate) fn requests_since(connection: &Connection, since: Timestamp) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce(sum(requests), 0) FROM sync_requests WHERE hour >= :since",
+    )?;
+    let since = named_params! { ":since": since.to_string() };
+    let sum: i64 = statement.query_row(since, |row| row.get(0))?;
+    Ok(sum.unsigned_abs())
+}
+
 /// What HubSpot says of the day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DayAsTold {

@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use hubsyncd::clock::{Clock as _, SystemClock};
 use hubsyncd::simulator::faults::{FaultKind, Script};
 use hubsyncd::simulator::portal::Portal as Stand;
+use hubsyncd::simulator::request::Request;
 use hubsyncd::simulator::server::serve;
-use hubsyncd::simulator::settings::Settings;
+use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 /// A portal that answers until it is dropped.
@@ -135,6 +137,33 @@ impl Portal {
             .iter()
             .filter(|record| !record.is_archived())
             .count()
+    }
+
+    /// Somebody with the token calls the API: the status, and what is answered.
+    pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let token = format!("Bearer {DEFAULT_TOKEN}");
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = Request {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: [
+                ("Authorization", token.as_str()),
+                ("Content-Type", "application/json"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+            body: match body.is_null() {
+                true => Vec::new(),
+                false => body.to_string().into_bytes(),
+            },
+        };
+        let now = self.now_ms();
+        let reply = self.stand().handle(&request, now);
+        (
+            reply.status,
+            serde_json::from_slice(&reply.body).unwrap_or_default(),
+        )
     }
 
     /// The next requests whose path contains this meet a fault.

@@ -61,9 +61,8 @@ fn once_goes_on_with_the_objects_that_the_token_may_read() {
         "{out}"
     );
     assert!(
-        out.contains(
-            "\nhint: add it in HubSpot, or take `[objects.companies]` out; contacts go on\n"
-        ),
+        out.contains("\nhint: add it in HubSpot (of a service key under Development > Keys, ")
+            && out.contains("), or take `[objects.companies]` out; contacts go on\n"),
         "{out}"
     );
     // What polling and pushing bring goes on too.

@@ -148,7 +148,7 @@ fn base_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, other_host: bool) 
     }
     match (scheme, is_loopback(host)) {
         ("https" | "http", true) => {}
-        ("https", false) if other_host || is_hubspot(host) => {}
+        ("https", false) if other_host || !needs_leave(host) => {}
         ("https", false) => {
             let hint = "add `allow_other_host = true` below `[portal]` if the token may go there";
             return refuse(
@@ -188,6 +188,11 @@ pub(super) fn is_loopback(host: &str) -> bool {
         || v6
             .and_then(|address| address.parse::<Ipv6Addr>().ok())
             .is_some_and(|address| address.is_loopback())
+}
+
+/// Whether a token may go to a host only where the file says so: it is neither HubSpot's nor this machine.
+pub(crate) fn needs_leave(host: &str) -> bool {
+    !is_loopback(host) && !is_hubspot(host)
 }
 
 fn is_hubspot(host: &str) -> bool {

@@ -1,5 +1,6 @@
 //! What `once` tells at its end: what it did to each object, what is left, and why.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ impl From<&StepError> for OnceFailure {
     fn from(error: &StepError) -> Self {
         Self {
             explanation: with_causes(error),
-            hint: error.hint().map(str::to_owned),
+            hint: error.hint().map(Cow::into_owned),
         }
     }
 }

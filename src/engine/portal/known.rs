@@ -5,35 +5,35 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::portal::objects::{ListedProperty, ObjectSchema};
 use crate::decide::schema::{Definition, Definitions, unlisted};
-use crate::engine::portal::schema::is_of_one_object;
-use crate::engine::{Engine, StepError};
-use crate::hubspot::ListQuery;
-use crate::hubspot::Priority;
+use crate::engine::portal::reading::is_of_one_object;
 use crate::hubspot::endpoints::list::MAX_PAGE;
 use crate::hubspot::endpoints::properties::PropertyDefinition;
-use crate::model::mapping::ObjectMapping;
+use crate::hubspot::{Client, HubspotError, ListQuery, Priority};
+use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::name::ObjectType;
 use crate::model::object::StandardObject;
-use crate::store::reference;
 
 /// The schemas of the mapped objects that HubSpot doesn't define, by the portal's list, else by their own address. Where
 /// neither says anything (an account without custom objects, a scope that is missing), what was known before holds, and an
 /// object of which nothing was known is asked for by the name that the file has.
 ///
 /// # Errors
-/// HubSpot can't be asked; the database refuses.
-pub(super) async fn schemas(engine: &Engine) -> Result<Schemas, StepError> {
+/// HubSpot can't be asked.
+pub(super) async fn schemas(
+    client: &Client,
+    in_file: &Mapping,
+    mut former: BTreeMap<String, ObjectSchema>,
+) -> Result<Schemas, HubspotError> {
     let is_custom = |object: &&ObjectMapping| StandardObject::of(object.object.as_str()).is_none();
-    let custom: Vec<&ObjectMapping> = engine.mapping.objects.iter().filter(is_custom).collect();
+    let custom: Vec<&ObjectMapping> = in_file.objects.iter().filter(is_custom).collect();
     if custom.is_empty() {
         return Ok(Schemas::default());
     }
-    let listed = match engine.client.schemas().await {
+    let listed = match client.schemas().await {
         Ok(listed) => listed,
         Err(error) if is_of_one_object(&error) => Vec::new(),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
-    let mut former = engine.store.read(reference::schemas).await?;
     let mut all = Schemas::default();
     for object in custom {
         let address = object.address();
@@ -42,7 +42,7 @@ pub(super) async fn schemas(engine: &Engine) -> Result<Schemas, StepError> {
             .find(|schema| schema.is_called(address.as_str()));
         let schema = match in_list {
             Some(schema) => Some(schema.clone()),
-            None => match engine.client.schema(address).await {
+            None => match client.schema(address).await {
                 Ok(schema) => Some(schema),
                 Err(error) if is_of_one_object(&error) => {
                     if error.status() == Some(404) {
@@ -50,7 +50,7 @@ pub(super) async fn schemas(engine: &Engine) -> Result<Schemas, StepError> {
                     }
                     None
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             },
         };
         let former = former.remove(object.object.as_str());
@@ -69,7 +69,7 @@ pub(super) async fn schemas(engine: &Engine) -> Result<Schemas, StepError> {
             },
         };
         if let Ok(type_id) = ObjectType::parse(&schema.type_id) {
-            engine.client.call_object(&object.object, &type_id);
+            client.call_object(&object.object, &type_id);
         }
         all.found.insert(object.object.clone(), schema);
     }
@@ -103,11 +103,11 @@ pub(super) fn listed(properties: &[PropertyDefinition]) -> Vec<ListedProperty<'_
 /// # Errors
 /// HubSpot can't be reached at all.
 pub(super) async fn unlisted_properties(
-    engine: &Engine,
+    client: &Client,
     object: &ObjectMapping,
     listed: &Definitions,
     former: &BTreeSet<String>,
-) -> Result<BTreeMap<String, Definition>, StepError> {
+) -> Result<BTreeMap<String, Definition>, HubspotError> {
     let fields = object.fields.iter().map(|field| field.property.as_str());
     let missing: Vec<String> = fields
         .filter(|name| !listed.contains_key(*name))
@@ -121,9 +121,7 @@ pub(super) async fn unlisted_properties(
         properties: missing.clone(),
         ..ListQuery::default()
     };
-    let read = engine
-        .client
-        .list(&object.object, &query, Priority::Webhook);
+    let read = client.list(&object.object, &query, Priority::Webhook);
     let is_there: Box<dyn Fn(&str) -> bool> = match read.await {
         Ok(page) if page.records.is_empty() => Box::new(unlisted::may_be_hubspots),
         Ok(page) => Box::new(move |name| page.records.iter().any(|record| record.shows(name))),
@@ -131,7 +129,7 @@ pub(super) async fn unlisted_properties(
             let former = former.clone();
             Box::new(move |name| former.contains(name))
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     let found = missing.into_iter().filter(|name| is_there(name));
     Ok(found

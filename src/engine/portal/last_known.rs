@@ -6,7 +6,8 @@ use rusqlite::Transaction;
 
 use crate::decide::schema::{resolve, synced_objects};
 use crate::engine::portal::objects::{ObjectSync, Objects};
-use crate::engine::portal::schema::{settle, with_unlisted};
+use crate::engine::portal::reading::settle;
+use crate::engine::portal::schema::with_unlisted;
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
 use crate::store::shape::ddl;

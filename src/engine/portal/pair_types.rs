@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use rusqlite::Transaction;
 
 use crate::decide::portal::link_types;
-use crate::engine::portal::schema::is_of_one_object;
+use crate::engine::portal::reading::is_of_one_object;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::HubspotError;
 use crate::hubspot::endpoints::associations::Ends;
+use crate::hubspot::{Client, HubspotError};
 use crate::model::association::{AssociationType, PairMapping, TypeId};
 use crate::model::mapping::Mapping;
 use crate::model::time::Timestamp;
@@ -29,49 +29,49 @@ type PairLimits = BTreeMap<TypeId, u32>;
 
 /// Reads the types of all pairs. One that HubSpot does not give keeps what is known of it.
 pub(super) async fn read(
-    engine: &Engine,
+    client: &Client,
     mapping: &Mapping,
-) -> Result<Vec<(PairMapping, ShownTypes)>, StepError> {
+) -> Result<Vec<(PairMapping, ShownTypes)>, HubspotError> {
     let mut all = Vec::new();
     for pair in &mapping.pairs {
-        match read_of(engine, pair).await {
+        match read_of(client, pair).await {
             Ok(types) => all.push((pair.clone(), types)),
             Err(error) if is_of_one_object(&error) => {
                 tracing::warn!(object = %pair.key, error = %error, "the types of an association could not be read; they stay as they are known");
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     Ok(all)
 }
 
-async fn read_of(engine: &Engine, pair: &PairMapping) -> Result<ShownTypes, HubspotError> {
+async fn read_of(client: &Client, pair: &PairMapping) -> Result<ShownTypes, HubspotError> {
     let (from, to) = (&pair.from, &pair.to);
-    let there = engine.client.association_types(Ends { from, to }).await?;
+    let there = client.association_types(Ends { from, to }).await?;
     let back = match pair.is_of_one_object() {
         true => there.clone(),
         false => {
             let ends = Ends { from: to, to: from };
-            engine.client.association_types(ends).await?
+            client.association_types(ends).await?
         }
     };
     Ok(ShownTypes {
         there,
         back,
-        limits: read_limits(engine, pair).await?,
+        limits: read_limits(client, pair).await?,
     })
 }
 
 /// The limits of a pair that is written; nothing goes by those of one that only comes from HubSpot.
 async fn read_limits(
-    engine: &Engine,
+    client: &Client,
     pair: &PairMapping,
 ) -> Result<Option<PairLimits>, HubspotError> {
     if !pair.direction.pushes() {
         return Ok(None);
     }
     let (from, to) = (&pair.from, &pair.to);
-    match engine.client.association_limits(Ends { from, to }).await {
+    match client.association_limits(Ends { from, to }).await {
         Ok(limits) => Ok(Some(limits)),
         Err(error) if is_of_one_object(&error) => {
             tracing::debug!(object = %pair.key, error = %error, "the limits of an association could not be read; they stay as they are known");
@@ -124,7 +124,7 @@ pub(super) async fn read_limits_again(
     engine: &Engine,
     pair: &PairMapping,
 ) -> Result<bool, StepError> {
-    let limits = match read_limits(engine, pair).await {
+    let limits = match read_limits(&engine.client, pair).await {
         Ok(Some(limits)) => limits,
         Ok(None) => return Ok(false),
         Err(error) => {

@@ -26,8 +26,25 @@ enum Whose {
     Bundled,
 }
 
+impl Authorities {
+    /// Whose word is taken.
+    pub(crate) fn explanation(&self) -> String {
+        let total = self.store.len();
+        match &self.whose {
+            Whose::System => format!("{total} certificate authorities of the system"),
+            Whose::Named(variables) => format!(
+                "{total} certificate authorities that {} names",
+                variables.join(" and ")
+            ),
+            Whose::Bundled => {
+                format!("this machine has no certificate authorities; {total} came with hubsyncd")
+            }
+        }
+    }
+}
+
 /// The environment names authorities, and there are none.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[error(
     "this machine has no certificate authorities, so HubSpot can't be verified: `{variable}` names `{place}`, which holds none"
 )]

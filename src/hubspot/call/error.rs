@@ -3,12 +3,13 @@
 //! It answers its caller's questions: when may this be tried again, and may it have happened all the same? HubSpot's
 //! own words are apart, in [`HubspotError::explanation`], because they may quote a property's value.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::Method;
 use thiserror::Error;
 
-use crate::decide::outgoing::refusal::coded;
+use crate::decide::outgoing::refusal::{code_of, coded};
 use crate::decide::outgoing::settle::Failure;
 use crate::decide::portal::scopes::{ASK_THE_ACCOUNT, is_of_scope};
 use crate::decide::quota::{LONGEST_REST, Pause};
@@ -72,6 +73,8 @@ pub enum HubspotError {
         answer: Box<Answer>,
         /// Which scope is missing for what.
         why: String,
+        /// Where the scope is added, and what waits for it.
+        remedy: String,
     },
     /// 429, several times over: a quota that somebody else uses up. It was not carried out.
     #[error("{call} met a limit of HubSpot's: {}", said(answer))]
@@ -182,7 +185,12 @@ pub enum HubspotError {
 pub struct TokenName {
     explanation: String,
     is_oauth: bool,
+    /// Whether it looks like one of HubSpot's.
+    is_shaped: bool,
 }
+
+/// What HubSpot's static tokens have: `pat-na1-` and a UUID (`hubspot/api-facts.md#2`).
+const TOKEN_LETTERS: usize = 44;
 
 impl TokenName {
     /// The token that stands in `place`. HubSpot's own say their kind and data centre in front (`pat-na1-…`), which is
@@ -199,6 +207,7 @@ impl TokenName {
         Self {
             explanation: format!("the token of {place} ({kind}{letters} letters)"),
             is_oauth: false,
+            is_shaped: !kind.is_empty() && letters == TOKEN_LETTERS,
         }
     }
 
@@ -207,6 +216,7 @@ impl TokenName {
         Self {
             explanation: "the access token of the login".to_owned(),
             is_oauth: true,
+            is_shaped: true,
         }
     }
 }
@@ -231,6 +241,9 @@ fn elsewhere(answer: &Answer) -> String {
         407 => "407, a proxy on the way wants a user and a password".to_owned(),
         300..=399 => format!("{}, a redirect to another address", answer.status),
         200..=299 => format!("{} with a page that is no answer", answer.status),
+        500..=599 if !answer.by_hubspot => {
+            format!("{} with a page that is no answer", said(answer))
+        }
         _ => said(answer),
     }
 }
@@ -365,19 +378,62 @@ impl HubspotError {
         )
     }
 
+    /// The stable name of what went wrong, in kebab case: logs, `--json` and the manual know it by that.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused { answer, .. } => code_of(&answer.category, &answer.codes),
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::LoggedOut { .. } => "logged-out",
+            Self::Forbidden { .. } if self.is_of_scope() => "missing-scope",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Throttled { .. } => "throttled",
+            Self::Locked { .. } => "locked",
+            Self::Moving { .. } => "moving",
+            Self::Server { .. } => "internal-error",
+            Self::Gateway { answer, .. } if answer.status == 407 => "proxy",
+            Self::Gateway { answer, .. } if answer.status < 500 && answer.status != 408 => {
+                "not-hubspot"
+            }
+            Self::Gateway { .. } => "gateway",
+            Self::Unreadable { .. } => "unreadable-answer",
+            Self::NotSent { source, .. } | Self::Lost { source, .. } => source.code(),
+            Self::HeldBack { source, .. } => source.code(),
+            Self::Stale { .. } => "stale-read",
+            Self::Invalid { .. } => "invalid-request",
+        }
+    }
+
     /// What somebody can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        if let Self::Forbidden { remedy, .. } = self {
+            return Some(Cow::Owned(remedy.clone()));
+        }
+        // What helps is what helped against the cause.
+        if let Self::HeldBack {
+            source: LimiterError::Unreachable { .. },
+            because: Some(trouble),
+            ..
+        } = self
+            && let Some(hint) = &trouble.hint
+        {
+            return Some(hint.clone());
+        }
+        self.known_hint().map(Cow::Borrowed)
+    }
+
+    /// What helps whatever the answer names.
+    fn known_hint(&self) -> Option<&'static str> {
         match self {
             Self::Unauthorized { token, .. } if token.is_oauth => {
                 Some("it is renewed by itself; if that goes on, run `hubsyncd auth login` again")
             }
+            Self::Unauthorized { token, .. } if !token.is_shaped => Some(
+                "copy it again from HubSpot, whole: a private app's token and a service key begin with `pat-` and have 44 letters",
+            ),
             Self::Unauthorized { .. } => {
                 Some("copy it again from HubSpot; it may be expired, revoked or cut off")
             }
             Self::LoggedOut { .. } => Some("run `hubsyncd auth login`"),
-            Self::Forbidden { .. } if self.is_of_scope() => {
-                Some("add the scope in HubSpot, or take the object out of the mapping file")
-            }
             Self::Forbidden { .. } => Some(ASK_THE_ACCOUNT),
             Self::NotSent { source, .. } | Self::Lost { source, .. } => source.hint(),
             Self::Gateway { answer, .. } if answer.status == 407 => {
@@ -402,16 +458,13 @@ impl HubspotError {
             Self::HeldBack {
                 source: LimiterError::OutOfQuota { .. },
                 ..
-            } => Some("wait for the reset, or find the app that uses the day up"),
-            // What helps is what helped against the cause.
+            } => Some(
+                "wait for the account's midnight, when the day begins anew, or find the app that uses it up: HubSpot lists them under Development > Monitoring",
+            ),
             Self::HeldBack {
                 source: LimiterError::Unreachable { .. },
-                because,
                 ..
-            } => because
-                .as_ref()
-                .and_then(|trouble| trouble.hint)
-                .or(Some("look at this machine's network, DNS and proxy")),
+            } => Some("look at this machine's network, DNS and proxy"),
             Self::Throttled { .. }
             | Self::HeldBack {
                 source:
@@ -605,6 +658,7 @@ pub(crate) fn from_answer(call: Call, answer: Answer, until: Timestamp) -> Hubsp
             token: TokenName {
                 explanation: "the token".to_owned(),
                 is_oauth: false,
+                is_shaped: true,
             },
         },
         403 => HubspotError::Forbidden {
@@ -612,6 +666,7 @@ pub(crate) fn from_answer(call: Call, answer: Answer, until: Timestamp) -> Hubsp
                 "{call}: HubSpot forbids this to the token: {}",
                 said(&answer)
             ),
+            remedy: ASK_THE_ACCOUNT.to_owned(),
             call,
             answer,
         },

@@ -129,6 +129,31 @@ fn reason(pause: Pause) -> String {
 }
 
 impl LimiterError {
+    /// The stable name of what holds requests back.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfQuota { .. }
+            | Self::Paused {
+                why: Pause::Day, ..
+            } => "out-of-quota",
+            Self::Paused {
+                why: Pause::Everything,
+                ..
+            } => "moving",
+            Self::Paused {
+                why: Pause::Class(_),
+                ..
+            } => "throttled",
+            Self::Paused {
+                why: Pause::Rest(_),
+                ..
+            } => "resting",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Lease(_) => "no-lease",
+            Self::Closed => "stopping",
+        }
+    }
+
     /// When to come back, where that is known.
     pub fn until(&self) -> Option<Timestamp> {
         match self {

@@ -103,6 +103,32 @@ pub enum OAuthError {
     HeldBack(#[from] LimiterError),
 }
 
+impl OAuthError {
+    /// What somebody can do about it.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Revoked { .. } => "run `hubsyncd auth login` again",
+            Self::Refused { .. } => "check `client_id` and `client_secret` of `[auth.oauth]`",
+            Self::Transport(error) => error.hint().unwrap_or(AGAIN),
+            Self::Failed { .. } | Self::Unreadable | Self::HeldBack(_) => AGAIN,
+        }
+    }
+
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Revoked { .. } => "logged-out",
+            Self::Refused { .. } => "oauth-app-refused",
+            Self::Failed { .. } => "internal-error",
+            Self::Unreadable => "unreadable-answer",
+            Self::Transport(error) => error.code(),
+            Self::HeldBack(error) => error.code(),
+        }
+    }
+}
+
+const AGAIN: &str = "it is tried again; look at this machine's network and proxy";
+
 #[derive(serde::Deserialize)]
 struct WireGrant {
     #[serde(default)]
@@ -297,9 +323,12 @@ impl Client {
             Err(error) => {
                 match error {
                     TransportError::NotSent(_)
+                    | TransportError::NoName(_)
                     | TransportError::Tunnel { .. }
                     | TransportError::Unverified(_) => permit.not_sent(),
-                    TransportError::Lost(_) | TransportError::TooLarge(_) => permit.lost(),
+                    TransportError::Lost(_)
+                    | TransportError::TimedOut(_)
+                    | TransportError::TooLarge(_) => permit.lost(),
                 }
                 return Err(error.into());
             }

@@ -24,7 +24,7 @@ pub(crate) struct Chosen {
 }
 
 /// What a variable says can be no proxy.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[error("`{variable}` names no proxy that is reached by `http://`")]
 pub struct BadProxy {
     /// The variable; what it holds may be a password.

@@ -1,10 +1,11 @@
 //! What the last answers say of HubSpot and the token: whether it is reached, and what it forbids. Learnt from every
 //! request in one place, so that a step that had nothing to ask says nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decide::portal::scopes::{Access, says};
+use crate::decide::portal::scopes::{ASK_THE_ACCOUNT, Access, add_it, is_of_scope, says};
 use crate::decide::quota::Pause;
 use crate::hubspot::call::Request;
 use crate::hubspot::call::error::HubspotError;
@@ -20,7 +21,7 @@ pub struct Trouble {
     /// Why the last of them did, with its causes.
     pub explanation: Arc<str>,
     /// What somebody can do about it.
-    pub hint: Option<&'static str>,
+    pub hint: Option<Cow<'static, str>>,
     /// How many.
     pub in_a_row: u32,
 }
@@ -174,6 +175,17 @@ impl Client {
                 format!("the token may not {what}: {why}")
             }
             (None, _) => format!("the token lacks scope `{}`", answer.scopes.join("`, `")),
+        }
+    }
+
+    /// Where the missing scope is added, and what waits for it; of another refusal whom to ask.
+    pub(crate) fn remedy(request: &Request<'_>, answer: &Answer) -> String {
+        if !is_of_scope(&answer.scopes, &answer.category) {
+            return ASK_THE_ACCOUNT.to_owned();
+        }
+        match subject(request) {
+            Some((name, _)) => format!("{}; {name} wait until then", add_it()),
+            None => add_it(),
         }
     }
 

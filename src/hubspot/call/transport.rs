@@ -80,6 +80,9 @@ pub enum TransportError {
     /// The request surely never reached HubSpot: no name, no connection, no TLS.
     #[error("no connection")]
     NotSent(#[source] Cause),
+    /// The host's name leads nowhere, so that nothing was sent.
+    #[error("the name of HubSpot's host can't be looked up")]
+    NoName(#[source] Cause),
     /// The proxy between this machine and HubSpot refused the tunnel or found no way, so that nothing was sent.
     #[error("the proxy opens no tunnel to HubSpot: it answers {status}")]
     Tunnel {
@@ -89,9 +92,12 @@ pub enum TransportError {
     /// The other side's certificate is not accepted, so that nothing was sent.
     #[error("the certificate is not accepted")]
     Unverified(#[source] Cause),
-    /// The request may have reached HubSpot and may have been carried out: a timeout, a reset, a cut body.
+    /// The request may have reached HubSpot and may have been carried out: a reset, a cut body.
     #[error("the connection ended before the answer did")]
     Lost(#[source] Cause),
+    /// The same, because nothing came for too long.
+    #[error("no answer came in time")]
+    TimedOut(#[source] Cause),
     /// HubSpot answered, with more than is read.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -109,9 +115,12 @@ impl TransportError {
     /// What somebody can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotSent(_) | Self::Lost(_) => {
+            Self::NotSent(_) | Self::Lost(_) | Self::TimedOut(_) => {
                 Some("look at this machine's network, DNS and proxy; it is tried again")
             }
+            Self::NoName(_) => Some(
+                "look at `/etc/resolv.conf` and at the name server that it names (`getent hosts api.hubapi.com` asks it); behind a proxy set `HTTPS_PROXY`, which then looks the name up",
+            ),
             Self::Tunnel { status: 407 } => {
                 Some("write the proxy as `http://user:password@host:port` in `HTTPS_PROXY`")
             }
@@ -122,6 +131,19 @@ impl TransportError {
                 "look at this machine's clock and authorities; one that opens TLS on the way needs its own in SSL_CERT_FILE",
             ),
             Self::TooLarge(_) => None,
+        }
+    }
+
+    /// The stable name of the way in which it failed.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::NotSent(_) => "no-connection",
+            Self::NoName(_) => "dns",
+            Self::Tunnel { .. } => "proxy",
+            Self::Unverified(_) => "tls",
+            Self::Lost(_) => "connection-lost",
+            Self::TimedOut(_) => "timeout",
+            Self::TooLarge(_) => "unreadable-answer",
         }
     }
 }
@@ -173,6 +195,50 @@ impl TransportSetupError {
             ),
             Self::Client(_) => None,
         }
+    }
+
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::NotABaseUrl { .. } | Self::PlainHttp { .. } => "bad-base-url",
+            Self::NoAuthorities(_) => "no-authorities",
+            Self::BadProxy(_) => "bad-proxy",
+            Self::Client(_) => "tls",
+        }
+    }
+}
+
+/// How a base URL would be reached, each part for itself. Nothing is asked.
+pub(crate) struct WayThere {
+    /// The host, and the port.
+    pub(crate) host: (String, u16),
+    /// Whose word is taken for the host's certificate; `None` where it needs none.
+    pub(crate) authorities: Option<Result<String, NoAuthorities>>,
+    /// The variable that names a proxy, where one does.
+    pub(crate) proxy: Result<Option<&'static str>, BadProxy>,
+}
+
+impl WayThere {
+    /// The way to a base URL in this process's environment.
+    ///
+    /// # Errors
+    /// It is no base URL.
+    pub(crate) fn to(base_url: &str) -> Result<Self, TransportSetupError> {
+        let base_url = check_base_url(base_url)?;
+        let url = reqwest::Url::parse(&base_url).ok();
+        let port = url.as_ref().and_then(reqwest::Url::port_or_known_default);
+        let host = url.as_ref().and_then(reqwest::Url::host_str);
+        let variable = |name: &str| std::env::var(name).ok();
+        let proxy = proxy::choose(is_own(&base_url), port, &variable);
+        let authorities = base_url
+            .starts_with("https://")
+            .then(|| authorities::find().map(|found| found.explanation()));
+        let host = host.unwrap_or_default().trim_matches(['[', ']']);
+        Ok(Self {
+            host: (host.to_owned(), port.unwrap_or_default()),
+            authorities,
+            proxy: proxy.map(|chosen| chosen.map(|chosen| chosen.variable)),
+        })
     }
 }
 
@@ -388,11 +454,25 @@ fn sort_send_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     if is_about_a_certificate(&error) {
         TransportError::Unverified(Innermost(error).into())
+    } else if is_about_a_name(&error) {
+        TransportError::NoName(Innermost(error).into())
     } else if error.is_connect() || error.is_builder() {
         TransportError::NotSent(Innermost(error).into())
     } else {
-        TransportError::Lost(Innermost(error).into())
+        lost(error)
     }
+}
+
+fn lost(error: reqwest::Error) -> TransportError {
+    match error.is_timeout() {
+        true => TransportError::TimedOut(Innermost(error).into()),
+        false => TransportError::Lost(Innermost(error).into()),
+    }
+}
+
+/// Whether the host's name was looked up in vain. The client's connector tells it in its words alone.
+fn is_about_a_name(error: &(dyn Error + 'static)) -> bool {
+    error.to_string() == "dns error" || error.source().is_some_and(is_about_a_name)
 }
 
 /// A failure of the HTTP client's, in the words of its innermost cause. What the client says around that ("error sending request",
@@ -444,7 +524,7 @@ async fn read_bounded(response: &mut reqwest::Response) -> Result<Bytes, Transpo
         let chunk = response
             .chunk()
             .await
-            .map_err(|error| TransportError::Lost(Innermost(error.without_url()).into()))?;
+            .map_err(|error| lost(error.without_url()))?;
         let Some(chunk) = chunk else {
             return Ok(body.freeze());
         };

@@ -7,7 +7,7 @@ use crate::hubspot::call::Request;
 use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::call::limiter::QuotaWord;
 use crate::hubspot::endpoints::paths::Endpoint;
-use crate::hubspot::endpoints::subscriptions::TokenKind;
+use crate::hubspot::endpoints::subscriptions::{TokenInfo, TokenKind};
 use crate::hubspot::{Client, OwnApp, wire};
 use crate::model::id::PortalId;
 
@@ -51,21 +51,8 @@ impl Client {
             OwnApp::Unsaid => return None,
             OwnApp::NotAsked => {}
         }
-        let token = self.present_token().ok()?;
-        let token = token.to_str().ok()?.trim_start_matches("Bearer ");
-        if self.inner.is_oauth {
-            return None;
-        }
-        let class = EndpointClass::Crm;
-        let permit = self.inner.limiter.acquire(class, Priority::Webhook).await;
-        let permit = permit.ok()?;
         // Not answered: it is asked again when it matters again.
-        let kind = self.token_kind(&SecretString::from(token)).await.ok()?;
-        permit.answered(&QuotaWord {
-            by_hubspot: true,
-            ..QuotaWord::default()
-        });
-        match kind {
+        match self.about_token().await?.kind {
             TokenKind::App(id) => self.learn_own_app(&id.to_string()),
             TokenKind::ServiceKey | TokenKind::Refused => {
                 *self.own_app_state() = OwnApp::Unsaid;
@@ -75,6 +62,24 @@ impl Client {
             OwnApp::Known(id) => Some(id),
             OwnApp::Unsaid | OwnApp::NotAsked => None,
         }
+    }
+
+    /// What HubSpot says of the present static token; `None` where it is another one, or nobody answers.
+    pub(crate) async fn about_token(&self) -> Option<TokenInfo> {
+        let token = self.present_token().ok()?;
+        let token = token.to_str().ok()?.trim_start_matches("Bearer ");
+        if self.inner.is_oauth {
+            return None;
+        }
+        let class = EndpointClass::Crm;
+        let permit = self.inner.limiter.acquire(class, Priority::Webhook).await;
+        let permit = permit.ok()?;
+        let info = self.token_info(&SecretString::from(token)).await.ok()?;
+        permit.answered(&QuotaWord {
+            by_hubspot: true,
+            ..QuotaWord::default()
+        });
+        Some(info)
     }
 
     /// Takes a history's word for which app we are: it names the app of a write that HubSpot acknowledged to us.

@@ -123,6 +123,23 @@ impl Client {
         Ok(page.results.read.into_iter().map(from_wire).collect())
     }
 
+    /// The names of an object's archived properties.
+    ///
+    /// # Errors
+    /// Those of a request.
+    pub(crate) async fn archived_properties(
+        &self,
+        object: &ObjectType,
+    ) -> Result<Vec<String>, HubspotError> {
+        let request = Request {
+            query: "?archived=true".to_owned(),
+            ..read(Endpoint::Properties, object)
+        };
+        let (page, _) = self.page::<wire::Property>(&request).await?;
+        let all = page.results.read.into_iter();
+        Ok(all.map(|property| property.name).collect())
+    }
+
     /// Makes a property. One of that name makes it a refusal of category `OBJECT_ALREADY_EXISTS`, one in the archive
     /// comes back (`hubspot/api-facts.md#7`).
     pub(crate) async fn create_property(

@@ -21,6 +21,7 @@ use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::wire::{self, Elements, Scalar};
 use crate::hubspot::{Client, bearer};
 use crate::model::settings::ApiVersion;
+use crate::model::time::Timestamp;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +71,38 @@ pub enum SubscriptionError {
     /// No connection, or no answer.
     #[error("HubSpot could not be reached")]
     Transport(#[from] TransportError),
+}
+
+impl SubscriptionError {
+    /// What somebody can do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized { .. } => Some(
+                "`developer_key` is the key of the developer account that owns `app_id`, not the portal's token",
+            ),
+            Self::Refused { status, .. } if *status >= 500 => Some(
+                "HubSpot is in trouble: look at https://status.hubspot.com, and run this again",
+            ),
+            Self::Refused { .. } => {
+                Some("look at `app_id` and `public_url` of `[webhooks]`, and at HubSpot's words")
+            }
+            Self::Unreadable => {
+                Some("look whether a proxy changes HubSpot's answers, and run this again")
+            }
+            Self::Transport(error) => error.hint(),
+        }
+    }
+
+    /// The stable name of what went wrong.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthorized { .. } => "developer-key-refused",
+            Self::Refused { status, .. } if *status >= 500 => "internal-error",
+            Self::Refused { .. } => "refused",
+            Self::Unreadable => "unreadable-answer",
+            Self::Transport(error) => error.code(),
+        }
+    }
 }
 
 /// What a static token is, by HubSpot's words.
@@ -138,6 +171,27 @@ struct WireSubscription {
 struct WireTokenInfo {
     #[serde(default)]
     app_id: Scalar,
+    #[serde(default, deserialize_with = "wire::lenient")]
+    scopes: Option<Vec<Scalar>>,
+    #[serde(default)]
+    expires_at: Scalar,
+}
+
+/// What HubSpot says of a static token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenInfo {
+    /// Whose it is.
+    pub(crate) kind: TokenKind,
+    /// Its scopes, where they are said.
+    pub(crate) scopes: Option<Vec<String>>,
+    /// When it ends, where that is said.
+    pub(crate) ends_at: Option<Timestamp>,
+}
+
+/// A time as milliseconds or as text.
+fn time_of(text: &str) -> Option<Timestamp> {
+    let millis = text.parse().ok().map(Timestamp::from_millis);
+    millis.or_else(|| Timestamp::parse(text))
 }
 
 impl Client {
@@ -291,6 +345,22 @@ impl Client {
         &self,
         token: &SecretString,
     ) -> Result<TokenKind, SubscriptionError> {
+        Ok(self.token_info(token).await?.kind)
+    }
+
+    /// What HubSpot says of a static token.
+    ///
+    /// # Errors
+    /// HubSpot can't be reached or fails.
+    pub(super) async fn token_info(
+        &self,
+        token: &SecretString,
+    ) -> Result<TokenInfo, SubscriptionError> {
+        let unsaid = |kind| TokenInfo {
+            kind,
+            scopes: None,
+            ends_at: None,
+        };
         let body = json!({ "tokenKey": token.expose_secret() });
         let path = "/oauth/v2/private-apps/get/access-token-info";
         let mut response = self
@@ -301,13 +371,22 @@ impl Client {
             200 => {
                 let info = parse::<WireTokenInfo>(&response)?;
                 let id = info.app_id.0.and_then(|text| text.parse().ok());
-                Ok(id.map_or(TokenKind::ServiceKey, TokenKind::App))
+                let ends = info.expires_at.0.as_deref();
+                Ok(TokenInfo {
+                    kind: id.map_or(TokenKind::ServiceKey, TokenKind::App),
+                    scopes: info
+                        .scopes
+                        .map(|all| all.into_iter().filter_map(|scope| scope.0).collect()),
+                    ends_at: ends.and_then(time_of),
+                })
             }
             // It names no app. Whether it is a token at all, only its use tells.
-            400..=499 if response.status != 429 => Ok(match self.is_refused(token).await? {
-                true => TokenKind::Refused,
-                false => TokenKind::ServiceKey,
-            }),
+            400..=499 if response.status != 429 => {
+                Ok(unsaid(match self.is_refused(token).await? {
+                    true => TokenKind::Refused,
+                    false => TokenKind::ServiceKey,
+                }))
+            }
             status => Err(refused("say whose the token is", status, &response)),
         }
     }

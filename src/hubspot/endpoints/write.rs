@@ -168,6 +168,27 @@ impl Client {
         .await
     }
 
+    /// Whether the token may write records of an object: asked with an update of none, which HubSpot refuses for its emptiness
+    /// or takes, and forbids where the scope is missing.
+    ///
+    /// # Errors
+    /// Those of a request; a refusal for the emptiness is none.
+    pub(crate) async fn try_to_write(&self, object: &ObjectType) -> Result<(), HubspotError> {
+        let nothing: Inputs<()> = Inputs { inputs: Vec::new() };
+        let request = Request {
+            endpoint: Endpoint::BatchUpdate,
+            object: Some(object),
+            to: None,
+            query: String::new(),
+            body: Some(to_body(&nothing)),
+            priority: Priority::Interactive,
+        };
+        match self.send(&request).await {
+            Ok(_) | Err(HubspotError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// How long HubSpot is still to be left alone with what an operation of the outbox sends.
     pub(crate) fn rest_of(&self, operation: Operation) -> Option<Duration> {
         let work = match operation {

@@ -122,6 +122,21 @@ pub(crate) fn closed_to_us(database: &Path) -> Option<ClosedFile> {
     })
 }
 
+/// The first file of a database that is closed to this process, with what opens it.
+pub(crate) fn closed_with_remedy(database: &Path) -> Option<StoreError> {
+    let own = Process::own();
+    let (path, file) = closed_of(&own, database)?;
+    Some(not_ours(&own, path, file))
+}
+
+/// User and group of a file, by name where the system has one.
+pub(crate) fn owners(file: &fs::Metadata) -> (String, String) {
+    (
+        named("/etc/passwd", file.uid()),
+        named("/etc/group", file.gid()),
+    )
+}
+
 /// Itself, what stands beside it, or its folder.
 fn closed_of(process: &Process, database: &Path) -> Option<(PathBuf, Ownership)> {
     ["", "-wal", "-shm", "-journal"]

@@ -539,6 +539,7 @@ pub(crate) fn hold_types(
             problems.push(FieldProblem {
                 object: object.object.clone(),
                 property: field.property.clone(),
+                code: "type-change",
                 problem: format!(
                     "HubSpot changed the type of `{}` from {from} to {}, and {waiting} of its values wait here to be pushed or decided",
                     field.property, field.property_type

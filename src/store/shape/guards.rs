@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 43] = [
+const KEPT: [&str; 44] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",

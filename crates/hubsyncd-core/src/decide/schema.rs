@@ -36,10 +36,19 @@ pub struct FieldProblem {
     pub object: ObjectType,
     /// The property.
     pub property: PropertyName,
+    /// The stable name of what is wrong.
+    pub code: &'static str,
     /// What is wrong.
     pub problem: String,
     /// What to do.
     pub hint: String,
+}
+
+impl Definition {
+    /// The type of its values.
+    pub fn property_type(&self) -> PropertyType {
+        PropertyType::from_definition(&self.kind, &self.field_type, self.refers_to_record)
+    }
 }
 
 /// The mapping with every type settled, and its problems. A field with a problem keeps its column and is left out of
@@ -70,9 +79,10 @@ pub fn remarks(mapping: &Mapping, portal: &BTreeMap<ObjectType, Definitions>) ->
 }
 
 fn remarks_on(object: &ObjectMapping, portal: &Definitions) -> Vec<FieldProblem> {
-    let remark = |field: &FieldMapping, problem: String, hint: &str| FieldProblem {
+    let remark = |field: &FieldMapping, code, problem: String, hint: &str| FieldProblem {
         object: object.object.clone(),
         property: field.property.clone(),
+        code,
         problem,
         hint: hint.to_owned(),
     };
@@ -85,6 +95,7 @@ fn remarks_on(object: &ObjectMapping, portal: &Definitions) -> Vec<FieldProblem>
             );
             remark(
                 field,
+                "match-unusable",
                 problem,
                 "give `key` and `match` properties that hold one value",
             )
@@ -102,7 +113,7 @@ fn remarks_on(object: &ObjectMapping, portal: &Definitions) -> Vec<FieldProblem>
             key.property, object.object
         );
         let hint = "give `key` a property that HubSpot keeps unique, or write `key = \"auto\"` and name this one in `match`";
-        remarks.push(remark(key, problem, hint));
+        remarks.push(remark(key, "key-not-unique", problem, hint));
     }
     remarks
 }
@@ -136,6 +147,7 @@ fn resolve_field(
         problems.push(FieldProblem {
             object: object.object.clone(),
             property: field.property.clone(),
+            code: "unknown-property",
             problem: format!(
                 "HubSpot has no property `{}` on {}",
                 field.property, object.object
@@ -144,11 +156,7 @@ fn resolve_field(
         });
         return field.clone();
     };
-    let portal_type = PropertyType::from_definition(
-        &definition.kind,
-        &definition.field_type,
-        definition.refers_to_record,
-    );
+    let portal_type = definition.property_type();
     let direction = if definition.read_only {
         Direction::Pull
     } else {
@@ -158,6 +166,7 @@ fn resolve_field(
         problems.push(FieldProblem {
             object: object.object.clone(),
             property: field.property.clone(),
+            code: "read-only-property",
             problem: format!(
                 "HubSpot calculates `{}`, so that it can't be pushed",
                 field.property
@@ -170,6 +179,7 @@ fn resolve_field(
         problems.push(FieldProblem {
             object: object.object.clone(),
             property: field.property.clone(),
+            code: "append-to-no-set",
             problem: format!(
                 "`{}` is of type {property_type}, so that nothing can be added to what it holds",
                 field.property

@@ -474,6 +474,7 @@ fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
     problems(vec![FieldProblem {
         object: contacts().object,
         property: contacts().fields[8].property.clone(),
+        code: "unknown-property",
         problem: "HubSpot has no property `stage` on contacts".to_owned(),
         hint: "make it".to_owned(),
     }]);

@@ -88,6 +88,14 @@ pub fn says(category: &str, said: &str) -> String {
 /// What somebody can do about a refusal that is about no scope.
 pub const ASK_THE_ACCOUNT: &str = "look at the account, its users' rights and the app in HubSpot's settings; it is asked again by itself";
 
+/// What somebody can do about a missing scope, wherever it is told.
+pub fn add_it() -> String {
+    format!("add it in HubSpot ({SCOPES_PLACE})")
+}
+
+/// Where HubSpot shows the scopes of a token (`hubspot/api-facts.md#2`).
+const SCOPES_PLACE: &str = "of a service key under Development > Keys, of a private app under Settings > Integrations > Private Apps > Scopes";
+
 /// What somebody can do about what is forbidden; `others` are the objects that go on meanwhile.
 pub fn remedy(object: &str, others: &[&str], is_of_scope: bool) -> String {
     let rest = match others {
@@ -96,7 +104,7 @@ pub fn remedy(object: &str, others: &[&str], is_of_scope: bool) -> String {
         [first @ .., last] => format!("; {} and {last} go on", first.join(", ")),
     };
     if is_of_scope {
-        format!("add it in HubSpot, or take `[objects.{object}]` out{rest}")
+        format!("{}, or take `[objects.{object}]` out{rest}", add_it())
     } else {
         format!("{ASK_THE_ACCOUNT}, or take `[objects.{object}]` out{rest}")
     }
@@ -256,11 +264,13 @@ mod tests {
         assert_eq!(says("", "Not now."), "HubSpot says: Not now.");
         assert_eq!(
             remedy("companies", &["contacts", "deals", "tickets"], true),
-            "add it in HubSpot, or take `[objects.companies]` out; contacts, deals and tickets go on"
+            "add it in HubSpot (of a service key under Development > Keys, of a private app under Settings > Integrations > \
+             Private Apps > Scopes), or take `[objects.companies]` out; contacts, deals and tickets go on"
         );
-        assert_eq!(
-            remedy("companies", &["contacts"], true),
-            "add it in HubSpot, or take `[objects.companies]` out; contacts go on"
+        let one = remedy("companies", &["contacts"], true);
+        assert!(
+            one.ends_with("or take `[objects.companies]` out; contacts go on"),
+            "{one}"
         );
         let other = remedy("companies", &["contacts"], false);
         assert!(

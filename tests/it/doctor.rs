@@ -1,0 +1,707 @@
+//! `check --online`: each of the doctor's lines, turned yellow or red by what should turn it, and the page when all is well.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Output;
+
+use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::portal::NewObject;
+use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
+use hubsyncd::simulator::webhooks::{ClientSecret, DEFAULT_SECRET, Webhooks};
+use serde_json::{Value, json};
+
+use crate::commands::free_port;
+use crate::daemon::{CONTACTS, Site};
+use crate::portal::Portal;
+
+const KEY: &str = "dev-0000-key";
+
+/// What people do before the doctor looks.
+type Arrange = Box<dyn Fn(&Portal, &Site)>;
+
+/// What makes a line of the page other than green.
+struct Case {
+    /// Of the portal.
+    settings: Settings,
+    /// More sections of the file.
+    sections: String,
+    /// The file's objects.
+    objects: String,
+    /// What the file says in the place of what it would say.
+    instead: Vec<(&'static str, String)>,
+    /// Variables of the environment.
+    variables: Vec<(&'static str, &'static str)>,
+    /// What people do in the portal or on the machine before.
+    arrange: Arrange,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            settings: Settings::quick(),
+            sections: String::new(),
+            objects: CONTACTS.to_owned(),
+            instead: Vec::new(),
+            variables: Vec::new(),
+            arrange: Box::new(|_, _| {}),
+        }
+    }
+}
+
+impl Case {
+    fn of_settings(settings: Settings) -> Self {
+        Self {
+            settings,
+            ..Self::default()
+        }
+    }
+
+    fn of_objects(objects: &str) -> Self {
+        Self {
+            objects: objects.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    fn of_sections(sections: String) -> Self {
+        Self {
+            sections,
+            ..Self::default()
+        }
+    }
+
+    fn instead(mut self, what: &'static str, other: &str) -> Self {
+        self.instead.push((what, other.to_owned()));
+        self
+    }
+
+    fn arranged(mut self, arrange: impl Fn(&Portal, &Site) + 'static) -> Self {
+        self.arrange = Box::new(arrange);
+        self
+    }
+
+    fn site(&self, portal: &Portal) -> Site {
+        let site = Site::with(portal, &self.sections, &self.objects);
+        std::fs::write(site.path("secret"), DEFAULT_SECRET).expect("written");
+        std::fs::write(site.path("key"), KEY).expect("written");
+        let mut text = std::fs::read_to_string(site.path("config.toml")).expect("a file");
+        text = text.replace(&portal.url(), "BASE");
+        for (what, other) in &self.instead {
+            assert!(text.contains(what), "{what}");
+            text = text.replace(what, other);
+        }
+        std::fs::write(
+            site.path("config.toml"),
+            text.replace("BASE", &portal.url()),
+        )
+        .expect("written");
+        (self.arrange)(portal, &site);
+        site
+    }
+
+    fn run(&self) -> (Output, Value) {
+        let portal = Portal::with(self.settings.clone());
+        let site = self.site(&portal);
+        let mut command = site.command(&["check", "--online", "--json"]);
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(name);
+        }
+        let output = command
+            .envs(self.variables.clone())
+            .output()
+            .expect("it runs");
+        let page = page_of(&output);
+        (output, page)
+    }
+}
+
+fn page_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        panic!("{error}: {told}")
+    })
+}
+
+fn line<'a>(page: &'a Value, name: &str) -> &'a Value {
+    let lines = page["checks"].as_array().expect("a list");
+    lines
+        .iter()
+        .find(|line| line["name"] == name)
+        .unwrap_or_else(|| panic!("no line `{name}` in {page:#}"))
+}
+
+/// Each case turns its line, has a remedy there, and ends as its colour says.
+fn check(cases: Vec<(&str, &str, &str, Case)>) {
+    for (name, status, code, case) in cases {
+        let (output, page) = case.run();
+        let found = line(&page, name);
+        assert_eq!(
+            (found["status"].as_str(), found["code"].as_str()),
+            (Some(status), Some(code)),
+            "{name}: {found:#}"
+        );
+        let has_words = |key: &str| found[key].as_str().is_some_and(|words| !words.is_empty());
+        assert!(has_words("message") && has_words("hint"), "{found:#}");
+        let is_red = page["checks"]
+            .as_array()
+            .is_some_and(|lines| lines.iter().any(|line| line["status"] == "red"));
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(is_red)),
+            "{name}: {page:#}"
+        );
+        assert_eq!(page["ok"], !is_red, "{name}");
+        assert!(is_red == (status == "red"), "{name}: {page:#}");
+    }
+}
+
+fn denied(scope: &str) -> Settings {
+    Settings {
+        denied_scopes: BTreeSet::from([scope.to_owned()]),
+        ..Settings::quick()
+    }
+}
+
+fn webhooks(public_url: &str, more: &str) -> String {
+    format!(
+        "[webhooks]\nlisten = \"127.0.0.1:{}\"\npublic_url = \"{public_url}\"\n\
+         client_secret = {{ file = \"secret\" }}\n{more}\n",
+        free_port()
+    )
+}
+
+const BY_API: &str = "app_id = 1160452\ndeveloper_key = { file = \"key\" }";
+
+fn with_developer() -> Settings {
+    Settings {
+        developer_key: Some(ClientSecret(KEY.to_owned())),
+        webhooks: Some(Webhooks {
+            by_subscription: true,
+            ..Webhooks::default()
+        }),
+        ..Settings::quick()
+    }
+}
+
+#[test]
+fn the_way_to_hubspot_turns_red_where_it_is_closed() {
+    let elsewhere = |host: &str| {
+        Case::default().instead(
+            "base_url = \"BASE\"",
+            &format!("base_url = \"{host}\"\nallow_other_host = true"),
+        )
+    };
+    let mut no_authorities = elsewhere("https://localhost:1");
+    no_authorities.variables = vec![("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "")];
+    let mut no_proxy = elsewhere("https://hubspot.invalid");
+    no_proxy.variables = vec![("HTTPS_PROXY", "socks5://proxy:1")];
+    check(vec![
+        ("certificates", "red", "no-authorities", no_authorities),
+        ("proxy", "red", "bad-proxy", no_proxy),
+        ("dns", "red", "dns", elsewhere("https://hubspot.invalid")),
+        (
+            "portal",
+            "red",
+            "no-connection",
+            elsewhere("http://127.0.0.1:1"),
+        ),
+    ]);
+}
+
+#[test]
+fn token_portal_and_limits_have_their_lines() {
+    let used = |requests: u64| {
+        Case::of_settings(Settings {
+            limits_enabled: true,
+            ..Settings::quick()
+        })
+        .arranged(move |portal, _| {
+            let now = portal.now_ms();
+            portal.stand().use_today(requests, now);
+        })
+    };
+    check(vec![
+        (
+            "token",
+            "red",
+            "unauthorized",
+            Case::default().arranged(|portal, _| {
+                portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+            }),
+        ),
+        (
+            "portal",
+            "red",
+            "other-portal",
+            Case::default().instead("[portal]\n", "[portal]\nid = 1\n"),
+        ),
+        (
+            "portal",
+            "red",
+            "forbidden",
+            Case::default().arranged(|portal, _| {
+                portal.script(FaultKind::Forbidden, 1_000, "account-info");
+            }),
+        ),
+        (
+            "tier",
+            "yellow",
+            "tier-differs",
+            Case::of_settings(Settings {
+                burst_limit: 100,
+                ..Settings::quick()
+            }),
+        ),
+        ("day", "yellow", "day-nearly-spent", used(600_000)),
+        ("day", "red", "out-of-quota", used(625_000)),
+        (
+            "clock",
+            "yellow",
+            "clock-off",
+            Case::of_settings(Settings {
+                clock_offset_ms: 120_000,
+                ..Settings::quick()
+            }),
+        ),
+    ]);
+}
+
+#[test]
+fn the_database_s_folder_and_the_ports_have_their_lines() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let door = webhooks("https://example.com/webhooks/hubspot", "");
+    let listen = door.lines().nth(1).expect("an address").to_owned();
+    let door = door.replace(&listen, &format!("listen = \"{address}\""));
+    check(vec![
+        (
+            "database",
+            "red",
+            "no-folder",
+            Case::default().instead("path = \"crm.db\"", "path = \"nowhere/crm.db\""),
+        ),
+        (
+            "database",
+            "yellow",
+            "folder-not-setgid",
+            Case::default().arranged(|_, site| {
+                let mode = std::fs::Permissions::from_mode(0o770);
+                std::fs::set_permissions(site.path("."), mode).expect("ours");
+            }),
+        ),
+        (
+            "listener http",
+            "red",
+            "address-taken",
+            Case::of_sections(format!("[http]\nlisten = \"{address}\"\n")),
+        ),
+        (
+            "listener webhooks",
+            "red",
+            "address-taken",
+            Case::of_sections(door),
+        ),
+    ]);
+}
+
+#[test]
+fn the_webhook_s_url_and_the_subscriptions_have_their_lines() {
+    let here = "https://localhost/webhooks/hubspot";
+    let with = |settings: Settings, url: &str, more: &str| Case {
+        settings,
+        ..Case::of_sections(webhooks(url, more))
+    };
+    let service_key = Settings {
+        app_id: 0,
+        ..Settings::quick()
+    };
+    check(vec![
+        (
+            "webhook url",
+            "yellow",
+            "webhook-url-private",
+            with(Settings::quick(), here, ""),
+        ),
+        (
+            "webhook url",
+            "yellow",
+            "webhook-url-unknown",
+            with(
+                Settings::quick(),
+                "https://sync.invalid/webhooks/hubspot",
+                "",
+            ),
+        ),
+        (
+            "webhook url",
+            "yellow",
+            "webhook-url-differs",
+            with(with_developer(), here, BY_API).arranged(|portal, _| {
+                let path = format!("/webhooks/v3/1160452/settings?hapikey={KEY}");
+                let throttling = json!({"maxConcurrentRequests": 10, "period": "SECONDLY"});
+                let target = "http://127.0.0.1:1/other";
+                let body = json!({"targetUrl": target, "throttling": throttling});
+                let (status, answer) = portal.call("PUT", &path, &body);
+                assert_eq!(status, 200, "{answer}");
+            }),
+        ),
+        (
+            "subscriptions",
+            "yellow",
+            "subscriptions-differ",
+            with(with_developer(), here, BY_API),
+        ),
+        (
+            "subscriptions",
+            "yellow",
+            "developer-key-refused",
+            with(Settings::quick(), here, BY_API),
+        ),
+        (
+            "subscriptions",
+            "yellow",
+            "no-app",
+            with(service_key, here, ""),
+        ),
+    ]);
+}
+
+#[test]
+fn each_scope_that_is_missing_is_named_with_its_object() {
+    let scope = |settings| Case::of_settings(settings);
+    let of_key = |scope: &str| {
+        Case::of_settings(Settings {
+            app_id: 0,
+            ..denied(scope)
+        })
+    };
+    check(vec![
+        (
+            "scope contacts read",
+            "red",
+            "missing-scope",
+            scope(denied("crm.objects.contacts.read")),
+        ),
+        (
+            "scope contacts write",
+            "red",
+            "missing-scope",
+            scope(denied("crm.objects.contacts.write")),
+        ),
+        (
+            "scope contacts write",
+            "red",
+            "missing-scope",
+            of_key("crm.objects.contacts.write"),
+        ),
+        (
+            "scope contacts schema",
+            "red",
+            "missing-scope",
+            scope(denied("crm.schemas.contacts.read")),
+        ),
+    ]);
+    let (_, page) = scope(denied("crm.schemas.contacts.read")).run();
+    let told = line(&page, "scope contacts schema")["message"].to_string();
+    assert!(told.contains("crm.schemas.contacts.read"), "{told}");
+    assert!(told.contains("not looked at for that"), "{told}");
+    let lines = page["checks"].as_array().expect("a list");
+    let left = |line: &&Value| {
+        line["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("property"))
+    };
+    assert_eq!(lines.iter().filter(left).count(), 0, "{page:#}");
+    // What is only pulled needs no scope for writes.
+    let case = Case {
+        objects: format!("[objects.contacts]\ndirection = \"pull\"\n{CONTACTS}"),
+        ..scope(denied("crm.objects.contacts.write"))
+    };
+    let (output, page) = case.run();
+    assert_eq!(output.status.code(), Some(0), "{page:#}");
+}
+
+/// A property that somebody makes in the portal.
+fn make_property(portal: &Portal, name: &str, kind: &str, field_type: &str) {
+    let body = json!({"name": name, "label": name, "type": kind, "fieldType": field_type,
+        "groupName": "contactinformation",
+        "options": if kind == "enumeration" { json!([{"label": "A", "value": "a"}, {"label": "B", "value": "b"}]) } else { json!([]) }});
+    let (status, answer) = portal.call("POST", "/crm/v3/properties/contacts", &body);
+    assert_eq!(status, 201, "{answer}");
+}
+
+fn contacts_with(property: &str) -> String {
+    format!("{CONTACTS}{property}\n")
+}
+
+#[test]
+fn each_property_that_is_not_as_the_file_has_it_is_yellow() {
+    let archived =
+        Case::of_objects(&contacts_with("vip_level = \"level\"")).arranged(|portal, _| {
+            make_property(portal, "vip_level", "string", "text");
+            let none = Value::Null;
+            let (status, _) = portal.call("DELETE", "/crm/v3/properties/contacts/vip_level", &none);
+            assert_eq!(status, 204);
+        });
+    check(vec![
+        (
+            "property contacts.vip_level",
+            "yellow",
+            "unknown-property",
+            Case::of_objects(&contacts_with("vip_level = \"level\"")),
+        ),
+        (
+            "property contacts.vip_level",
+            "yellow",
+            "property-archived",
+            archived,
+        ),
+        (
+            "property contacts.phone",
+            "yellow",
+            "property-type",
+            Case::of_objects(&contacts_with(
+                "phone = { column = \"phone\", type = \"date\" }",
+            )),
+        ),
+        (
+            "property contacts.num_associated_deals",
+            "yellow",
+            "read-only-property",
+            Case::of_objects(&contacts_with("num_associated_deals = \"deals\"")),
+        ),
+        (
+            "property contacts.phone",
+            "yellow",
+            "append-to-no-set",
+            Case::of_objects(&contacts_with(
+                "phone = { column = \"phone\", write = \"append\" }",
+            )),
+        ),
+    ]);
+}
+
+#[test]
+fn a_key_or_match_that_can_not_be_used_as_declared_says_so() {
+    let objects = |settings: &str, property: &str| {
+        format!(
+            "[objects.contacts]\n{settings}\n{}",
+            contacts_with(property)
+        )
+    };
+    let set = |case: Case| {
+        case.arranged(|portal, _| make_property(portal, "likes", "enumeration", "checkbox"))
+    };
+    check(vec![
+        (
+            "key contacts",
+            "red",
+            "match-unusable",
+            Case::of_objects(&objects("key = \"reference\"", "reference = \"reference\"")),
+        ),
+        (
+            "key contacts",
+            "yellow",
+            "key-not-unique",
+            Case::of_objects(&objects("key = \"phone\"", "phone = \"phone\"")),
+        ),
+        (
+            "match contacts",
+            "red",
+            "match-unusable",
+            set(Case::of_objects(&objects(
+                "match = \"likes\"",
+                "likes = \"likes\"",
+            ))),
+        ),
+        (
+            "match contacts",
+            "yellow",
+            "match-by-search",
+            Case::of_objects(&objects(
+                "direction = \"push\"\nmatch = \"phone\"",
+                "phone = \"phone\"",
+            )),
+        ),
+    ]);
+}
+
+const MACHINES: NewObject<'_> = NewObject {
+    name: "machine",
+    singular: "Machine",
+    plural: "Machines",
+    texts: &["model"],
+    unique: &[],
+    required: &["model"],
+    associated: &[],
+};
+
+#[test]
+fn objects_associations_and_pipelines_have_their_lines() {
+    let machines = |portal: &Portal, _: &Site| {
+        let now = portal.now_ms();
+        portal.stand().create_object(MACHINES, now);
+    };
+    let pair = "[associations]\nmachines_contacts = { from = \"machine\", to = \"contacts\" }\n";
+    let deals = "[objects.deals]\n";
+    check(vec![
+        (
+            "object companies",
+            "red",
+            "object-unknown",
+            Case {
+                settings: Settings {
+                    missing_objects: BTreeSet::from(["companies".to_owned()]),
+                    ..Settings::quick()
+                },
+                ..Case::of_objects("[objects.companies]\n")
+            },
+        ),
+        (
+            "object machine",
+            "red",
+            "object-unknown",
+            Case::of_objects("[objects.machine]\n"),
+        ),
+        (
+            "object machine",
+            "yellow",
+            "required-property",
+            Case::of_objects("[objects.machine.properties]\nhs_object_id = { column = \"number\", direction = \"pull\" }\n")
+                .arranged(machines),
+        ),
+        (
+            "association machines_contacts",
+            "yellow",
+            "no-association-type",
+            Case::of_objects(&format!("{CONTACTS}[objects.machine]\n{pair}")).arranged(machines),
+        ),
+        (
+            "pipelines deals",
+            "yellow",
+            "internal-error",
+            Case::of_objects(deals).arranged(|portal, _| {
+                portal.script(FaultKind::InternalError, 1_000, "pipelines");
+            }),
+        ),
+    ]);
+}
+
+#[test]
+fn a_page_in_order_is_green_and_asks_for_nothing_to_be_changed() {
+    let objects = format!(
+        "{CONTACTS}[objects.companies]\n[objects.deals]\n[associations]\n\
+         contacts_companies = {{ from = \"contacts\", to = \"companies\" }}\n"
+    );
+    let case = Case {
+        settings: Settings::default(),
+        ..Case::of_objects(&objects)
+    };
+    let portal = Portal::with(case.settings.clone());
+    let site = case.site(&portal);
+    let output = site.run(&["check", "--online", "--json"]);
+    let page = page_of(&output);
+    assert_eq!(output.status.code(), Some(0), "{page:#}");
+    let mut names = BTreeSet::new();
+    for line in page["checks"].as_array().expect("a list") {
+        assert_eq!(line["status"], "green", "{line:#}");
+        assert!(line["code"].is_null() && line["hint"].is_null(), "{line:#}");
+        assert!(names.insert(line["name"].to_string()), "{line:#}");
+    }
+    for name in [
+        "certificates",
+        "proxy",
+        "dns",
+        "token",
+        "portal",
+        "tier",
+        "day",
+        "clock",
+        "database",
+        "scope deals write",
+        "object deals",
+        "property deals.amount",
+        "key contacts",
+        "match contacts",
+        "association contacts_companies",
+        "pipelines deals",
+    ] {
+        assert_eq!(line(&page, name)["status"], "green");
+    }
+    assert_eq!(page["ok"], true);
+    assert!(!site.path("crm.db").exists(), "nothing was made");
+    assert!(portal.stand().write_log().is_empty(), "nothing was written");
+    portal.assert_limits_were_kept();
+    let output = site.run(&["check", "--online"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let folder = site.path("").display().to_string();
+    let text = text.replace(folder.trim_end_matches('/'), "FOLDER");
+    // What differs from machine to machine, and from day to day.
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            !["database", "day:", "dns", "clock"]
+                .iter()
+                .any(|word| line.contains(word))
+        })
+        .collect();
+    insta::assert_snapshot!(kept.join("\n"));
+}
+
+#[test]
+fn beside_a_running_daemon_its_own_things_are_in_order() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let http = format!("[http]\nlisten = \"127.0.0.1:{}\"\n", free_port());
+    let mut site = Site::with(&portal, &http, CONTACTS);
+    site.start_and_load();
+    let pid = site.number("SELECT pid FROM sync_health");
+    let output = site.run(&["check", "--online", "--json"]);
+    let page = page_of(&output);
+    assert_eq!(output.status.code(), Some(0), "{page:#}");
+    for name in ["database", "listener http"] {
+        assert_eq!(
+            line(&page, name)["message"],
+            format!("in use by hubsyncd, pid {pid}")
+        );
+    }
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn beside_a_first_load_at_the_limit_neither_meets_a_429() {
+    let portal = Portal::with(Settings {
+        index_delay_max_ms: 300,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 25_000);
+    let mut site = Site::new(&portal);
+    site.start();
+    site.until_sql("SELECT count(*) > 1000 FROM contacts");
+    let output = site.run(&["check", "--online", "--json"]);
+    let page = page_of(&output);
+    assert_eq!(output.status.code(), Some(0), "{page:#}");
+    assert!(site.number("SELECT count(*) FROM contacts") < 25_000);
+    site.wait_loaded();
+    portal.assert_limits_were_kept();
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn mistakes_of_the_file_and_unset_secrets_come_first() {
+    let portal = Portal::quick();
+    let site = Site::with(&portal, "", "[objects.contacts]\ntabel = \"x\"\n");
+    let output = site.run(&["check", "--online", "--json"]);
+    let page = page_of(&output);
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!((&page["ok"], &page["checks"]), (&json!(false), &json!([])));
+    assert_eq!(page["problems"].as_array().map(Vec::len), Some(1));
+    assert!(portal.stand().request_log().is_empty());
+    let site = Site::new(&portal);
+    std::fs::remove_file(site.path("token")).expect("it was there");
+    let output = site.run(&["check", "--online"]);
+    assert_eq!(output.status.code(), Some(78));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("[secret-unreadable]\nhint: "), "{told}");
+}

@@ -1,0 +1,187 @@
+//! `init`: the file that it proposes, which passes the checks as it is, for a small portal, for one with 400 properties and
+//! custom objects, and for a token that may not do everything.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+
+use hubsyncd::simulator::portal::NewObject;
+use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
+use serde_json::{Value, json};
+
+use crate::daemon::Site;
+use crate::portal::Portal;
+
+/// `init` beside a site whose own mapping file it does not read.
+fn init(site: &Site, portal: &Portal, arguments: &[&str]) -> Output {
+    let url = portal.url();
+    let own = ["init", "--base-url", &url];
+    with_file(site, "nowhere.toml", &[&own, arguments].concat())
+}
+
+fn told(output: &Output) -> String {
+    let all = [output.stdout.clone(), output.stderr.clone()].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Writes a file, which must pass both checks; its text, where the portal stands the same for all tests.
+fn proposed(site: &Site, portal: &Portal, arguments: &[&str]) -> String {
+    let arguments = [&["--out", "new.toml"], arguments].concat();
+    let output = init(site, portal, &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.stdout, b"");
+    let output = checked(site);
+    let page: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(0), "{page:#}");
+    assert_eq!(page["problems"], json!([]));
+    for line in page["checks"].as_array().expect("a list") {
+        assert_ne!(line["status"], "red", "{line:#}");
+        let is_of_mapping = line["name"].as_str().is_some_and(|name| name.contains(' '));
+        assert!(!is_of_mapping || line["status"] == "green", "{line:#}");
+    }
+    let text = std::fs::read_to_string(site.path("new.toml")).expect("a file");
+    text.replace(&portal.url(), "http://127.0.0.1:1")
+}
+
+/// A command with another mapping file than the site's.
+fn with_file(site: &Site, file: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hubsyncd"))
+        .args(arguments)
+        .args(["--config", file])
+        .current_dir(site.path(""))
+        .env("HUBSPOT_ACCESS_TOKEN", DEFAULT_TOKEN)
+        .output()
+        .expect("it runs")
+}
+
+fn checked(site: &Site) -> Output {
+    with_file(site, "new.toml", &["check", "--online", "--json"])
+}
+
+/// A portal with contacts, companies, deals and a custom object of which somebody has made a record.
+fn portal() -> Portal {
+    let portal = Portal::with(Settings::quick());
+    for object in ["contacts", "companies", "deals"] {
+        portal.fill(object, 3);
+    }
+    let now = portal.now_ms();
+    portal.stand().create_object(
+        NewObject {
+            name: "machine",
+            singular: "Machine",
+            plural: "Machines",
+            texts: &["model", "place"],
+            unique: &["serial"],
+            required: &["serial"],
+            associated: &["contacts"],
+        },
+        now,
+    );
+    let machine = [("model", "M1"), ("serial", "1")];
+    portal.stand().create("machine", &machine, now);
+    let tier = json!({"name": "tier", "label": "Customer tier", "type": "enumeration", "fieldType": "select",
+        "groupName": "contactinformation", "options": [{"label": "Gold", "value": "gold"}, {"label": "Not yet", "value": "x0"}]});
+    let (status, answer) = portal.call("POST", "/crm/v3/properties/contacts", &tier);
+    assert_eq!(status, 201, "{answer}");
+    portal
+}
+
+#[test]
+fn what_the_portal_uses_is_proposed_with_a_word_on_each_property() {
+    let portal = portal();
+    let site = Site::new(&portal);
+    insta::assert_snapshot!("sensible", proposed(&site, &portal, &[]));
+    std::fs::remove_file(site.path("new.toml")).expect("it was there");
+    let minimal = ["--minimal", "--objects", "contacts,deal,machine,notes"];
+    insta::assert_snapshot!("minimal", proposed(&site, &portal, &minimal));
+    // What the file says is what is synced.
+    let output = with_file(&site, "new.toml", &["once", "--timeout", "50s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(site.number("SELECT count(*) FROM machine"), 1);
+}
+
+#[test]
+fn a_portal_with_400_properties_is_proposed_whole_on_demand() {
+    let portal = portal();
+    for number in 0..400 {
+        let body = json!({"name": format!("own_{number}"), "label": format!("Own {number}"), "type": "string",
+            "fieldType": "text", "groupName": "contactinformation"});
+        let (status, _) = portal.call("POST", "/crm/v3/properties/contacts", &body);
+        assert_eq!(status, 201);
+    }
+    let site = Site::new(&portal);
+    let text = proposed(
+        &site,
+        &portal,
+        &["--all-properties", "--objects", "contacts"],
+    );
+    let lines = text.lines().filter(|line| line.starts_with("own_"));
+    assert_eq!(lines.count(), 400);
+    assert!(
+        text.contains("hs_searchable_calculated_phone_number = { column = "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_that_is_there_is_never_written_over_and_nothing_is_asked() {
+    let portal = portal();
+    let site = Site::new(&portal);
+    std::fs::write(site.path("new.toml"), "mine").expect("written");
+    let before = portal.stand().request_log().len();
+    let output = init(&site, &portal, &["--out", "new.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told(&output).contains("[file-exists]\nhint: "),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(portal.stand().request_log().len(), before);
+    let text = std::fs::read_to_string(site.path("new.toml")).expect("a file");
+    assert_eq!(text, "mine");
+    let output = init(&site, &portal, &["--objects", "unicorns"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told(&output).contains("[object-unknown]"),
+        "{}",
+        told(&output)
+    );
+}
+
+#[test]
+fn what_the_token_may_not_do_is_left_out_or_only_read() {
+    let portal = portal();
+    portal.stand().settings_mut().denied_scopes = BTreeSet::from([
+        "crm.objects.companies.read".to_owned(),
+        "crm.objects.deals.write".to_owned(),
+    ]);
+    let site = Site::new(&portal);
+    let output = init(&site, &portal, &["--out", "new.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let text = std::fs::read_to_string(site.path("new.toml")).expect("a file");
+    assert!(!text.contains("[objects.companies]"), "{text}");
+    assert!(told(&output).contains("companies is left out: the token may not read companies"));
+    assert!(
+        text.contains("# the token may not write deals: scope `crm.objects.deals.write` is missing\n[objects.deals]\ndirection = \"pull\""),
+        "{text}"
+    );
+    let output = checked(&site);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+}
+
+#[test]
+fn portal_and_token_are_those_of_a_file_that_is_there() {
+    let portal = portal();
+    let site = Site::new(&portal);
+    let output = site.run(&["init", "--objects", "deals"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let token = site.path("token").display().to_string();
+    assert!(
+        text.contains(&format!("access_token = {{ file = \"{token}\" }}")),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("base_url = \"{}\"", portal.url())),
+        "{text}"
+    );
+}
