@@ -171,12 +171,15 @@ pub(crate) fn out_of_force(
     Ok(fields)
 }
 
-/// The pushed fields among them that the mapping file has: what their columns hold waits.
+/// The pushed fields among them that the mapping file has, and those that HubSpot lets nobody write: what their columns hold
+/// waits.
 pub(crate) fn left_out(
     connection: &Connection,
     in_force: &ObjectMapping,
 ) -> Result<Vec<FieldRow>, StoreError> {
-    let mut fields = out_of_force(connection, in_force)?;
+    let mut writable = in_force.clone();
+    writable.fields.retain(|field| !field.modes.locked);
+    let mut fields = out_of_force(connection, &writable)?;
     fields.retain(|field| {
         field.state != FieldState::Unmapped && field.direction != Direction::Pull.as_str()
     });

@@ -91,7 +91,7 @@ pub fn owners(connection: &Connection) -> Result<Vec<Owner>, StoreError> {
     Ok(owners.collect::<Result<_, _>>()?)
 }
 
-/// Replaces an object's pipelines and stages. Tells whether anything changed.
+/// Replaces an object's pipelines and stages; those that HubSpot no longer lists stay, archived: records hold them. Tells whether anything changed.
 pub(crate) fn replace_pipelines(
     tx: &Transaction<'_>,
     object: &ObjectType,
@@ -106,7 +106,9 @@ pub(crate) fn replace_pipelines(
             .sort_by(|left, right| left.id.cmp(&right.id));
         pipeline.stages.dedup_by(|left, right| left.id == right.id);
     }
-    if self::pipelines(tx, object)? == wanted {
+    let known = all_pipelines(tx, object)?;
+    archive_missing(&mut wanted, &known);
+    if known == wanted {
         return Ok(false);
     }
     tx.prepare_cached("DELETE FROM pipelines WHERE object = :object")?
@@ -117,6 +119,32 @@ pub(crate) fn replace_pipelines(
         insert_pipeline(tx, object, pipeline)?;
     }
     Ok(true)
+}
+
+/// Adds what is known and missing, as archived, in the order of the ids.
+fn archive_missing(wanted: &mut Vec<Pipeline>, known: &[Pipeline]) {
+    for former in known {
+        let mut gone = former.clone();
+        let present = wanted.iter_mut().find(|pipeline| pipeline.id == gone.id);
+        for stage in &mut gone.stages {
+            stage.archived = true;
+        }
+        match present {
+            Some(pipeline) => {
+                gone.stages
+                    .retain(|stage| pipeline.stages.iter().all(|other| other.id != stage.id));
+                pipeline.stages.append(&mut gone.stages);
+                pipeline
+                    .stages
+                    .sort_by(|left, right| left.id.cmp(&right.id));
+            }
+            None => {
+                gone.archived = true;
+                wanted.push(gone);
+            }
+        }
+    }
+    wanted.sort_by(|left, right| left.id.cmp(&right.id));
 }
 
 fn insert_pipeline(
@@ -154,8 +182,20 @@ fn insert_pipeline(
     Ok(())
 }
 
-/// An object's pipelines, by id, stages by id.
+/// An object's pipelines, by id, stages by id; archived ones are left out.
 pub fn pipelines(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Vec<Pipeline>, StoreError> {
+    let mut pipelines = all_pipelines(connection, object)?;
+    pipelines.retain(|pipeline| !pipeline.archived);
+    for pipeline in &mut pipelines {
+        pipeline.stages.retain(|stage| !stage.archived);
+    }
+    Ok(pipelines)
+}
+
+fn all_pipelines(
     connection: &Connection,
     object: &ObjectType,
 ) -> Result<Vec<Pipeline>, StoreError> {
@@ -208,7 +248,7 @@ fn stages(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Replaces an object's properties. Tells whether anything changed.
+/// Replaces an object's properties; those that HubSpot no longer lists stay, archived. Tells whether anything changed.
 pub(crate) fn replace_properties(
     tx: &Transaction<'_>,
     object: &ObjectType,
@@ -217,7 +257,18 @@ pub(crate) fn replace_properties(
     let mut wanted = properties.to_vec();
     wanted.sort_by(|left, right| left.name.cmp(&right.name));
     wanted.dedup_by(|left, right| left.name == right.name);
-    if self::properties(tx, object)? == wanted {
+    let known = self::properties(tx, object)?;
+    let listed: BTreeSet<String> = wanted
+        .iter()
+        .map(|property| property.name.clone())
+        .collect();
+    let missing = known.iter().filter(|known| !listed.contains(&known.name));
+    wanted.extend(missing.cloned().map(|property| Property {
+        archived: true,
+        ..property
+    }));
+    wanted.sort_by(|left, right| left.name.cmp(&right.name));
+    if known == wanted {
         if has_lost_options(tx, object)? {
             replace_options(tx, object)?;
         }

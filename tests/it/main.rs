@@ -10,6 +10,7 @@ mod crashes;
 mod daemon;
 mod decisions;
 mod doctor;
+mod drift;
 mod existence;
 mod files;
 mod floors;

@@ -13,7 +13,7 @@ use crate::portal::Portal;
 use crate::regressions::touch_all;
 
 /// What somebody else's program does by the API.
-fn call(portal: &Portal, method: &str, path: &str, body: &Value) {
+pub(crate) fn call(portal: &Portal, method: &str, path: &str, body: &Value) {
     let request = Request {
         method: method.to_owned(),
         path: path.to_owned(),

@@ -228,6 +228,7 @@ fn options(
         write: write_mode(reader, table, direction, declared_type).unwrap_or_default(),
         history: flag(reader, "history").unwrap_or(plain.history),
         remote_history: flag(reader, "remote_history").unwrap_or(plain.remote_history),
+        ..plain
     };
     Some(Options {
         declared_type,

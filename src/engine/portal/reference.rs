@@ -1,9 +1,12 @@
 //! Reads owners, pipelines and stages into the reference tables.
 
+use crate::decide::outgoing::refusal::OF_PIPELINES;
 use crate::decide::portal::owners::{FoundOwners, OwnerPage};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
-use crate::store::{Lane, StoreError, meta, reference};
+use crate::model::name::ObjectType;
+use crate::model::reference::Pipeline;
+use crate::store::{Lane, StoreError, WriteTx, meta, outbox, reference};
 
 /// Reads owners and pipelines into the reference tables, each as far as HubSpot gives it.
 ///
@@ -34,7 +37,7 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
                 reference::replace_owners(tx, &owners)?;
             }
             for (object, found) in &pipelines {
-                reference::replace_pipelines(tx, object, found)?;
+                replace_pipelines(tx, object, found)?;
             }
             Ok(())
         })
@@ -65,9 +68,21 @@ pub(crate) async fn read_pipelines_again(
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            reference::replace_pipelines(tx, &name, &found)
+            replace_pipelines(tx, &name, &found)
         })
         .await?;
+    Ok(())
+}
+
+/// What was refused for a stage or a pipeline is tried again where they have changed.
+fn replace_pipelines(
+    tx: &WriteTx<'_>,
+    object: &ObjectType,
+    found: &[Pipeline],
+) -> Result<(), StoreError> {
+    if reference::replace_pipelines(tx, object, found)? {
+        outbox::revive_refused(tx, object, &OF_PIPELINES, tx.now())?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::decide::outgoing::refusal::OF_PROPERTIES;
 use crate::decide::schema::{FieldProblem, key_is_made, synced_objects};
 use crate::engine::portal::objects::{ObjectSync, Objects, PortalInForce};
 use crate::engine::portal::pair_types::{self, ShownTypes};
@@ -19,7 +20,7 @@ use crate::model::synced::SyncedObject;
 use crate::store::database::lease;
 use crate::store::links::pairs;
 use crate::store::shape::ddl;
-use crate::store::{Lane, StoreError, fields, meta, quota, reference};
+use crate::store::{Lane, StoreError, fields, meta, outbox, quota, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
 /// is read. An object whose properties the token may not read, or that HubSpot does not give this time, goes on as it
@@ -169,7 +170,7 @@ async fn fit_to_mapping(
     for remark in &remarks {
         tracing::warn!(object = %remark.object, property = %remark.property, hint = %remark.hint, "{}", remark.problem);
     }
-    let in_file = engine.mapping.pairs.clone();
+    let in_file = Arc::clone(&engine.mapping);
     let (mapping, problems) = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -177,17 +178,21 @@ async fn fit_to_mapping(
             meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
             let (mapping, held) = ddl::hold_types(tx, &mapping)?;
             problems.extend(held);
+            let (mapping, locked) = ddl::hold_directions(tx, &mapping, &in_file)?;
+            problems.extend(locked);
             // The views with labels follow what properties refer to.
             for (object, found) in &definitions {
                 let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
-                reference::replace_properties(tx, object, &rows)?;
+                if reference::replace_properties(tx, object, &rows)? {
+                    outbox::revive_refused(tx, object, &OF_PROPERTIES, now)?;
+                }
             }
             // The triggers on `associations` tell people the types that a pair has.
             for (pair, shown) in &types {
                 pair_types::save(tx, pair, shown, now)?;
             }
             let changes = ddl::fit_to_mapping(tx, &mapping, now)?;
-            pairs::follow(tx, &in_file, now)?;
+            pairs::follow(tx, &in_file.pairs, now)?;
             for line in &changes.lines {
                 tracing::info!(change = %line, "the mapping changed the mirror");
             }

@@ -45,6 +45,32 @@ pub(crate) fn release_property(
     Ok(())
 }
 
+/// Tries again what HubSpot refused for what its settings were: entries that are dead by one of these codes.
+pub(crate) fn revive_refused(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    codes: &[&str],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
+         WHERE object = :object
+           AND operation IN ('create', 'update')
+           AND state = 'dead'
+           AND code = :code
+           AND discarded_at IS NULL",
+    )?;
+    for code in codes {
+        statement.execute(named_params! {
+            ":object": object.as_str(),
+            ":code": code,
+            ":now": now.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
 /// Entries whose time is none that the daemon set: due at once when they were queued, by a clock that was ahead; or later
 /// than any wait.
 fn put_off_by_a_clock() -> String {

@@ -7,7 +7,7 @@ use crate::decide::matching::MatchRule;
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
 pub use crate::store::shape::fit::fit_to_mapping;
-pub(crate) use crate::store::shape::fit::{hold_types, make_match_index};
+pub(crate) use crate::store::shape::fit::{hold_directions, hold_types, make_match_index};
 use crate::store::shape::matching;
 pub(crate) use crate::store::shape::repair::repair;
 

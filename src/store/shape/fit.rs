@@ -553,6 +553,50 @@ pub(crate) fn hold_types(
     Ok((held, problems))
 }
 
+/// The mapping with its properties locked that HubSpot takes no write of any more, though it took some before: they are pulled
+/// on, and what is written here waits. One that was never pushed, or that the file only pulls, refuses writes.
+///
+/// # Errors
+/// SQLite's own.
+pub(crate) fn hold_directions(
+    connection: &Connection,
+    mapping: &Mapping,
+    in_file: &Mapping,
+) -> Result<(Mapping, Vec<FieldProblem>), StoreError> {
+    let known = KnownBefore::read(connection)?;
+    let (mut held, mut problems) = (mapping.clone(), Vec::new());
+    for object in &mut held.objects {
+        let Some(wanted) = in_file.object(object.object.as_str()) else {
+            continue;
+        };
+        for index in 0..object.fields.len() {
+            let field = &object.fields[index];
+            let of_file = wanted.field(&field.property);
+            let direction = of_file.map_or(wanted.direction, |field| field.direction);
+            let was_pushed = known.field(object, field).is_some_and(|known| {
+                known.state != FieldState::Unmapped
+                    && Direction::parse(&known.direction).is_some_and(Direction::pushes)
+            });
+            if field.direction != Direction::Pull || direction != Direction::Both || !was_pushed {
+                continue;
+            }
+            problems.push(FieldProblem {
+                object: object.object.clone(),
+                property: field.property.clone(),
+                code: "read-only-property",
+                problem: format!("HubSpot lets nobody write `{}` any more", field.property),
+                hint: "make it writable in HubSpot again, and what was written here meanwhile is sent; or write `direction = \"pull\"` for it \
+                       in the mapping file, and its column refuses writes"
+                    .to_owned(),
+            });
+            let field = &mut object.fields[index];
+            field.direction = direction;
+            field.modes.locked = true;
+        }
+    }
+    Ok((held, problems))
+}
+
 /// Values of a property that only the mirror has: pending fields, open conflicts, rows that HubSpot does not know.
 fn waiting_values(
     connection: &Connection,

@@ -11,6 +11,7 @@ use crate::catalogue::pipelines::{Pipeline, Stages};
 use crate::catalogue::{OWNERS, Owner};
 use crate::portal::{Handled, Portal};
 use crate::world::auth::static_scopes;
+use crate::world::settings::Settings;
 use crate::world::time;
 
 /// When everything in a new portal was made.
@@ -23,13 +24,19 @@ fn owner_json(owner: &Owner) -> Value {
            "createdAt": FOUNDED, "updatedAt": FOUNDED, "archived": owner.archived})
 }
 
-fn pipeline_json(pipeline: &Pipeline, known: &Stages) -> Value {
+fn pipeline_json(pipeline: &Pipeline, known: &Stages, settings: &Settings) -> Value {
     let key = known.metadata;
-    let stages = pipeline.stages.iter().enumerate().map(|(position, (id, label, metadata))| {
-        json!({"id": id, "label": label, "displayOrder": position, "metadata": {(key): metadata}, "archived": false,
+    let named = |id: &str, label: &str| {
+        let given = settings.stage_labels.get(id);
+        given.cloned().unwrap_or_else(|| label.to_owned())
+    };
+    let there = pipeline.stages.iter().enumerate();
+    let there = there.filter(|(_, (id, ..))| !settings.deleted_stages.contains(*id));
+    let stages = there.map(|(position, (id, label, metadata))| {
+        json!({"id": id, "label": named(id, label), "displayOrder": position, "metadata": {(key): metadata}, "archived": false,
                "createdAt": FOUNDED, "updatedAt": FOUNDED, "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT"})
     });
-    json!({"id": pipeline.id, "label": pipeline.label, "displayOrder": 0, "stages": stages.collect::<Vec<_>>(),
+    json!({"id": pipeline.id, "label": named(pipeline.id, pipeline.label), "displayOrder": 0, "stages": stages.collect::<Vec<_>>(),
            "createdAt": FOUNDED, "updatedAt": FOUNDED, "archived": false})
 }
 
@@ -90,8 +97,10 @@ impl Portal {
         let pipelines = stages
             .into_iter()
             .flat_map(|known| known.pipelines.iter().map(move |one| (one, known)));
+        let settings = self.settings();
         let results: Vec<Value> = pipelines
-            .map(|(pipeline, known)| pipeline_json(pipeline, known))
+            .filter(|(pipeline, _)| !settings.deleted_stages.contains(pipeline.id))
+            .map(|(pipeline, known)| pipeline_json(pipeline, known, settings))
             .collect();
         Answer::json(200, &json!({"results": results}))
     }
@@ -100,10 +109,15 @@ impl Portal {
         let known = self.table(route.object).spec.stages;
         let found = known.and_then(|known| {
             let mut pipelines = known.pipelines.iter();
-            Some((pipelines.find(|one| one.id == route.name)?, known))
+            let deleted = &self.settings().deleted_stages;
+            let found = pipelines.find(|one| one.id == route.name && !deleted.contains(one.id));
+            Some((found?, known))
         });
         let (pipeline, known) = found.ok_or_else(|| Problem::not_found("resource not found"))?;
-        Ok(Answer::json(200, &pipeline_json(pipeline, known)))
+        Ok(Answer::json(
+            200,
+            &pipeline_json(pipeline, known, self.settings()),
+        ))
     }
 
     pub(crate) fn account_details(&self, now_ms: i64) -> Answer {

@@ -1,9 +1,12 @@
 //! What people and other apps do in HubSpot meanwhile: the methods that tests and `demo` call.
 
+use std::sync::Arc;
+
 use crate::catalogue::{OBJECTS, ObjectIndex, object_named};
 use crate::portal::Portal;
 use crate::portal::commit::Author;
 use crate::portal::prepare::{Aim, Claims, Wanted};
+use crate::portal::schema::Kind;
 
 fn wanted(properties: &[(&str, &str)]) -> Wanted {
     properties
@@ -92,6 +95,28 @@ impl Portal {
             Ok(changes) => self.commit_update(object, id, &changes, author, now_ms),
             Err(_) => false,
         }
+    }
+
+    /// Somebody makes another type of a property, or lets nobody write it (any more).
+    ///
+    /// # Panics
+    ///
+    /// If there is no such property or type: a test that asks for it is wrong.
+    pub fn redefine(
+        &mut self,
+        object: &str,
+        property: &str,
+        (kind, field_type): (&str, &str),
+        read_only: bool,
+    ) {
+        let object = self.index_of(object);
+        let schema = Arc::make_mut(&mut self.table_mut(object).schema);
+        let id = schema.live(property).expect("a property of this object");
+        let property = schema.property_mut(id);
+        property.kind = Kind::parse(kind).expect("a type of HubSpot's");
+        field_type.clone_into(&mut property.field_type);
+        property.read_only = read_only;
+        self.forget_searches();
     }
 
     /// A person archives a record. False if there is no such live record.

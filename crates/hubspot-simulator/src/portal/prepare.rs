@@ -187,7 +187,7 @@ impl Portal {
             .outcome(aim, changes, pipeline_name)
             .unwrap_or_default();
         let stage = self.outcome(aim, changes, stage_name);
-        let problem = stage_problem(stages, pipeline, stage);
+        let problem = stage_problem(stages, &self.settings().deleted_stages, (pipeline, stage));
         let is_moved = changes.iter().any(|(id, _)| *id == stage_id);
         let rule = stage
             .filter(|_| is_moved)
@@ -304,9 +304,15 @@ impl Portal {
     }
 }
 
-fn stage_problem(stages: &Stages, pipeline: &str, stage: Option<&str>) -> Option<Detail> {
+fn stage_problem(
+    stages: &Stages,
+    deleted: &BTreeSet<String>,
+    (pipeline, stage): (&str, Option<&str>),
+) -> Option<Detail> {
     let names = (stages.pipeline, stages.stage);
-    let Some(known) = stages.pipelines.iter().find(|known| known.id == pipeline) else {
+    let mut there = stages.pipelines.iter();
+    let Some(known) = there.find(|known| known.id == pipeline && !deleted.contains(known.id))
+    else {
         let message = format!("{pipeline} is not a valid pipeline");
         return Some(Detail {
             message,
@@ -322,7 +328,7 @@ fn stage_problem(stages: &Stages, pipeline: &str, stage: Option<&str>) -> Option
             property: names.1.to_owned(),
         });
     };
-    if known.stages.iter().any(|(id, _, _)| *id == stage) {
+    if known.stages.iter().any(|(id, _, _)| *id == stage) && !deleted.contains(stage) {
         return None;
     }
     let message = format!("{stage} is not a valid pipeline stage of {pipeline}");

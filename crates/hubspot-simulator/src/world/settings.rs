@@ -131,6 +131,10 @@ pub struct Settings {
     pub required_in_2026_09: BTreeMap<String, Vec<String>>,
     /// Stages into which a rule of their pipeline lets no record move, each with what HubSpot says of it.
     pub stage_rules: BTreeMap<String, String>,
+    /// Pipelines and stages that somebody deleted, by their ids.
+    pub deleted_stages: BTreeSet<String>,
+    /// Labels that somebody gave pipelines and stages, by their ids.
+    pub stage_labels: BTreeMap<String, String>,
     /// Standard objects that the portal doesn't have, by plural name.
     pub missing_objects: BTreeSet<String>,
     /// The key of the developer account that owns the app; none: its webhooks can't be set by API.
@@ -216,6 +220,8 @@ impl Default for Settings {
             empty_batch_is_400: true,
             required_in_2026_09: BTreeMap::new(),
             stage_rules: BTreeMap::new(),
+            deleted_stages: BTreeSet::new(),
+            stage_labels: BTreeMap::new(),
             missing_objects: BTreeSet::new(),
             developer_key: None,
             oauth: None,

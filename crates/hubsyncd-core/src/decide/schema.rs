@@ -230,7 +230,7 @@ fn synced_object(
     let fields: Vec<FieldMapping> = object
         .fields
         .iter()
-        .filter(|field| !wrong.contains(&field.property))
+        .filter(|field| field.modes.locked || !wrong.contains(&field.property))
         .cloned()
         .collect();
     let is_unique = |name: &PropertyName| {

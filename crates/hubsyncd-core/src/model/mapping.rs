@@ -136,6 +136,8 @@ pub struct FieldModes {
     pub history: bool,
     /// Whether HubSpot's own history of it is kept in `property_history`.
     pub remote_history: bool,
+    /// Whether HubSpot takes no write of it any more, though it took some before: it is pulled on, and local writes wait.
+    pub locked: bool,
 }
 
 impl Default for FieldModes {
@@ -144,6 +146,7 @@ impl Default for FieldModes {
             write: WriteMode::Replace,
             history: true,
             remote_history: false,
+            locked: false,
         }
     }
 }
@@ -270,6 +273,11 @@ pub struct FieldMapping {
 }
 
 impl FieldMapping {
+    /// Whether requests carry what is written here.
+    pub fn is_sent(&self) -> bool {
+        self.direction.pushes() && !self.modes.locked
+    }
+
     /// How a local value is written. What flows one way is only ever replaced.
     pub fn write_mode(&self) -> WriteMode {
         match self.modes.write {

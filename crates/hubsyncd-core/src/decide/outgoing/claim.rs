@@ -184,7 +184,7 @@ pub fn update_fields<'a>(
         let mapped = mapping.field(&field.property);
         if open.contains_key(&field.property) {
             sorted.held.push(&field.property);
-        } else if mapped.is_some_and(|mapped| mapped.direction.pushes()) {
+        } else if mapped.is_some_and(FieldMapping::is_sent) {
             sorted.free.push(field);
         }
     }

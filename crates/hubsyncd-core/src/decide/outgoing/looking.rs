@@ -311,7 +311,7 @@ pub fn carried<'a>(
 ) -> Vec<(&'a PropertyName, &'a Value)> {
     let fields = object.mapping().fields.iter();
     fields
-        .filter(|field| field.direction.pushes() && !held.contains_key(&field.property))
+        .filter(|field| field.is_sent() && !held.contains_key(&field.property))
         .map(|field| (&field.property, row.value(&field.property)))
         .filter(|(_, value)| !value.is_empty())
         .collect()

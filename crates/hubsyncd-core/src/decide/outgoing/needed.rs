@@ -104,7 +104,7 @@ pub fn place<'a>(
             SentPart::New => true,
             SentPart::Some(is_sent) => is_sent(&field.property),
         };
-        field.direction.pushes() && is_sent
+        field.is_sent() && is_sent
     };
     if !pipeline.is_some_and(is_written) && !is_written(stage) {
         return None;

@@ -3,6 +3,8 @@
 //! HubSpot's words stay as they are; the code stands in brackets behind them, as behind our own sentences, so that `code` of
 //! `sync_outbox` is read from either in the same way (`model/entry`).
 
+use crate::decide::outgoing::needed::STAGE_OF_ANOTHER_PIPELINE;
+
 /// HubSpot's codes of single mistakes, and ours (`hubspot/api-facts.md#4`).
 const BY_CODE: [(&str, &str); 26] = [
     ("PROPERTY_DOESNT_EXIST", "unknown-property"),
@@ -45,6 +47,16 @@ const BY_CATEGORY: [(&str, &str); 10] = [
     ("RATE_LIMITS", "throttled"),
     ("MIGRATION_IN_PROGRESS", "moving"),
     ("VALIDATION_ERROR", REFUSED),
+];
+
+/// The codes of refusals that end when the portal's properties change.
+pub const OF_PROPERTIES: [&str; 3] = ["unknown-property", "read-only-property", "invalid-option"];
+
+/// Those that end when an object's pipelines change, our own included.
+pub const OF_PIPELINES: [&str; 3] = [
+    "unknown-pipeline",
+    "unknown-stage",
+    STAGE_OF_ANOTHER_PIPELINE,
 ];
 
 /// The code of an association that the portal's limit of its pair forbids.

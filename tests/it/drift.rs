@@ -1,0 +1,255 @@
+//! What people change in the portal's settings while the daemon runs: the one property that it is about says what to do, everything
+//! else goes on, and it heals by itself.
+
+use serde_json::{Value, json};
+
+use crate::daemon::{CONTACTS, Site, eventually};
+use crate::portal::Portal;
+use crate::reads::{archive_property, call, make_property};
+
+const OFTEN: &str = "[schedule]\npoll = \"1s\"\nreference = \"1s\"\n";
+
+/// The property that all of this happens to. HubSpot says of a custom property with a name of this length who may write it.
+const COLOUR: &str = "colour";
+
+const PLAIN: (&str, &str) = ("string", "text");
+const OPTIONS: (&str, &str) = ("enumeration", "select");
+
+fn set_options(portal: &Portal, options: &[(&str, &str)]) {
+    let option = |(value, label): &(&str, &str)| json!({"value": value, "label": label});
+    let options: Vec<Value> = options.iter().map(option).collect();
+    let path = format!("/crm/properties/2026-03/contacts/{COLOUR}");
+    call(
+        portal,
+        "PATCH",
+        &path,
+        &json!({"label": "Colour", "options": options}),
+    );
+}
+
+/// A portal with a contact, and a daemon that has read it.
+fn loaded(extra: &str) -> (Portal, u64, Site) {
+    let portal = Portal::quick();
+    make_property(&portal, "contacts", COLOUR, false);
+    let id = portal.contact("ann@example.com");
+    portal.edit(id, &[(COLOUR, "red"), ("city", "Oslo")]);
+    let objects = format!("[objects.contacts]\n{extra}{CONTACTS}colour = \"colour\"\n").replacen(
+        "\n[objects.contacts.properties]",
+        "[objects.contacts.properties]",
+        1,
+    );
+    let mut site = Site::with(&portal, OFTEN, &objects);
+    site.start_and_settle();
+    (portal, id, site)
+}
+
+fn it_is_degraded(site: &Site) {
+    site.until_sql(&format!(
+        "SELECT state = 'degraded' FROM sync_fields WHERE property = '{COLOUR}'"
+    ));
+}
+
+/// The rest of the record goes on, both ways.
+fn the_rest_goes_on(portal: &Portal, id: u64, site: &Site, city: &str) {
+    site.execute(&format!("UPDATE contacts SET city = '{city}'"));
+    eventually("the city in HubSpot", || {
+        portal.value(id, "city").as_deref() == Some(city)
+    });
+    portal.edit(id, &[("lastname", city)]);
+    site.until_sql(&format!(
+        "SELECT count(*) FROM contacts WHERE last_name = '{city}'"
+    ));
+}
+
+#[test]
+fn a_property_that_is_gone_or_that_nobody_may_write_degrades_alone_and_heals_by_itself() {
+    struct Kind {
+        drift: fn(&Portal),
+        heal: fn(&Portal),
+        problem: &'static str,
+        is_pulled_on: bool,
+    }
+    let kinds = [
+        Kind {
+            drift: |portal| archive_property(portal, "contacts", COLOUR),
+            heal: |portal| make_property(portal, "contacts", COLOUR, false),
+            problem: "HubSpot has no property `colour` on contacts",
+            is_pulled_on: false,
+        },
+        Kind {
+            drift: |portal| portal.stand().redefine("contacts", COLOUR, PLAIN, true),
+            heal: |portal| portal.stand().redefine("contacts", COLOUR, PLAIN, false),
+            problem: "HubSpot lets nobody write `colour` any more",
+            is_pulled_on: true,
+        },
+    ];
+    for kind in kinds {
+        let (portal, id, mut site) = loaded("");
+        (kind.drift)(&portal);
+        it_is_degraded(&site);
+        let told = "SELECT problem || ': ' || hint FROM sync_fields WHERE state = 'degraded'";
+        let told = site.text(told).expect("a sentence");
+        assert!(told.starts_with(kind.problem), "{told}");
+        assert_eq!(
+            site.text("SELECT state FROM sync_health").as_deref(),
+            Some("degraded")
+        );
+        the_rest_goes_on(&portal, id, &site, "Lima");
+        if kind.is_pulled_on {
+            portal.stand().redefine("contacts", COLOUR, PLAIN, false);
+            portal.edit(id, &[(COLOUR, "green")]);
+            portal.stand().redefine("contacts", COLOUR, PLAIN, true);
+            site.until_sql("SELECT count(*) FROM contacts WHERE colour = 'green'");
+        }
+        // A write waits; what else is written of the record goes.
+        site.execute("UPDATE contacts SET colour = 'blue', city = 'Rome'");
+        eventually("Rome in HubSpot", || {
+            portal.value(id, "city").as_deref() == Some("Rome")
+        });
+        // A new row's record is made without it.
+        site.execute("INSERT INTO contacts (email, colour) VALUES ('new@example.com', 'black')");
+        site.until_sql("SELECT hs_id IS NOT NULL FROM contacts WHERE email = 'new@example.com'");
+        site.kill();
+        site.start_and_load();
+        the_rest_goes_on(&portal, id, &site, "Bonn");
+        let waiting = "SELECT count(*) FROM sync_outbox AS e JOIN sync_outbox_fields AS f ON f.outbox_id = e.id
+             WHERE f.property = 'colour' AND e.state = 'pending'";
+        assert_eq!(site.number(waiting), 2, "{}", kind.problem);
+        (kind.heal)(&portal);
+        site.until_pushed();
+        assert_eq!(
+            portal.value(id, COLOUR).as_deref(),
+            Some("blue"),
+            "{}",
+            kind.problem
+        );
+        assert_eq!(portal.count_with(COLOUR, "black"), 1);
+        assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+        assert_eq!(portal.contacts(), 2);
+        let degraded = "SELECT count(*) FROM sync_fields WHERE state = 'degraded'";
+        assert_eq!(site.number(degraded), 0);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn a_property_of_another_type_gets_a_column_of_that_type_and_the_rest_goes_on() {
+    let (portal, id, mut site) = loaded("");
+    portal.edit(id, &[(COLOUR, "7")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE colour = '7'");
+    portal
+        .stand()
+        .redefine("contacts", COLOUR, ("number", "number"), false);
+    site.until_sql(
+        "SELECT type = 'number' AND state = 'active' FROM sync_fields WHERE property = 'colour'",
+    );
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE typeof(colour) = 'real' AND colour = 7"),
+        1
+    );
+    the_rest_goes_on(&portal, id, &site, "Lima");
+    site.execute("UPDATE contacts SET colour = 8.5");
+    site.until_pushed();
+    assert_eq!(portal.value(id, COLOUR).as_deref(), Some("8.5"));
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn new_labels_and_options_are_shown_and_an_option_that_is_gone_holds_up_its_own_write_until_it_is_back()
+ {
+    let (portal, id, mut site) = loaded("");
+    portal.stand().redefine("contacts", COLOUR, OPTIONS, false);
+    let both: &[_] = &[("red", "Red"), ("blue", "Blue")];
+    set_options(&portal, both);
+    let label = |expected: &str| {
+        site.until_sql(&format!(
+            "SELECT count(*) FROM contacts_labels WHERE colour_label = '{expected}'"
+        ));
+    };
+    label("Red");
+    set_options(&portal, &[("red", "Rouge"), ("blue", "Blue")]);
+    label("Rouge");
+    set_options(&portal, &[("red", "Rouge")]);
+    site.until_sql("SELECT options NOT LIKE '%blue%' FROM properties WHERE name = 'colour' AND object = 'contacts'");
+    site.execute("UPDATE contacts SET colour = 'blue'");
+    site.until_sql(
+        "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'invalid-option'",
+    );
+    let degraded = "SELECT count(*) FROM sync_fields WHERE state = 'degraded'";
+    assert_eq!(site.number(degraded), 0);
+    portal.edit(id, &[("lastname", "Lima")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE last_name = 'Lima'");
+    set_options(&portal, both);
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    eventually("blue in HubSpot", || {
+        portal.value(id, COLOUR).as_deref() == Some("blue")
+    });
+    label("Blue");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn stages_and_pipelines_that_are_renamed_or_gone_are_known_and_a_write_of_one_goes_when_it_is_back()
+{
+    let portal = Portal::quick();
+    let id = portal.deal();
+    let mut site = Site::with(&portal, OFTEN, "[objects.deals]\n");
+    site.start_and_settle();
+    site.until_sql("SELECT count(*) FROM deals_labels WHERE dealstage_label = 'Qualified To Buy'");
+    let set = |change: fn(&mut hubsyncd::simulator::settings::Settings)| {
+        change(portal.stand().settings_mut());
+    };
+    set(|settings| {
+        settings
+            .stage_labels
+            .insert("qualifiedtobuy".to_owned(), "Keen".to_owned());
+        settings
+            .stage_labels
+            .insert("default".to_owned(), "Big deals".to_owned());
+    });
+    site.until_sql("SELECT count(*) FROM deals_labels WHERE dealstage_label = 'Keen' AND pipeline_label = 'Big deals'");
+    set(|settings| {
+        settings.deleted_stages.insert("contractsent".to_owned());
+    });
+    site.until_sql("SELECT archived FROM pipeline_stages WHERE id = 'contractsent'");
+    let writes = portal.stand().write_log().len();
+    site.execute("UPDATE deals SET dealstage = 'contractsent'");
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'stage-of-another-pipeline'");
+    assert_eq!(portal.stand().write_log().len(), writes);
+    // Another record goes on.
+    site.execute("INSERT INTO deals (dealname) VALUES ('Small')");
+    site.until_sql("SELECT hs_id IS NOT NULL FROM deals WHERE dealname = 'Small'");
+    set(|settings| settings.deleted_stages.clear());
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    let value = |property: &str| {
+        let stand = portal.stand();
+        let record = stand.record("deals", id).expect("there");
+        record.value(property).map(str::to_owned)
+    };
+    assert_eq!(value("dealstage").as_deref(), Some("contractsent"));
+    assert_eq!(
+        site.number("SELECT archived FROM pipeline_stages WHERE id = 'contractsent'"),
+        0
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_property_that_hubspot_comes_to_demand_is_named_where_a_new_row_lacks_it_and_the_others_go() {
+    let (portal, id, mut site) = loaded("");
+    let demanded = [("contacts".to_owned(), vec![COLOUR.to_owned()])];
+    portal.stand().settings_mut().required_in_2026_09 = demanded.into();
+    site.execute("INSERT INTO contacts (email, colour) VALUES ('full@example.com', 'red')");
+    site.execute("INSERT INTO contacts (email) VALUES ('bare@example.com')");
+    site.until_sql("SELECT hs_id IS NOT NULL FROM contacts WHERE email = 'full@example.com'");
+    site.until_sql(
+        "SELECT hs_id IS NOT NULL OR EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.local_id = c.local_id AND e.code = 'required-property')
+         FROM contacts AS c WHERE email = 'bare@example.com'",
+    );
+    the_rest_goes_on(&portal, id, &site, "Lima");
+    // The value that was missing sends it.
+    site.execute("UPDATE contacts SET colour = 'blue' WHERE email = 'bare@example.com'");
+    site.until_pushed();
+    assert_eq!(portal.count_with(COLOUR, "blue"), 1);
+    assert_eq!(site.stop(), 0);
+}
