@@ -14,6 +14,7 @@ pub(crate) mod labels;
 #[cfg(test)]
 pub(crate) mod local_sql;
 pub mod matching;
+pub(crate) mod options;
 pub mod referrers;
 pub mod repair;
 pub(crate) mod sequences;

@@ -1,6 +1,8 @@
 //! What people change in the portal's settings while the daemon runs: the one property that it is about says what to do, everything
 //! else goes on, and it heals by itself.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::daemon::{CONTACTS, Site, eventually};
@@ -251,5 +253,57 @@ fn a_property_that_hubspot_comes_to_demand_is_named_where_a_new_row_lacks_it_and
     site.execute("UPDATE contacts SET colour = 'blue' WHERE email = 'bare@example.com'");
     site.until_pushed();
     assert_eq!(portal.count_with(COLOUR, "blue"), 1);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn with_strict_options_a_value_that_is_none_is_refused_where_it_is_written_until_hubspot_has_it() {
+    let (portal, id, mut site) = loaded("strict_options = true\n");
+    // Without options anything goes.
+    site.execute("UPDATE contacts SET colour = 'pink'");
+    site.until_pushed();
+    let refused = |sql: &str| {
+        // A client as old as the system's.
+        let run = Command::new("sqlite3")
+            .args(["-cmd", ".timeout 5000"])
+            .arg(site.path("crm.db"))
+            .arg(sql)
+            .output()
+            .expect("sqlite3 runs");
+        let told = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(!run.status.success(), "{sql} is taken");
+        assert!(
+            told.contains("contacts.colour takes HubSpot's options alone")
+                && told.contains("[invalid-option]"),
+            "{told}"
+        );
+    };
+    for (kind, taken) in [(OPTIONS, "blue"), (("enumeration", "checkbox"), "red;blue")] {
+        portal.stand().redefine("contacts", COLOUR, kind, false);
+        set_options(&portal, &[("red", "Red"), ("blue", "Blue")]);
+        let known = format!(
+            "SELECT p.options IS NOT NULL AND p.field_type = '{}' FROM properties AS p WHERE p.object = 'contacts' AND p.name = 'colour'",
+            kind.1
+        );
+        site.until_sql(&known);
+        refused("UPDATE contacts SET colour = 'green'");
+        refused("UPDATE contacts SET colour = 'red;green'");
+        refused("INSERT INTO contacts (email, colour) VALUES ('b@example.com', 'green')");
+        // What is there already may be written again, and nothing too.
+        site.execute("UPDATE contacts SET colour = colour, city = 'Rome'");
+        site.execute("REPLACE INTO contacts (local_id, hs_id, email, colour) SELECT local_id, hs_id, email, colour FROM contacts");
+        site.execute("UPDATE contacts SET colour = NULL");
+        site.execute(&format!("UPDATE contacts SET colour = '{taken}'"));
+        site.until_pushed();
+        assert_eq!(portal.value(id, COLOUR).as_deref(), Some(taken));
+    }
+    set_options(
+        &portal,
+        &[("red", "Red"), ("blue", "Blue"), ("green", "Green")],
+    );
+    site.until_sql("SELECT options LIKE '%green%' FROM properties WHERE object = 'contacts' AND name = 'colour'");
+    site.execute("UPDATE contacts SET colour = 'green'");
+    site.until_pushed();
+    assert_eq!(portal.value(id, COLOUR).as_deref(), Some("green"));
     assert_eq!(site.stop(), 0);
 }

@@ -47,7 +47,10 @@ pub(super) fn modes(
         (NewRecords::Both, "\"both\""),
         |reader, entry| reader.choice(entry, "new_records", &NEW_RECORDS),
     );
+    let strict_options =
+        reader.or_default(table, "strict_options", (false, "false"), Reader::boolean);
     let modes = Modes {
+        strict_options,
         on_remote_delete,
         on_local_delete,
         new_records,

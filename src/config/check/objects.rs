@@ -136,15 +136,6 @@ fn refuse_later_features(reader: &mut Reader<'_>, table: &TomlTable<'_>) {
             "take it out: all records are mapped",
         );
     }
-    let strict = reader.or_default(table, "strict_options", (false, "false"), Reader::boolean);
-    if strict && let Some(entry) = table.get("strict_options") {
-        reader.not_yet(
-            &entry.span,
-            &entry.path,
-            "`strict_options`",
-            "write `false`, or take it out",
-        );
-    }
     let names = [("list", "list"), ("export", "export")];
     let chosen = reader.or_default(table, "backfill", ("list", "\"list\""), |reader, entry| {
         reader.choice(entry, "backfill", &names)

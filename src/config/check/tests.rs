@@ -499,11 +499,10 @@ fn what_is_kept_of_a_property_over_time_is_said_in_the_file() {
 #[test]
 fn what_is_to_come_is_refused_and_its_defaults_are_not() {
     check_property("a = { create = { label = \"A\" } }", "not_yet 2:7");
-    check("[objects.contacts]\nstrict_options = true", "not_yet 2:18");
     check("[objects.contacts]\nbackfill = \"export\"", "not_yet 2:12");
     check("[objects.contacts]\nfilter = \"x\"", "reserved 2:1");
     check(
-        "[objects.contacts]\nstrict_options = false\nbackfill = \"list\"",
+        "[objects.contacts]\nstrict_options = true\nbackfill = \"list\"",
         "",
     );
     check(
@@ -564,6 +563,7 @@ fn the_file_says_how_records_come_and_go() {
         config.mapping.objects[0].modes
     };
     assert_eq!(modes("[objects.contacts]"), Modes::default());
+    assert!(modes("[objects.contacts]\nstrict_options = true").strict_options);
     let text = "[auth]\nsees = \"user\"\n[objects.contacts]\non_remote_delete = \"mark\"\n\
                 on_local_delete = \"restore\"\nnew_records = \"from_hubspot\"";
     let written = Modes {
@@ -571,6 +571,7 @@ fn the_file_says_how_records_come_and_go() {
         on_local_delete: OnLocalDelete::Restore,
         new_records: NewRecords::FromHubspot,
         sees: Sees::User,
+        strict_options: false,
     };
     assert_eq!(modes(text), written);
     check(

@@ -28,6 +28,7 @@
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::{LONGEST_VALUE, PropertyType};
 use crate::store::shape::ddl::{each, literal, quoted};
+use crate::store::shape::options;
 
 /// The key of a create: 128 random bits.
 pub(crate) const KEY: &str = "lower(hex(randomblob(16)))";
@@ -89,6 +90,17 @@ impl MirrorShape<'_> {
     fn pushed(&self) -> impl Iterator<Item = &FieldMapping> {
         let fields = self.object.fields.iter();
         fields.filter(|field| !self.is_pulled(field))
+    }
+
+    /// The pushed fields that take HubSpot's options alone, each with its new value, and whether that is none of them.
+    fn strict(&self) -> impl Iterator<Item = (&FieldMapping, String, String)> {
+        let fields = self.pushed();
+        let strict = fields.filter(|field| options::is_strict(self.object, field));
+        strict.map(|field| {
+            let value = format!("new.{}", quoted(field.column.as_str()));
+            let is_unknown = options::is_unknown(self.object, field, &value);
+            (field, value, is_unknown)
+        })
     }
 
     /// Fields that a program writes as text of any length.
@@ -496,6 +508,12 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
             shape.refusal(field),
         ));
     }
+    for (field, value, is_unknown) in shape.strict() {
+        cases.push((
+            format!("{value} IS NOT {} AND {is_unknown}", noted_column(field)),
+            raise(&options::sentence(shape.object, field)),
+        ));
+    }
     // The gate has one row, whether there is a note or none.
     format!(
         "SELECT CASE{} END\nFROM _sync_gate LEFT JOIN _sync_replaced AS n ON {}",
@@ -649,7 +667,12 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
         let refusal = shape.refusal(field);
         (changed(&quoted(field.column.as_str())), refusal)
     });
-    let pulled: Vec<(String, String)> = pulled.collect();
+    let strict = shape.strict().map(|(field, _, is_unknown)| {
+        let column = changed(&quoted(field.column.as_str()));
+        let sentence = options::sentence(shape.object, field);
+        (format!("{column} AND {is_unknown}"), raise(&sentence))
+    });
+    let pulled: Vec<(String, String)> = pulled.chain(strict).collect();
     let pulled = (!pulled.is_empty()).then(|| format!("SELECT CASE{} END", refuse_where(&pulled)));
     let steps: Vec<String> = [fixed].into_iter().chain(pulled).collect();
     let when = format!(
@@ -658,7 +681,9 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
     );
     // A row's number has these names too.
     let names = ["rowid", "oid", "_rowid_"].into_iter().chain(FIXED);
-    let pulled = shape.pulled().map(|field| quoted(field.column.as_str()));
+    let strict = shape.strict().map(|(field, ..)| field);
+    let refused = shape.pulled().chain(strict);
+    let pulled = refused.map(|field| quoted(field.column.as_str()));
     let columns: Vec<String> = names.map(str::to_owned).chain(pulled).collect();
     let event = format!("AFTER UPDATE OF {}", columns.join(", "));
     shape.trigger("refuse", &event, &when, &steps)

@@ -251,6 +251,8 @@ pub struct Modes {
     pub new_records: NewRecords,
     /// What the token sees: `[auth].sees`, the same for all objects.
     pub sees: Sees,
+    /// Whether a value that is none of HubSpot's options is refused where it is written.
+    pub strict_options: bool,
 }
 
 /// A property and its column.
