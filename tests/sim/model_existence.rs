@@ -171,6 +171,10 @@ impl Existence {
             _ if mode.only_links() && stays && (comes || was_archived) => allowed.push(Unlinked),
             _ => {}
         }
+        // The survivor keeps the e-mail of what was merged into it, and has a row of its own.
+        if comes && self.merges > 0 {
+            allowed.push(Unlinked);
+        }
         let comes_back = self.is_intricate || self.made > 0;
         if mode.leaves_alone() && comes_back && (was_archived || !self.deleted.is_empty()) {
             allowed.push(LeftAlone);

@@ -17,6 +17,7 @@ impl FieldModel {
             (told.over, told.takes_back, told.is_doubtful) = (both, false, false);
         }
         self.sides[place as usize].knows |= both;
+        self.begins_at_what_is_there();
     }
 
     /// A person has decided for a value of his own, which goes to both sides.
@@ -27,6 +28,17 @@ impl FieldModel {
             (told.over, told.takes_back, told.is_doubtful) = (both, false, false);
         }
         self.sides[0].knows |= both;
+        self.begins_at_what_is_there();
+    }
+
+    /// What HubSpot shows when a conflict is decided is what it is compared with from then on, as far as the daemon has read it: what
+    /// both sides agreed on before is a word like any other, or none.
+    fn begins_at_what_is_there(&mut self) {
+        let there = &mut self.sides[1];
+        let value = Some(there.value.clone());
+        if there.base != value {
+            there.former = std::mem::replace(&mut there.base, value);
+        }
     }
 
     /// Whether what stands on a side was brought there by the daemon.

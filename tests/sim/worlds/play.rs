@@ -295,7 +295,12 @@ impl Play<'_> {
                 for model in &mut self.models {
                     model.may_be_known(Place::Local);
                 }
-                self.open_at_departure = self.open_now();
+                let open = self.open_now();
+                // One that is still to land left when others were open.
+                match self.bench.world.state().portal.late_requests() {
+                    0 => self.open_at_departure = open,
+                    _ => self.open_at_departure.retain(|held| open.contains(held)),
+                }
                 self.carried_last = self.hot().and_then(|row| row.values[0].clone());
             }
             Call::Archive => self.row_at_archive = self.hot().is_some(),
