@@ -28,7 +28,7 @@ use crate::model::time::Timestamp;
 use crate::store::database::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox::{self, Attempt, GuardedEntries};
-use crate::store::{Lane, StoreError, conflicts, holds, unreadable};
+use crate::store::{Lane, StoreError, conflicts, holds, reads, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -191,8 +191,9 @@ fn claim(
         hs_id,
         read,
     };
+    let hubspot = look.hubspot()?;
     let actions = decide(&Sides {
-        hubspot: look.hubspot()?,
+        hubspot,
         here: look.here()?,
         word: match present.standing.waits_for {
             Some(WaitsFor::Guard) => Word::Held,
@@ -222,6 +223,12 @@ fn claim(
         look.note_arrived()?;
     }
     matter.carry_out(tx, &actions)?;
+    // What HubSpot has merged the record into is another one by now, whose row hears of it at once.
+    if hubspot == Hubspot::Merged
+        && let Some(survivor) = read.of(hs_id)
+    {
+        reads::ask(tx, object.object(), survivor.id, Origin::Poll, now)?;
+    }
     if !actions.contains(&Action::Archive) {
         return Ok(None);
     }
@@ -399,6 +406,18 @@ mod tests {
         scene.apply(How::at(0), &base());
         scene.program("DELETE FROM contacts");
         assert_eq!(claimed(&scene, base(), 10, 0), 1);
+    }
+
+    #[test]
+    fn what_a_deleted_rows_record_was_merged_into_is_read_at_once() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        let mut survivor = record(104, 5, &[("firstname", "Theirs")]);
+        survivor.merged_ids = vec![HubspotId(101)];
+        assert_eq!(claimed(&scene, survivor, 10, 0), 0);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["104"]);
     }
 
     #[test]
