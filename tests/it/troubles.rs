@@ -325,20 +325,25 @@ fn associations_that_the_token_may_not_read_say_so() {
 }
 
 #[test]
-fn labels_that_the_token_may_not_read_are_told_and_keep_no_association_away() {
-    let portal = lacking(&[]);
-    let site = Site::with(&portal, "", &associated());
-    portal.script(FaultKind::Forbidden, 1_000, "contacts/companies/labels");
-    let (status, out) = explanation(&site, &["once"]);
-    assert_eq!(status, Some(1), "{out}");
-    let told = "SELECT code || ': ' || last_error FROM sync_status WHERE object = 'contacts'";
-    let said = site.text(told).unwrap_or_default();
-    let expected =
-        "forbidden: the token may not read the labels of associations of contacts with companies: ";
-    assert!(said.starts_with(expected), "{said}");
-    let passed =
-        "SELECT last_association_pass_at IS NOT NULL FROM sync_status WHERE object = 'contacts'";
-    assert_eq!(site.number(passed), 1, "{out}");
+fn labels_and_limits_that_the_token_may_not_read_are_told_and_keep_no_association_away() {
+    for (path, what) in [
+        ("contacts/companies/labels", "labels"),
+        ("configurations/contacts/companies", "limits"),
+    ] {
+        let portal = lacking(&[]);
+        let site = Site::with(&portal, "", &associated());
+        portal.script(FaultKind::Forbidden, 1_000, path);
+        let (status, out) = explanation(&site, &["once"]);
+        assert_eq!(status, Some(1), "{out}");
+        let told = "SELECT code || ': ' || last_error FROM sync_status WHERE object = 'contacts'";
+        let said = site.text(told).unwrap_or_default();
+        let expected = format!(
+            "forbidden: the token may not read the {what} of associations of contacts with companies: "
+        );
+        assert!(said.starts_with(&expected), "{said}");
+        let passed = "SELECT last_association_pass_at IS NOT NULL FROM sync_status WHERE object = 'contacts'";
+        assert_eq!(site.number(passed), 1, "{out}");
+    }
 }
 
 #[test]

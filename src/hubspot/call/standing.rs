@@ -150,7 +150,9 @@ impl Client {
         match (subject(request), request.endpoint.access()) {
             (Some((name, access)), _) => {
                 let said = match access {
-                    Access::Definitions | Access::Read => one_line(answer.message.as_str()),
+                    Access::Definitions | Access::Limits | Access::Read => {
+                        one_line(answer.message.as_str())
+                    }
                     Access::Write => String::new(),
                 };
                 let objects = [request.object, request.to];

@@ -168,7 +168,7 @@ impl Endpoint {
     }
 
     /// What of an object's, or of a pair's associations, it lets be done, by scopes; `None` where neither stops without it, and nobody
-    /// misses it. Without the labels a pair goes on: its types are met in its associations too.
+    /// misses it. Without labels and limits a pair goes on: its types are met in its associations too, and its limits in refusals.
     pub(crate) fn access(self) -> Option<Access> {
         match self {
             Self::List
@@ -188,11 +188,8 @@ impl Endpoint {
             Self::Properties | Self::PropertyGroups | Self::AssociationLabels => {
                 Some(Access::Definitions)
             }
-            Self::AssociationLimits
-            | Self::CreateProperty
-            | Self::Schemas
-            | Self::Schema
-            | Self::Account => None,
+            Self::AssociationLimits => Some(Access::Limits),
+            Self::CreateProperty | Self::Schemas | Self::Schema | Self::Account => None,
         }
     }
 

@@ -10,6 +10,8 @@ use crate::model::object::{STANDARD_OBJECTS, StandardObject};
 pub enum Access {
     /// Reading which properties an object has, or which labels a pair's associations.
     Definitions,
+    /// Reading with how many records one may be associated.
+    Limits,
     /// Reading records.
     Read,
     /// Writing records.
@@ -22,7 +24,7 @@ impl Access {
         let only = StandardObject::of(object).and_then(|standard| standard.only_scope);
         let object = named_in_scopes(object);
         match (self, only) {
-            (Self::Definitions, _) => format!("crm.schemas.{object}.read"),
+            (Self::Definitions | Self::Limits, _) => format!("crm.schemas.{object}.read"),
             (Self::Read | Self::Write, Some(only)) => only.to_owned(),
             (Self::Read, None) => format!("crm.objects.{object}.read"),
             (Self::Write, None) => format!("crm.objects.{object}.write"),
@@ -41,6 +43,7 @@ impl Access {
         let what = match self {
             Self::Definitions if own.len() > 1 => format!("read the labels of {name}"),
             Self::Definitions => format!("read the properties of {name}"),
+            Self::Limits => format!("read the limits of {name}"),
             Self::Read => format!("read {name}"),
             Self::Write => format!("write {name}"),
         };
