@@ -11,6 +11,7 @@ mod daemon;
 mod decisions;
 mod doctor;
 mod drift;
+mod exclusive;
 mod existence;
 mod files;
 mod floors;

@@ -162,7 +162,8 @@ pub fn apply(
     now: Timestamp,
 ) -> Result<Taken, StoreError> {
     let key = &pair.mapping.key;
-    if due::number_of(tx, (key, Side::From), shown.id)? != shown.asked {
+    let question = due::question(tx, (key, Side::From), shown.id)?;
+    if question.map(|question| question.asked) != shown.asked {
         return Ok(Taken::Outdated);
     }
     let Some(row) = pair.from.table.by_hs_id(tx, shown.id)? else {
@@ -203,6 +204,9 @@ pub fn apply(
     let plain = plain_of(&known);
     let known_elsewhere = noted::of(tx, key, shown.id)?;
     let doubted = DoubtedLinks::look(tx, pair, &row, missed_of(&here, &entries, &links), now)?;
+    let is_behind_ours = question.is_some_and(|question| question.origin == Origin::Push);
+    let others = here.iter().map(|row| row.to);
+    let unread: BTreeSet<LocalId> = others.filter(|_| is_behind_ours).collect();
     let changes = decide(LinkSides {
         rows: &here,
         entries: &entries,
@@ -213,9 +217,10 @@ pub fn apply(
         open: open.as_ref().map(|(_, links)| links),
         word: None,
         elsewhere: &found.waiting,
-        known_elsewhere: &known_elsewhere,
+        known_elsewhere: Some(&known_elsewhere),
         held: &held,
         doubted: &doubted.rows,
+        unread: &unread,
     });
     let writing = Writing {
         tx,
@@ -293,9 +298,10 @@ pub(crate) fn decide_open(
         open: Some(&open),
         word,
         elsewhere: &elsewhere,
-        known_elsewhere: &elsewhere,
+        known_elsewhere: Some(&elsewhere),
         held: &BTreeSet::new(),
         doubted: &BTreeSet::new(),
+        unread: &BTreeSet::new(),
     });
     let writing = Writing {
         tx,
@@ -349,7 +355,7 @@ pub(super) fn open_of(
 }
 
 /// The pair's plain type, where there is one alone.
-pub(super) fn plain_of(known: &[KnownType]) -> Option<&TypeId> {
+pub(crate) fn plain_of(known: &[KnownType]) -> Option<&TypeId> {
     let mut plain = known
         .iter()
         .filter(|known| known.label.is_none() && !known.archived);
@@ -564,14 +570,10 @@ impl Writing<'_> {
             self.json(*to, Some(kind), self.label(kind))
         };
         let mut links = links.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-        links.extend(elsewhere.iter().map(|(record, kind)| LinkJson {
-            from_local_id: self.own.0,
-            from_hs_id: self.own.1,
-            to_local_id: None,
-            to_hs_id: Some(*record),
-            kind: Some(kind),
-            label: self.label(kind),
-        }));
+        let away = elsewhere.iter().map(|(record, kind)| {
+            self.json_of((None, Some(*record)), Some(kind), self.label(kind))
+        });
+        links.extend(away);
         Ok(LinkJson::list(&links))
     }
 
@@ -613,19 +615,30 @@ impl Writing<'_> {
         label: Option<&'b str>,
     ) -> Result<LinkJson<'b>, StoreError> {
         let row = self.other().table.by_local_id(self.tx, to)?;
-        let other = (to, row.and_then(|row| row.record.hs_id));
+        let other = (Some(to), row.and_then(|row| row.record.hs_id));
+        Ok(self.json_of(other, kind, label))
+    }
+
+    /// The same of another record, in the mirror or outside.
+    fn json_of<'b>(
+        &self,
+        other: (Option<LocalId>, Option<HubspotId>),
+        kind: Option<&'b TypeId>,
+        label: Option<&'b str>,
+    ) -> LinkJson<'b> {
+        let own = (Some(self.own.0), self.own.1);
         let (from, to) = match self.end {
-            ExclusiveEnd::From => (self.own, other),
-            ExclusiveEnd::To => (other, self.own),
+            ExclusiveEnd::From => (own, other),
+            ExclusiveEnd::To => (other, own),
         };
-        Ok(LinkJson {
+        LinkJson {
             from_local_id: from.0,
             from_hs_id: from.1,
-            to_local_id: Some(to.0),
+            to_local_id: to.0,
             to_hs_id: to.1,
             kind,
             label,
-        })
+        }
     }
 
     /// Writes a conflict down, once.

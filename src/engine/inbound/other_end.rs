@@ -9,14 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Transaction;
 
-use crate::decide::incoming::links::{LinkSides, ShownLink, decide_exclusive, may_be_taken};
+use crate::decide::incoming::links::{
+    LinkRow, LinkSides, ShownLink, decide_exclusive, may_be_taken,
+};
 use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::{KnownType, turned};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::inbound::links::{
     FoundLinks, OwnSides, PairSync, ShownLinks, Taken, Writing, labels_of, open_of, plain_of,
 };
-use crate::model::association::{ExclusiveEnd, TypeId};
+use crate::model::association::{ExclusiveEnd, Links, TypeId};
 use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::time::Timestamp;
@@ -26,11 +28,13 @@ use crate::store::links::{due, rows, types};
 use crate::store::{StoreError, outbox};
 
 /// Takes in what HubSpot shows of one record from the end to which a pair's rows lead: what excludes each other there is decided, and
-/// the records at the other end that it is associated with otherwise than the rows say are asked for from there.
+/// the records at the other end that it is associated with otherwise than the rows say are asked for from there. `answers` are those
+/// of them that came with this one, from there: whoever says the same needs no further question.
 pub(crate) fn apply_other_end(
     tx: &Transaction<'_>,
     pair: &PairSync,
     shown: &ShownLinks,
+    answers: &BTreeMap<HubspotId, Links>,
     now: Timestamp,
 ) -> Result<Taken, StoreError> {
     let key = (&pair.mapping.key, Side::To);
@@ -64,7 +68,16 @@ pub(crate) fn apply_other_end(
         .map(|(id, types)| (*id, types.len()))
         .collect();
     let all: BTreeSet<&HubspotId> = here.keys().chain(there.keys()).collect();
-    for id in all.into_iter().filter(|id| here.get(id) != there.get(id)) {
+    let is_told = |id: &HubspotId| {
+        answers.get(id).is_some_and(|links| {
+            let types = links.get(&shown.id).map(BTreeSet::len);
+            types == there.get(id).copied()
+        })
+    };
+    let others = all
+        .into_iter()
+        .filter(|id| here.get(id) != there.get(id) && !is_told(id));
+    for id in others {
         due::ask(tx, &pair.mapping.key, *id, origin, now)?;
     }
     due::done(tx, key, shown.id)?;
@@ -112,11 +125,11 @@ fn settle_exclusive(
         exclusion: &exclusion,
         open: open.as_ref().map(|(_, links)| links),
         word: None,
-        // Of a record that is not in the mirror nobody knows whether HubSpot had it before: its arrival asks again.
         elsewhere: &found.waiting,
-        known_elsewhere: &found.waiting,
+        known_elsewhere: None,
         held: &BTreeSet::new(),
         doubted: &BTreeSet::new(),
+        unread: &unread_behind_ours(tx, pair, &here)?,
     });
     if let Some(plain) = plain {
         for entry in &changes.demote {
@@ -138,9 +151,28 @@ fn settle_exclusive(
     Ok(true)
 }
 
+/// The rows from which associations lead here, of which nobody has read what HubSpot made beside a write of ours.
+fn unread_behind_ours(
+    tx: &Transaction<'_>,
+    pair: &PairSync,
+    here: &[LinkRow],
+) -> Result<BTreeSet<LocalId>, StoreError> {
+    let mut unread = BTreeSet::new();
+    for row in here {
+        let start = pair.from.table.by_local_id(tx, row.to)?;
+        if let Some(id) = start.and_then(|start| start.record.hs_id)
+            && due::question(tx, (&pair.mapping.key, Side::From), id)?
+                .is_some_and(|question| question.origin == Origin::Push)
+        {
+            unread.insert(row.to);
+        }
+    }
+    Ok(unread)
+}
+
 /// Leaves alone what of a row's associations is decided at their other end: types that exclude others there, while a conflict of
-/// that record is open, and such a type that HubSpot shows while another row is to be associated by it. Where the other end
-/// does not know it yet, that is asked.
+/// that record is open, and such a type that HubSpot shows while another row is to be associated by it, and that is not to be taken
+/// away. Where the other end does not know it yet, that is asked.
 pub(super) fn leave(
     tx: &Transaction<'_>,
     pair: &PairSync,
@@ -186,9 +218,18 @@ pub(super) fn leave(
                     let mut rows = sides.rows.iter();
                     rows.any(|row| row.to == to && row.kind.as_ref() == Some(&link.kind))
                 };
+                // What is decided is to be taken away there.
+                let is_taken = |link: &ShownLink| {
+                    sides.entries.iter().any(|entry| {
+                        entry.operation == Operation::Disassociate
+                            && entry.to == to
+                            && (entry.takes_all || entry.kind.as_ref() == Some(&link.kind))
+                    })
+                };
                 let entries = rows::entries_at_other_end(tx, mapping, known, to)?;
                 let is_rival = |link: &ShownLink| {
                     !is_here(link)
+                        && !is_taken(link)
                         && entries.iter().any(|entry| {
                             entry.operation == Operation::Associate
                                 && entry.to != from

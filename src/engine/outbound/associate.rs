@@ -10,18 +10,20 @@ use rusqlite::{Connection, Transaction};
 
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
+use crate::decide::incoming::links::LinkEntry;
 use crate::decide::outgoing::associate::{
     LinkAnswer, LinkCall, LinkEnd, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay,
-    failed_link, makes_room, needs_reread, ready, settle_link, together, waits,
+    failed_link, makes_room, needs_reread, needs_reread_of_other_row, outdone, ready, settle_link,
+    together, waits,
 };
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::refusal::{code_of, coded};
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
-use crate::decide::portal::exclusion::Exclusion;
+use crate::decide::portal::exclusion::{Exclusion, PairExclusion, SeenLink};
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
 use crate::engine::acts::EntryWork;
-use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
+use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply, plain_of};
 use crate::engine::inbound::other_end::apply_other_end;
 use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
 use crate::engine::portal::access::{self, Access};
@@ -259,7 +261,15 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
         .store
         .write(Lane::Interactive, move |tx| ask_first(tx, &sync))
         .await?;
-    let [asked, asked_other_end] = asked;
+    read_ends(engine, pair, asked).await
+}
+
+/// Reads the associations of the records that questions name, of each end.
+async fn read_ends(
+    engine: &Engine,
+    pair: &PairSync,
+    [asked, asked_other_end]: [BTreeMap<HubspotId, i64>; 2],
+) -> Result<LinksReread, StepError> {
     let ends = pair.ends();
     let turned = Ends {
         from: ends.to,
@@ -301,13 +311,8 @@ fn ask_first(
 ) -> Result<[BTreeMap<HubspotId, i64>; 2], StoreError> {
     let ids = to_be_read_first(tx, pair, tx.now())?;
     Ok([
-        number(
-            tx,
-            pair,
-            Side::From,
-            &ids.from.into_iter().collect::<Vec<_>>(),
-        )?,
-        number(tx, pair, Side::To, &ids.to.into_iter().collect::<Vec<_>>())?,
+        number(tx, pair, Side::From, &ids.from)?,
+        number(tx, pair, Side::To, &ids.to)?,
     ])
 }
 
@@ -317,13 +322,16 @@ fn number(
     tx: &WriteTx<'_>,
     pair: &PairSync,
     side: Side,
-    ids: &[HubspotId],
+    ids: &BTreeSet<HubspotId>,
 ) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
     let (key, again) = ((&pair.mapping.key, side), tx.now() + AFTER_FLIGHT);
+    let mut numbers = BTreeMap::new();
     for id in ids {
         due::ask_from(tx, key, *id, Origin::Poll, again)?;
+        let number = due::number_of(tx, key, *id)?;
+        numbers.extend(number.map(|number| (*id, number)));
     }
-    due::asked(tx, key, ids)
+    Ok(numbers)
 }
 
 /// Takes in what was read, and tells of which records: over what is not known nothing is written.
@@ -340,7 +348,7 @@ fn take_in(
             asked: reread.asked_other_end.get(id).copied(),
             origin: Some(Origin::Poll),
         };
-        let what = apply_other_end(tx, pair, &shown, tx.now())?;
+        let what = apply_other_end(tx, pair, &shown, &reread.read.links, tx.now())?;
         taken.to.insert(*id, what);
     }
     for (id, links) in &reread.read.links {
@@ -366,16 +374,17 @@ fn claim(
     let now = tx.now();
     let taken = take_in(tx, pair, reread)?;
     let known = types::of(tx, &pair.mapping)?;
-    let exclusion = Exclusion::of(&known, ExclusiveEnd::From);
+    let exclusion = PairExclusion::of(&known, pair.mapping.is_of_one_object());
+    let writing = LinkWork {
+        tx,
+        pair,
+        known: &known,
+        now,
+    };
     let mut going: Vec<(QueuedLink, LinkCall)> = Vec::new();
     let mut crowded: Vec<(QueuedLink, OutboxId)> = Vec::new();
+    let mut to_be_read: BTreeSet<OutboxId> = BTreeSet::new();
     for id in links::due(tx, &pair.mapping, now, MOST_WRITTEN)? {
-        let writing = LinkWork {
-            tx,
-            pair,
-            known: &known,
-            now,
-        };
         let Some((link, call)) = writing.prepare(id)? else {
             continue;
         };
@@ -386,27 +395,19 @@ fn claim(
             }
         } else if reread.is_unsettled(pair, &link, &taken) {
             writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
+        } else {
+            // Nobody knew a moment ago that it is to be read, or somebody has asked again since: the next look reads it.
+            to_be_read.insert(link.id);
         }
-        // Else nobody knew a moment ago that it is to be read, or somebody has asked again since: the next look reads it.
     }
-    // What makes room goes out in this round, or waits itself.
+    // What makes room goes out in this round or, where the next look reads it, in the next one; or it waits itself.
     for (link, first) in crowded {
-        if going.iter().all(|(other, _)| other.id != first) {
-            let writing = LinkWork {
-                tx,
-                pair,
-                known: &known,
-                now,
-            };
+        if !to_be_read.contains(&first) && going.iter().all(|(other, _)| other.id != first) {
             writing.befall(&link, waits(None, Some(CROWDED), now + AFTER_UNREAD))?;
         }
     }
     take_whole_pairs(&mut going);
-    let calls: Vec<_> = going
-        .iter()
-        .map(|(link, call)| (*call, link.from.local_id, link.to.local_id))
-        .collect();
-    let mut chosen = together(&calls);
+    let mut chosen = together(&going, &exclusion);
     // One association that makes HubSpot fail must not hold up the others.
     if let Some(first) = chosen.first()
         && going[*first].0.standing.attempts > ALONE_AFTER
@@ -537,7 +538,7 @@ async fn send(
 }
 
 /// What HubSpot made beside what it was asked for: it answers which types it set, not what that took from others, and may not say
-/// that it named a primary. Where no answer comes, the records are read later.
+/// that it named a primary. Where no answer comes, the records are read later, and until then it may have.
 async fn read_implied(
     engine: &Engine,
     pair: &PairSync,
@@ -548,12 +549,8 @@ async fn read_implied(
         return Ok(LinksReread::default());
     }
     let sync = pair.clone();
-    let ids: BTreeSet<HubspotId> = batch
-        .links
-        .iter()
-        .filter_map(|link| link.from.hs_id)
-        .collect();
-    let written: Vec<HubspotId> = ids.iter().copied().collect();
+    let starts = batch.links.iter().filter_map(|link| link.from.hs_id);
+    let written: BTreeSet<HubspotId> = starts.collect();
     let asked = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -564,22 +561,16 @@ async fn read_implied(
             }
         })
         .await?;
-    if asked.is_empty() {
-        return Ok(LinksReread::default());
+    match read_ends(engine, pair, [asked.clone(), BTreeMap::new()]).await {
+        Err(StepError::Hubspot(error)) => {
+            tracing::debug!(object = %pair.mapping.key, error = %error, "what HubSpot made of associations could not be read at once");
+            Ok(LinksReread {
+                asked,
+                ..LinksReread::default()
+            })
+        }
+        read => read,
     }
-    let (client, ends) = (&engine.client, pair.ends());
-    let read = client.read_associations(ends, &ids, Priority::Interactive);
-    let read = access::of_pair(engine, ends, Access::Read, read).await;
-    let read = read.unwrap_or_else(|error| {
-        tracing::debug!(object = %pair.mapping.key, error = %error, "what HubSpot made of associations could not be read at once");
-        None
-    });
-    let read = read.unwrap_or_default();
-    Ok(LinksReread {
-        read,
-        asked,
-        ..LinksReread::default()
-    })
 }
 
 /// Carries out the answer to a batch in one transaction, with what it implied.
@@ -636,6 +627,11 @@ async fn settle(
             for (sent, answer) in batch.links.iter().zip(&answers) {
                 if *answer == LinkAnswer::Done {
                     working.add_shown(sent, &implied.read)?;
+                }
+            }
+            for id in implied.asked.keys() {
+                if !implied.read.links.contains_key(id) {
+                    due::ask(tx, &sync.mapping.key, *id, Origin::Push, now)?;
                 }
             }
             implied.asked.clear();
@@ -838,7 +834,9 @@ impl LinkWork<'_> {
         let (from, to, operation) = (link.from, link.to, link.standing.operation);
         let named = link.kind.as_ref().map(NamedType::of).unwrap_or_default();
         let own = was_read(from) || !needs_reread(operation, named, self.known, is_open(from)?);
-        let others = !mapping.is_of_one_object() || was_read(to) || !is_open(to)?;
+        let others = !mapping.is_of_one_object()
+            || was_read(to)
+            || !needs_reread_of_other_row(operation, named, self.known, is_open(to)?);
         if !own || !others {
             return Ok(false);
         }
@@ -852,14 +850,49 @@ impl LinkWork<'_> {
     fn makes_room(
         &self,
         link: &QueuedLink,
-        exclusion: &Exclusion,
+        exclusion: &PairExclusion<'_>,
     ) -> Result<Option<OutboxId>, StoreError> {
-        if *exclusion == Exclusion::default() {
+        if link.standing.operation != Operation::Associate {
             return Ok(None);
         }
-        let mapping = &self.pair.mapping;
-        let own = rows::entries(self.tx, mapping, self.known, link.from.local_id)?;
-        Ok(makes_room(link, &own, exclusion))
+        let ends = (link.from.local_id, link.to.local_id);
+        for seen in exclusion.seen(ends, link.kind.as_ref()) {
+            let at_end = exclusion.at(seen.end);
+            if at_end.limits_any()
+                && let Some(first) = makes_room(&seen, &self.entries_of(&seen)?, at_end)
+            {
+                return Ok(Some(first));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What waits of the associations of a record that sees one of them.
+    fn entries_of(&self, seen: &SeenLink<'_>) -> Result<Vec<LinkEntry>, StoreError> {
+        let (tx, mapping, known) = (self.tx, &self.pair.mapping, self.known);
+        match seen.end {
+            ExclusiveEnd::From => rows::entries(tx, mapping, known, seen.own),
+            ExclusiveEnd::To => rows::entries_at_other_end(tx, mapping, known, seen.own),
+        }
+    }
+
+    /// HubSpot has named a record's primary: what was to name it another one by an older write keeps the plain type alone.
+    fn end_outdone(&self, link: &QueuedLink) -> Result<(), StoreError> {
+        let Some(plain) = plain_of(self.known) else {
+            return Ok(());
+        };
+        let exclusion = PairExclusion::of(self.known, self.pair.mapping.is_of_one_object());
+        let ends = (link.from.local_id, link.to.local_id);
+        for seen in exclusion.seen(ends, link.kind.as_ref()) {
+            let at_end = exclusion.at(seen.end);
+            if at_end.why(seen.kind).is_none() {
+                continue;
+            }
+            for id in outdone((link.id, &seen), &self.entries_of(&seen)?, at_end) {
+                links::name(self.tx, id, plain, self.known)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn befall(&self, link: &QueuedLink, event: EntryEvent) -> Result<(), StoreError> {
@@ -882,7 +915,7 @@ impl LinkWork<'_> {
     /// Writes down what was made in HubSpot, or taken away there.
     fn record(&self, link: &QueuedLink, operation: Operation) -> Result<(), StoreError> {
         let told = LinkJson {
-            from_local_id: link.from.local_id,
+            from_local_id: Some(link.from.local_id),
             from_hs_id: link.from.hs_id,
             to_local_id: Some(link.to.local_id),
             to_hs_id: link.to.hs_id,
@@ -936,7 +969,10 @@ impl LinkWork<'_> {
             LinkSettlement::Agreed => {
                 self.record(&link, link.standing.operation)?;
                 match link.standing.operation {
-                    Operation::Associate => self.add_implied(&link, &made)?,
+                    Operation::Associate => {
+                        self.add_implied(&link, &made)?;
+                        self.end_outdone(&link)?;
+                    }
                     Operation::Disassociate => self.make_room(&link)?,
                     Operation::Create | Operation::Update | Operation::Archive => {}
                 }

@@ -1,10 +1,10 @@
-//! The types that the mapped pairs of objects have in HubSpot, and with how many records the portal lets one have them.
+//! The types that the mapped pairs of objects have in HubSpot, and with how many records the portal lets one at either end have them.
 
 use std::collections::BTreeMap;
 
 use rusqlite::Transaction;
 
-use crate::decide::portal::link_types;
+use crate::decide::portal::link_types::{self, KnownType};
 use crate::engine::portal::reading::is_of_one_object;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::endpoints::associations::Ends;
@@ -24,8 +24,19 @@ pub(super) struct ShownTypes {
     limits: Option<PairLimits>,
 }
 
-/// With how many records one may have each type that the portal limits.
-type PairLimits = BTreeMap<TypeId, u32>;
+/// With how many records one may have each type that the portal limits, of the pair and of the other direction.
+#[derive(Debug, Clone)]
+struct PairLimits {
+    there: BTreeMap<TypeId, u32>,
+    back: BTreeMap<TypeId, u32>,
+}
+
+impl PairLimits {
+    fn most(&self, kind: &KnownType) -> [Option<u32>; 2] {
+        let back = kind.turned().and_then(|turned| self.back.get(&turned));
+        [self.there.get(&kind.id).copied(), back.copied()]
+    }
+}
 
 /// Reads the types of all pairs. One that HubSpot does not give keeps what is known of it.
 pub(super) async fn read(
@@ -71,7 +82,18 @@ async fn read_limits(
         return Ok(None);
     }
     let (from, to) = (&pair.from, &pair.to);
-    match client.association_limits(Ends { from, to }).await {
+    let read = async {
+        let there = client.association_limits(Ends { from, to }).await?;
+        let back = match pair.is_of_one_object() {
+            true => there.clone(),
+            false => {
+                let ends = Ends { from: to, to: from };
+                client.association_limits(ends).await?
+            }
+        };
+        Ok(PairLimits { there, back })
+    };
+    match read.await {
         Ok(limits) => Ok(Some(limits)),
         Err(error) if is_of_one_object(&error) => {
             tracing::debug!(object = %pair.key, error = %error, "the limits of an association could not be read; they stay as they are known");
@@ -89,25 +111,32 @@ pub(super) fn save(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let known = types::of(tx, pair)?;
-    let mut there = shown.there.clone();
+    let (mut there, mut back) = (shown.there.clone(), shown.back.clone());
     for kind in &mut there {
+        let before = known.iter().find(|known| known.id == kind.id);
         kind.most = match &shown.limits {
-            Some(limits) => limits.get(&kind.id).copied(),
-            None => known
-                .iter()
-                .find(|known| known.id == kind.id)
-                .and_then(|known| known.most),
+            Some(limits) => limits.there.get(&kind.id).copied(),
+            None => before.and_then(|known| known.most),
         };
     }
-    let changes = link_types::compare(pair, &known, &there, &shown.back);
+    for kind in &mut back {
+        let mut before = known.iter();
+        let before = before.find(|known| known.turned().as_ref() == Some(&kind.id));
+        kind.most = match &shown.limits {
+            Some(limits) => limits.back.get(&kind.id).copied(),
+            None => before.and_then(|known| known.most_back),
+        };
+    }
+    let changes = link_types::compare(pair, &known, &there, &back);
     if changes.save.is_empty() {
         return Ok(());
     }
     types::save(tx, pair, &changes.save)?;
     types::relabel(tx, pair)?;
-    let is_other = |saved: &link_types::KnownType| {
+    let limits = |known: &KnownType| [known.most, known.most_back];
+    let is_other = |saved: &KnownType| {
         let before = known.iter().find(|known| known.id == saved.id);
-        before.and_then(|known| known.most) != saved.most
+        before.map_or([None; 2], limits) != limits(saved)
     };
     if changes.save.iter().any(is_other) {
         outbox::links::revive_limited(tx, pair, None, now)?;
@@ -137,12 +166,14 @@ pub(super) async fn read_limits_again(
         .store
         .write(Lane::Interactive, move |tx| {
             let mut known = types::of(tx, &pair)?;
-            known.retain(|known| !known.archived && known.most != limits.get(&known.id).copied());
+            known.retain(|known| {
+                !known.archived && [known.most, known.most_back] != limits.most(known)
+            });
             if known.is_empty() {
                 return Ok(false);
             }
             for kind in &mut known {
-                kind.most = limits.get(&kind.id).copied();
+                [kind.most, kind.most_back] = limits.most(kind);
             }
             types::save(tx, &pair, &known)?;
             outbox::links::revive_limited(tx, &pair, None, tx.now())?;

@@ -154,7 +154,7 @@ fn due_batch(
 ) -> Result<Batch, StoreError> {
     let key = &pair.mapping.key;
     let due = due::due(connection, (key, side), now, MOST_READ)?;
-    let record = |due: due::DueLinks| (due.id, (Some(due.asked), Some(due.origin)));
+    let record = |due: due::DueLinks| (due.id, (Some(due.asked), Some(due.told_by())));
     Ok(Batch {
         records: due.into_iter().map(record).collect(),
         pass: None,
@@ -233,7 +233,7 @@ async fn take_in(
                 let mut changed = 0;
                 for shown in &part {
                     if what == Reading::OtherEnd {
-                        apply_other_end(tx, &sync, shown, now)?;
+                        apply_other_end(tx, &sync, shown, &BTreeMap::new(), now)?;
                     } else if let Taken::In(rows) = apply(tx, &sync, shown, &labels, now)? {
                         changed += rows;
                     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::decide::retry::latest_due;
 use crate::model::entry::states;
@@ -29,14 +29,25 @@ states! {
 pub struct DueLinks {
     /// The record.
     pub id: HubspotId,
-    /// What `sync_history` says of what the answer brings.
+    /// Who asked; `push`: the daemon itself, since nobody has read yet what HubSpot made beside a write.
     pub origin: Origin,
     /// The number of the question.
     pub asked: i64,
 }
 
+impl DueLinks {
+    /// What `sync_history` says of what the answer brings.
+    pub(crate) fn told_by(self) -> Origin {
+        match self.origin == Origin::Push {
+            true => Origin::Poll,
+            false => self.origin,
+        }
+    }
+}
+
 /// Asks for a record's associations to be read at a moment, or earlier where they are to be anyway. Each question has a number of
-/// its own that none before it had: an answer that is slow to come may meet the next question but one.
+/// its own that none before it had: an answer that is slow to come may meet the next question but one. What HubSpot made beside a
+/// write is unread until an answer comes, whoever else asks.
 pub(crate) fn ask(
     tx: &Transaction<'_>,
     pair: &TableName,
@@ -59,7 +70,7 @@ pub(crate) fn ask_from(
         "INSERT INTO _sync_links_due (pair, side, hs_id, origin, due_at)
          VALUES (:pair, :side, :id, :origin, :at)
          ON CONFLICT (pair, side, hs_id) DO UPDATE
-         SET asked = excluded.asked, origin = excluded.origin, due_at = min(due_at, excluded.due_at)",
+         SET asked = excluded.asked, origin = iif(origin = 'push', origin, excluded.origin), due_at = min(due_at, excluded.due_at)",
     )?
     .execute(named_params! {
         ":pair": pair.as_str(),
@@ -94,14 +105,7 @@ pub fn due(
             ":latest": latest_due(now).to_string(),
             ":limit": limit as i64,
         },
-        |row| {
-            let origin: String = row.get(1)?;
-            Ok(DueLinks {
-                id: HubspotId(row.get(0)?),
-                origin: Origin::parse(&origin).unwrap_or(Origin::Poll),
-                asked: row.get(2)?,
-            })
-        },
+        from_row,
     )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -138,17 +142,38 @@ pub fn asked(
 /// The number of the question that waits for an answer about a record.
 pub(crate) fn number_of(
     connection: &Connection,
-    (pair, side): (&TableName, Side),
+    end: (&TableName, Side),
     id: HubspotId,
 ) -> Result<Option<i64>, StoreError> {
+    let question = question(connection, end, id)?;
+    Ok(question.map(|question| question.asked))
+}
+
+/// The question that waits for an answer about a record.
+pub(crate) fn question(
+    connection: &Connection,
+    (pair, side): (&TableName, Side),
+    id: HubspotId,
+) -> Result<Option<DueLinks>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT asked FROM _sync_links_due WHERE pair = :pair AND side = :side AND hs_id = :id",
+        "SELECT hs_id, origin, asked
+         FROM _sync_links_due
+         WHERE pair = :pair AND side = :side AND hs_id = :id",
     )?;
-    let number = statement.query_row(
+    let question = statement.query_row(
         named_params! { ":pair": pair.as_str(), ":side": side.as_str(), ":id": id.0 },
-        |row| row.get(0),
+        from_row,
     );
-    Ok(number.optional()?)
+    Ok(question.optional()?)
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<DueLinks> {
+    let origin: String = row.get(1)?;
+    Ok(DueLinks {
+        id: HubspotId(row.get(0)?),
+        origin: Origin::parse(&origin).unwrap_or(Origin::Poll),
+        asked: row.get(2)?,
+    })
 }
 
 /// The associations of a record were read.

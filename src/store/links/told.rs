@@ -25,6 +25,10 @@ pub fn record(
     (way, origin): (LinkWay, Origin),
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    // One that starts from no row has no place there: conflicts alone show it.
+    let Some(local_id) = link.from_local_id else {
+        return Ok(());
+    };
     let text = link.to_text();
     let (old, new) = match way {
         LinkWay::Came => (None, Some(text.as_str())),
@@ -32,7 +36,7 @@ pub fn record(
     };
     let change = Change {
         object: &pair.name(),
-        local_id: link.from_local_id,
+        local_id,
         hs_id: link.from_hs_id,
         property: conflicts::ASSOCIATION,
         old,

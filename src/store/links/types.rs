@@ -11,10 +11,12 @@ use crate::store::StoreError;
 /// The types that are known of a pair.
 pub fn of(connection: &Connection, pair: &PairMapping) -> Result<Vec<KnownType>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT t.category, t.type_id, t.label, t.inverse_type_id, t.archived, l.most
+        "SELECT t.category, t.type_id, t.label, t.inverse_type_id, t.archived, l.most, b.most
          FROM association_types AS t
          LEFT JOIN _sync_link_limits AS l ON l.from_object = t.from_object AND l.to_object = t.to_object
               AND l.category = t.category AND l.type_id = t.type_id
+         LEFT JOIN _sync_link_limits AS b ON b.from_object = t.to_object AND b.to_object = t.from_object
+              AND b.category = t.category AND b.type_id = t.inverse_type_id
          WHERE t.from_object = :from AND t.to_object = :to
          ORDER BY t.category, t.type_id",
     )?;
@@ -31,6 +33,7 @@ pub fn of(connection: &Connection, pair: &PairMapping) -> Result<Vec<KnownType>,
                 inverse: row.get(3)?,
                 archived: row.get(4)?,
                 most: row.get(5)?,
+                most_back: row.get(6)?,
             })
         },
     )?;
@@ -60,15 +63,23 @@ pub(crate) fn save(
     )?;
     for known in types {
         let (from, to) = (pair.from.as_str(), pair.to.as_str());
-        let (category, type_id) = (known.id.category.as_str(), known.id.number);
-        match known.most {
-            Some(most) => limit.execute(
-                named_params! { ":from": from, ":to": to, ":category": category, ":type_id": type_id, ":most": most },
-            )?,
-            None => lift.execute(
-                named_params! { ":from": from, ":to": to, ":category": category, ":type_id": type_id },
-            )?,
-        };
+        let own = (from, to, Some(known.id.number), known.most);
+        // In a pair of one object that is the limit of another of its types.
+        let back = (to, from, known.inverse, known.most_back);
+        let both = [Some(own), (from != to).then_some(back)];
+        for (from, to, number, most) in both.into_iter().flatten() {
+            let (Some(type_id), category) = (number, known.id.category.as_str()) else {
+                continue;
+            };
+            match most {
+                Some(most) => limit.execute(
+                    named_params! { ":from": from, ":to": to, ":category": category, ":type_id": type_id, ":most": most },
+                )?,
+                None => lift.execute(
+                    named_params! { ":from": from, ":to": to, ":category": category, ":type_id": type_id },
+                )?,
+            };
+        }
         statement.execute(named_params! {
             ":from": pair.from.as_str(),
             ":to": pair.to.as_str(),
@@ -102,6 +113,7 @@ pub(crate) fn note_met(
             inverse: None,
             archived: false,
             most: None,
+            most_back: None,
         })
         .collect();
     save(tx, pair, &new)

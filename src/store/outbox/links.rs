@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::entry::Answered;
 use crate::decide::outgoing::associate::{
-    LinkEnd, NamedType, QueuedLink, needs_reread, needs_reread_at_other_end, told,
+    LinkEnd, NamedType, QueuedLink, needs_reread, needs_reread_at_other_end,
+    needs_reread_of_other_row, told,
 };
 use crate::decide::outgoing::refusal::ASSOCIATION_LIMIT;
 use crate::decide::portal::link_types::KnownType;
@@ -145,9 +146,10 @@ pub(crate) fn due_reread(
                 let end = end_of(connection, pair.from.as_str(), local_id)?;
                 found.from.extend(end.hs_id);
             }
-            // An entry of a pair of one object is the other end's too.
             let other = LocalId(row.get(4)?);
-            if pair.is_of_one_object() && is_open(other)? {
+            if pair.is_of_one_object()
+                && needs_reread_of_other_row(operation, named, types, is_open(other)?)
+            {
                 let end = end_of(connection, pair.to.as_str(), other)?;
                 found.from.extend(end.hs_id);
             }

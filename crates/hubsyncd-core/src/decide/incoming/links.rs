@@ -79,13 +79,15 @@ pub struct LinkSides<'a> {
     pub word: Option<Winner>,
     /// What HubSpot shows of records that are not in the mirror.
     pub elsewhere: &'a BTreeSet<(HubspotId, TypeId)>,
-    /// What it showed of such records before.
-    pub known_elsewhere: &'a BTreeSet<(HubspotId, TypeId)>,
+    /// What it showed of such records before; `None` where nobody has noted it.
+    pub known_elsewhere: Option<&'a BTreeSet<(HubspotId, TypeId)>>,
     /// Rows of a pair of one object whose open conflict is also about this record: what is between the two waits for that.
     pub held: &'a BTreeSet<LocalId>,
     /// Rows at the other end of which nobody knows whether they lost their associations, or one of the two records is gone
     /// with all of its own (`decide/incoming/unshown`).
     pub doubted: &'a BTreeSet<LocalId>,
+    /// Rows with which an association of ours was made, and nobody has read since what HubSpot made beside it.
+    pub unread: &'a BTreeSet<LocalId>,
 }
 
 /// A conflict of a record's associations that waits for a person: those of each side which it is about.
@@ -345,9 +347,10 @@ impl LinkSides<'_> {
                 }
         };
         let rivals: Vec<ShownLink> = given.filter(is_new).cloned().collect();
-        let mut away = self.elsewhere.difference(self.known_elsewhere);
-        let away = away.find(|(_, other)| self.exclusion.parts(kind, Some(other)));
-        let away = away.cloned();
+        let is_away = |link: &&(HubspotId, TypeId)| {
+            self.exclusion.parts(kind, Some(&link.1)) && self.is_new_elsewhere(link)
+        };
+        let away = self.elsewhere.iter().find(is_away).cloned();
         if rivals.is_empty() && away.is_none() {
             return;
         }
@@ -384,12 +387,25 @@ impl LinkSides<'_> {
         });
     }
 
-    /// Whether HubSpot may have named a primary by itself, beside an association of ours whose answer was lost: nobody there has said a
-    /// word against ours.
+    /// Whether HubSpot may have named a primary by itself, beside an association of ours whose answer was lost, or was not read any
+    /// further: nobody there has said a word against ours.
     fn may_be_implied(&self, link: &ShownLink) -> bool {
-        self.entries.iter().any(|entry| {
+        let is_in_doubt = |entry: &LinkEntry| {
             entry.operation == Operation::Associate && entry.to == link.to && entry.is_in_doubt
-        })
+        };
+        self.unread.contains(&link.to) || self.entries.iter().any(is_in_doubt)
+    }
+
+    /// Whether HubSpot has associated a record that is not in the mirror since both sides agreed. Where nobody has noted what it had
+    /// before, that is known where it has taken another one's place.
+    fn is_new_elsewhere(&self, link: &(HubspotId, TypeId)) -> bool {
+        match self.known_elsewhere {
+            Some(known) => !known.contains(link),
+            None => {
+                let replaced = self.base(|_, kind| self.exclusion.parts(Some(&link.1), Some(kind)));
+                replaced.iter().any(|former| !self.shown.contains(former))
+            }
+        }
     }
 
     /// Whether the pair of an entry, all of which excludes others, is in conflict already by another of its types.
@@ -760,9 +776,10 @@ mod tests {
             open: None,
             word: None,
             elsewhere: &NOWHERE,
-            known_elsewhere: &NOWHERE,
+            known_elsewhere: Some(&NOWHERE),
             held: &NONE,
             doubted: &NONE,
+            unread: &NONE,
         }
     }
 
@@ -930,7 +947,7 @@ mod tests {
                 open,
                 plain: Some(&plain),
                 elsewhere: &away,
-                known_elsewhere,
+                known_elsewhere: Some(known_elsewhere),
                 ..sides(&rows, entries, &[])
             })
         };
@@ -951,6 +968,19 @@ mod tests {
             // HubSpot had it before ours was written.
             assert_eq!(by(policy, &entries, None, &away), LinkChanges::default());
         }
+        // Nobody has noted what it had: another one's place tells.
+        let unnoted = |rows: &[LinkRow]| {
+            let changes = decide(LinkSides {
+                plain: Some(&plain),
+                policy: Policy::Remote,
+                elsewhere: &away,
+                known_elsewhere: None,
+                ..sides(rows, &entries, &[])
+            });
+            changes.conflicts.len()
+        };
+        assert_eq!(unnoted(&rows), 0);
+        assert_eq!(unnoted(&[row(6, 2, PRIMARY), row(7, 1, PRIMARY)]), 1);
         // An open conflict waits until the record is here: it is not taken for one that has gone back.
         let open = OpenLinks {
             local: vec![shown(1, PRIMARY)],
@@ -1007,6 +1037,7 @@ mod tests {
             inverse: None,
             archived: false,
             most: (id == number).then_some(1),
+            most_back: None,
         };
         Exclusion::of(
             &[known(PLAIN, None), known(36, Some("Boss"))],

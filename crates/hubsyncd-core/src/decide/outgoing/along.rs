@@ -199,6 +199,7 @@ mod tests {
             inverse,
             archived: false,
             most: None,
+            most_back: None,
         }
     }
 

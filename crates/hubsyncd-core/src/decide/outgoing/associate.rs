@@ -9,8 +9,8 @@ use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::incoming::links::LinkEntry;
 use crate::decide::outgoing::refusal::{ASSOCIATION_LIMIT, REFUSED};
 use crate::decide::outgoing::settle::BatchFate;
-use crate::decide::portal::exclusion::{Excludes, Exclusion};
-use crate::decide::portal::link_types::KnownType;
+use crate::decide::portal::exclusion::{Excludes, Exclusion, PairExclusion, SeenLink};
+use crate::decide::portal::link_types::{KnownType, turned_in};
 use crate::model::association::{Category, ExclusiveEnd, TypeId};
 use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
@@ -193,30 +193,74 @@ pub fn needs_reread_at_other_end(
 
 /// Whether what is written of a type is one that excludes others at an end.
 fn excludes_at(end: ExclusiveEnd, named: NamedType<'_>, types: &[KnownType]) -> bool {
-    let kind = match told(named, types) {
-        TypesSay::Means(kind) => Some(kind),
-        TypesSay::Unread | TypesSay::Plain | TypesSay::Typed | TypesSay::Unknown(_) => named.kind(),
-    };
+    let kind = kind_of(named, types);
     Exclusion::of(types, end).why(kind.as_ref()).is_some()
 }
 
+/// The type that is meant by what is written of it.
+fn kind_of(named: NamedType<'_>, types: &[KnownType]) -> Option<TypeId> {
+    match told(named, types) {
+        TypesSay::Means(kind) => Some(kind),
+        TypesSay::Unread | TypesSay::Plain | TypesSay::Typed | TypesSay::Unknown(_) => named.kind(),
+    }
+}
+
+/// Whether HubSpot is asked for the associations of the row where an entry of a pair of one object leads, whose rows start there too:
+/// where its type excludes others there, and while a conflict of theirs is open.
+pub fn needs_reread_of_other_row(
+    operation: Operation,
+    named: NamedType<'_>,
+    types: &[KnownType],
+    is_open: bool,
+) -> bool {
+    let kind = kind_of(named, types);
+    let turned = turned_in(types, kind.as_ref());
+    let excludes = || {
+        Exclusion::of(types, ExclusiveEnd::From)
+            .why(turned)
+            .is_some()
+    };
+    is_open || (operation == Operation::Associate && excludes())
+}
+
 /// The entry that takes an association away which has to be gone before this one can be: under a limit HubSpot makes no room by
-/// itself. `own` are the entries of the record where it starts.
-pub fn makes_room(link: &QueuedLink, own: &[LinkEntry], exclusion: &Exclusion) -> Option<OutboxId> {
-    let kind = link.kind.as_ref();
+/// itself. `own` are the entries of the record that sees it so.
+pub fn makes_room(
+    seen: &SeenLink<'_>,
+    own: &[LinkEntry],
+    exclusion: &Exclusion,
+) -> Option<OutboxId> {
     let is_limited = matches!(
-        exclusion.why(kind),
+        exclusion.why(seen.kind),
         Some(Excludes::Limited | Excludes::Pair)
     );
     let is_of_other = |entry: &&LinkEntry| {
         entry.operation == Operation::Disassociate
             && entry.state != EntryState::Dead
-            && entry.to != link.to.local_id
-            && exclusion.parts(kind, entry.kind.as_ref())
+            && entry.to != seen.other
+            && exclusion.parts(seen.kind, entry.kind.as_ref())
     };
-    let associates = link.standing.operation == Operation::Associate;
-    let mut others = own.iter().filter(|_| is_limited && associates);
+    let mut others = own.iter().filter(|_| is_limited);
     others.find(is_of_other).map(|entry| entry.id)
+}
+
+/// The entries that wait to name a record another primary than one that HubSpot has named by a later write: that stands, and what
+/// they make keeps its plain type. `own` are the entries of the record that sees it so.
+pub fn outdone(
+    (id, seen): (OutboxId, &SeenLink<'_>),
+    own: &[LinkEntry],
+    exclusion: &Exclusion,
+) -> Vec<OutboxId> {
+    let is_primary = exclusion.why(seen.kind) == Some(Excludes::Primary);
+    let is_outdone = |entry: &&LinkEntry| {
+        entry.operation == Operation::Associate
+            && entry.state == EntryState::Pending
+            && entry.id < id
+            && entry.to != seen.other
+            && exclusion.parts(seen.kind, entry.kind.as_ref())
+    };
+    let own = own.iter().filter(|entry| is_primary && is_outdone(entry));
+    own.map(|entry| entry.id).collect()
 }
 
 /// The call by which an entry goes out.
@@ -442,19 +486,28 @@ pub fn waits(
 }
 
 /// Which of the entries that are due go out together: those of the first one's call, but none of two records of which an
-/// older entry goes out by another call. `calls` are those of the entries, oldest first.
-pub fn together(calls: &[(LinkCall, LocalId, LocalId)]) -> Vec<usize> {
-    let Some((first, _, _)) = calls.first() else {
+/// older entry goes out by another call, and none beside an older one if a record can't have both: in which order a batch is carried
+/// out HubSpot does not say, and the last write is to have the last word. `going` are the entries with their calls, oldest first.
+pub fn together(going: &[(QueuedLink, LinkCall)], exclusion: &PairExclusion<'_>) -> Vec<usize> {
+    let Some((_, first)) = going.first() else {
         return Vec::new();
     };
+    let ends = |link: &QueuedLink| (link.from.local_id, link.to.local_id);
+    let seen: Vec<_> = going
+        .iter()
+        .map(|(link, _)| exclusion.seen(ends(link), link.kind.as_ref()))
+        .collect();
+    let makes = |call: &LinkCall| matches!(call, LinkCall::Default | LinkCall::Create);
     let is_first = |at: usize| {
-        let (call, from, to) = &calls[at];
-        let older = calls[..at]
-            .iter()
-            .any(|(other, of, with)| other != first && of == from && with == to);
-        call == first && !older
+        let (link, call) = &going[at];
+        let is_before =
+            |(beside, (older, other)): (&[SeenLink<'_>; 2], &(QueuedLink, LinkCall))| {
+                (other != first && ends(older) == ends(link))
+                    || (makes(call) && makes(other) && exclusion.parts(&seen[at], beside))
+            };
+        call == first && !seen[..at].iter().zip(going).any(is_before)
     };
-    (0..calls.len()).filter(|at| is_first(*at)).collect()
+    (0..going.len()).filter(|at| is_first(*at)).collect()
 }
 
 #[cfg(test)]
@@ -504,6 +557,7 @@ mod tests {
             inverse: None,
             archived,
             most: None,
+            most_back: None,
         };
         let user = || Category::UserDefined;
         let plain = TypeId::of_hubspot(279);
@@ -552,6 +606,7 @@ mod tests {
             inverse: None,
             archived: false,
             most: None,
+            most_back: None,
         };
         let user = |number| TypeId {
             category: Category::UserDefined,
@@ -598,6 +653,7 @@ mod tests {
             inverse: None,
             archived: false,
             most: None,
+            most_back: None,
         };
         let types = [known(279, None), known(1, Some("Primary"))];
         let ids: Vec<&TypeId> = types.iter().map(|known| &known.id).collect();
@@ -627,6 +683,7 @@ mod tests {
             inverse: None,
             archived: false,
             most,
+            most_back: None,
         };
         let of = |most| {
             let types = [
@@ -646,7 +703,13 @@ mod tests {
             takes_all: false,
             is_in_doubt: false,
         };
-        let new = link(Operation::Associate, TypesSay::Plain);
+        let plain = TypeId::of_hubspot(279);
+        let new = SeenLink {
+            end: ExclusiveEnd::From,
+            own: LocalId(1),
+            other: LocalId(2),
+            kind: Some(&plain),
+        };
         let first = |own: LinkEntry, exclusion| makes_room(&new, &[own], exclusion);
         assert_eq!(
             first(leaving(3, EntryState::Pending), &limited),
@@ -838,15 +901,26 @@ mod tests {
         assert_eq!(left_in_flight(&left, at(20)), Some(waiting));
     }
 
+    /// An association of row `from` with row `to`, and its call.
+    fn going(call: LinkCall, from: i64, to: i64, number: i64) -> (QueuedLink, LinkCall) {
+        let link = QueuedLink {
+            from: end(from),
+            to: end(to),
+            kind: Some(TypeId::of_hubspot(number)),
+            ..link(Operation::Associate, TypesSay::Typed)
+        };
+        (link, call)
+    }
+
     #[test]
     fn two_records_get_their_associations_in_the_order_of_the_writes() {
         use LinkCall::{ArchiveLabels, Create, Default};
         let calls = |list: &[(LinkCall, i64, i64)]| {
-            let calls: Vec<_> = list
+            let all: Vec<_> = list
                 .iter()
-                .map(|(call, from, to)| (*call, LocalId(*from), LocalId(*to)))
+                .map(|(call, from, to)| going(*call, *from, *to, 279))
                 .collect();
-            together(&calls)
+            together(&all, &PairExclusion::of(&[], false))
         };
         assert_eq!(calls(&[]), Vec::<usize>::new());
         assert_eq!(
@@ -859,5 +933,79 @@ mod tests {
             ]),
             [0, 4]
         );
+    }
+
+    #[test]
+    fn a_records_two_primaries_go_out_one_after_the_other() {
+        use LinkCall::{ArchiveLabels, Create};
+        let together = |all: &[_]| together(all, &PairExclusion::of(&[], false));
+        let (first, second) = (going(Create, 1, 3, 1), going(Create, 1, 2, 1));
+        let others = [going(Create, 1, 2, 279), going(Create, 4, 2, 1)];
+        let all = [&[first.clone(), second][..], &others].concat();
+        assert_eq!(together(&all), [0, 2, 3]);
+        // What is taken away needs no turn.
+        let gone = |to| going(ArchiveLabels, 1, to, 1);
+        assert_eq!(together(&[gone(3), gone(2)]), [0, 1]);
+        // The primary of the record where they lead.
+        let all = [going(Create, 3, 1, 2), going(Create, 2, 1, 2), first];
+        assert_eq!(together(&all), [0, 2]);
+    }
+
+    #[test]
+    fn what_names_another_primary_by_an_older_write_is_outdone() {
+        let (primary, plain) = (TypeId::of_hubspot(1), TypeId::of_hubspot(279));
+        let waiting = |id, to, kind: &TypeId, state| LinkEntry {
+            id: OutboxId(id),
+            operation: Operation::Associate,
+            state,
+            to: LocalId(to),
+            kind: Some(kind.clone()),
+            takes_all: false,
+            is_in_doubt: false,
+        };
+        let own = [
+            waiting(4, 3, &primary, EntryState::Pending),
+            waiting(3, 2, &primary, EntryState::Pending),
+            waiting(2, 4, &plain, EntryState::Pending),
+            waiting(1, 5, &primary, EntryState::Dead),
+            waiting(6, 6, &primary, EntryState::Pending),
+        ];
+        let seen = SeenLink {
+            end: ExclusiveEnd::From,
+            own: LocalId(1),
+            other: LocalId(2),
+            kind: Some(&primary),
+        };
+        let exclusion = Exclusion::of(&[], ExclusiveEnd::From);
+        assert_eq!(
+            outdone((OutboxId(5), &seen), &own, &exclusion),
+            [OutboxId(4)]
+        );
+        let seen = SeenLink {
+            kind: Some(&plain),
+            ..seen
+        };
+        assert_eq!(outdone((OutboxId(5), &seen), &own, &exclusion), []);
+    }
+
+    #[test]
+    fn where_an_associations_other_row_is_limited_to_one_it_is_read_before() {
+        let known = |number, inverse, most| KnownType {
+            id: TypeId::of_hubspot(number),
+            label: Some("Of the family".to_owned()),
+            inverse: Some(inverse),
+            archived: false,
+            most,
+            most_back: None,
+        };
+        let types = [known(13, 14, None), known(14, 13, Some(1))];
+        let needs = |at: usize, operation, is_open| {
+            let named = NamedType::of(&types[at].id);
+            needs_reread_of_other_row(operation, named, &types, is_open)
+        };
+        assert!(needs(0, Operation::Associate, false));
+        assert!(!needs(1, Operation::Associate, false));
+        assert!(!needs(0, Operation::Disassociate, false));
+        assert!(needs(0, Operation::Disassociate, true));
     }
 }

@@ -8,8 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::decide::portal::link_types::KnownType;
+use crate::decide::portal::link_types::{KnownType, turned_in};
 use crate::model::association::{ExclusiveEnd, TypeId};
+use crate::model::id::LocalId;
 
 /// Why an association excludes others of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Exclusion {
     /// That of the records where a pair's rows start, or where they lead. `types` are those of the pair.
     pub fn of(types: &[KnownType], end: ExclusiveEnd) -> Self {
         let now = || types.iter().filter(|known| !known.archived);
-        let is_one = |known: &&KnownType| end == ExclusiveEnd::From && known.most == Some(1);
+        let is_one = |known: &&KnownType| known.most_at(end) == Some(1);
         let mut plain = now().filter(|known| known.label.is_none());
         let only = plain.next().filter(|_| plain.next().is_none());
         Self {
@@ -54,6 +55,11 @@ impl Exclusion {
         }
     }
 
+    /// Whether anything is limited to one record, beside HubSpot's primaries.
+    pub fn limits_any(&self) -> bool {
+        self.of_pair || !self.limited.is_empty()
+    }
+
     /// Whether a record can't have associations of these two types with two other records.
     pub fn parts(&self, one: Option<&TypeId>, other: Option<&TypeId>) -> bool {
         match self.why(one) {
@@ -61,6 +67,79 @@ impl Exclusion {
             Some(Excludes::Primary | Excludes::Limited) => one == other,
             None => false,
         }
+    }
+}
+
+/// An association as the record at one of its ends sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenLink<'a> {
+    /// Where that record stands. In a pair of one object each stands where its rows start.
+    pub end: ExclusiveEnd,
+    /// That record's row.
+    pub own: LocalId,
+    /// The other one's.
+    pub other: LocalId,
+    /// The type as it is seen from there; `None` where nobody knows it yet.
+    pub kind: Option<&'a TypeId>,
+}
+
+/// What of a pair's types excludes what, for the records at both of its ends.
+#[derive(Debug, Clone)]
+pub struct PairExclusion<'a> {
+    types: &'a [KnownType],
+    is_of_one_object: bool,
+    from: Exclusion,
+    to: Exclusion,
+}
+
+impl<'a> PairExclusion<'a> {
+    /// By the types of a pair.
+    pub fn of(types: &'a [KnownType], is_of_one_object: bool) -> Self {
+        Self {
+            types,
+            is_of_one_object,
+            from: Exclusion::of(types, ExclusiveEnd::From),
+            to: Exclusion::of(types, ExclusiveEnd::To),
+        }
+    }
+
+    /// For the records at one end.
+    pub fn at(&self, end: ExclusiveEnd) -> &Exclusion {
+        match end {
+            ExclusiveEnd::From => &self.from,
+            ExclusiveEnd::To => &self.to,
+        }
+    }
+
+    /// An association from one row to another, as each of them sees it.
+    pub fn seen(
+        &self,
+        (from, to): (LocalId, LocalId),
+        kind: Option<&'a TypeId>,
+    ) -> [SeenLink<'a>; 2] {
+        let seen = |end, own, other, kind| SeenLink {
+            end,
+            own,
+            other,
+            kind,
+        };
+        let back = match self.is_of_one_object {
+            true => seen(ExclusiveEnd::From, to, from, turned_in(self.types, kind)),
+            false => seen(ExclusiveEnd::To, to, from, kind),
+        };
+        [seen(ExclusiveEnd::From, from, to, kind), back]
+    }
+
+    /// Whether some record can't have both of two associations.
+    pub fn parts(&self, one: &[SeenLink<'_>; 2], other: &[SeenLink<'_>; 2]) -> bool {
+        one.iter().any(|seen| {
+            other.iter().any(|beside| {
+                seen.end == beside.end
+                    && seen.own == beside.own
+                    && seen.other != beside.other
+                    && self.at(seen.end).parts(seen.kind, beside.kind)
+            })
+        })
     }
 }
 
@@ -76,6 +155,7 @@ mod tests {
             inverse: None,
             archived: false,
             most,
+            most_back: None,
         }
     }
 
@@ -138,5 +218,47 @@ mod tests {
             let why = ends.map(|end| Exclusion::of(&[], end).why(Some(&kind)).is_some());
             assert_eq!(why, expected, "{number}");
         }
+    }
+
+    #[test]
+    fn a_limit_of_one_excludes_at_the_end_whose_records_it_limits() {
+        let back = |most_back| KnownType {
+            most_back,
+            ..known(boss(), Some("Boss"), None)
+        };
+        for (most_back, expected) in [
+            (Some(1), [None, Some(Excludes::Limited)]),
+            (Some(2), [None; 2]),
+        ] {
+            let types = [back(most_back)];
+            let ends = [ExclusiveEnd::From, ExclusiveEnd::To];
+            let why = ends.map(|end| Exclusion::of(&types, end).why(Some(&boss())));
+            assert_eq!(why, expected);
+        }
+    }
+
+    #[test]
+    fn two_associations_part_at_the_end_that_they_share_and_in_a_pair_of_one_object_at_any() {
+        let primary = TypeId::of_hubspot(1);
+        let (parent, child) = (TypeId::of_hubspot(13), TypeId::of_hubspot(14));
+        let parts = |types: &[KnownType], is_one, one: (i64, i64), other: (i64, i64)| {
+            let pair = PairExclusion::of(types, is_one);
+            let seen = |(from, to)| pair.seen((LocalId(from), LocalId(to)), Some(&types[0].id));
+            pair.parts(&seen(one), &seen(other))
+        };
+        let types = [known(primary, Some("Primary"), None)];
+        assert!(parts(&types, false, (1, 2), (1, 3)));
+        assert!(!parts(&types, false, (1, 2), (1, 2)));
+        assert!(!parts(&types, false, (1, 2), (3, 2)));
+        // A row is 1 at either end, and each is another object's.
+        assert!(!parts(&types, false, (1, 2), (2, 1)));
+        // A child has one parent.
+        let with = |id: &TypeId, inverse, most| KnownType {
+            inverse: Some(inverse),
+            ..known(id.clone(), Some("Of the family"), most)
+        };
+        let types = [with(&parent, 14, None), with(&child, 13, Some(1))];
+        assert!(parts(&types, true, (1, 3), (2, 3)));
+        assert!(!parts(&types, true, (1, 2), (1, 3)));
     }
 }

@@ -1,6 +1,6 @@
 //! The types of a pair of objects: what HubSpot shows against what was known.
 
-use crate::model::association::{AssociationType, Category, PairMapping, TypeId};
+use crate::model::association::{AssociationType, Category, ExclusiveEnd, PairMapping, TypeId};
 
 /// A type of a pair as the file knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +13,28 @@ pub struct KnownType {
     pub inverse: Option<i64>,
     /// Whether HubSpot no longer has it.
     pub archived: bool,
-    /// With how many records one may have it, where the portal's people limit that.
+    /// With how many records one that it starts from may have it, where the portal's people limit that.
     pub most: Option<u32>,
+    /// With how many one that it leads to may.
+    pub most_back: Option<u32>,
+}
+
+impl KnownType {
+    /// With how many records one at an end may have it.
+    pub fn most_at(&self, end: ExclusiveEnd) -> Option<u32> {
+        match end {
+            ExclusiveEnd::From => self.most,
+            ExclusiveEnd::To => self.most_back,
+        }
+    }
+
+    /// The type that the other direction has with it, where somebody knows it.
+    pub fn turned(&self) -> Option<TypeId> {
+        Some(TypeId {
+            category: self.id.category.clone(),
+            number: self.inverse?,
+        })
+    }
 }
 
 /// What is to be written of a pair's types.
@@ -36,13 +56,17 @@ pub fn compare(
 ) -> TypeChanges {
     let mut changes = TypeChanges::default();
     for kind in shown {
-        let wanted = KnownType {
+        let mut wanted = KnownType {
             id: kind.id.clone(),
             label: kind.label.clone(),
             inverse: inverse(pair, kind, shown, back),
             archived: false,
             most: kind.most,
+            most_back: None,
         };
+        let turned = wanted.turned();
+        let turned = back.iter().find(|back| Some(&back.id) == turned.as_ref());
+        wanted.most_back = turned.and_then(|back| back.most);
         if !known.contains(&wanted) {
             changes.save.push(wanted);
         }
@@ -68,6 +92,14 @@ pub fn turned(types: &[KnownType], back: &TypeId) -> Option<TypeId> {
     };
     let known = types.iter().find(is_it).map(|known| known.id.clone());
     known.or_else(|| back.turned_primary())
+}
+
+/// The other direction's of a type of a pair of one object, which is a type of that pair as well.
+pub fn turned_in<'a>(types: &'a [KnownType], kind: Option<&TypeId>) -> Option<&'a TypeId> {
+    let known = types.iter().find(|known| Some(&known.id) == kind)?;
+    let turned = known.turned();
+    let mut others = types.iter().map(|known| &known.id);
+    others.find(|id| Some(*id) == turned.as_ref())
 }
 
 /// HubSpot's own types of one object's records whose inverse is another number (`hubspot/api-facts.md#8`).
@@ -184,6 +216,21 @@ mod tests {
             inverses(&companies, &one, &one),
             [Some(14), Some(13), Some(450), Some(5), None, None]
         );
+    }
+
+    #[test]
+    fn a_limit_of_the_other_direction_is_told_of_its_type() {
+        let contacts = pair("contacts", "companies");
+        let limited = AssociationType {
+            most: Some(1),
+            ..own(280, None)
+        };
+        let [known] = &compare(&contacts, &[], &[own(279, None)], &[limited]).save[..] else {
+            panic!("one type is new");
+        };
+        assert_eq!((known.most, known.most_back), (None, Some(1)));
+        let ends = [ExclusiveEnd::From, ExclusiveEnd::To];
+        assert_eq!(ends.map(|end| known.most_at(end)), [None, Some(1)]);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use crate::model::id::{HubspotId, LocalId};
 /// One association: its two ends and its type.
 #[derive(Debug, Clone, Copy)]
 pub struct LinkJson<'a> {
-    /// The row where it starts.
-    pub from_local_id: LocalId,
+    /// The row where it starts; `None` where its record is not in the mirror.
+    pub from_local_id: Option<LocalId>,
     /// That row's record.
     pub from_hs_id: Option<HubspotId>,
     /// The row where it leads; `None` where its record is not in the mirror.
@@ -24,7 +24,7 @@ pub struct LinkJson<'a> {
 
 #[derive(Serialize)]
 struct LinkShape<'a> {
-    from_local_id: i64,
+    from_local_id: Option<i64>,
     from_hs_id: Option<i64>,
     to_local_id: Option<i64>,
     to_hs_id: Option<i64>,
@@ -36,7 +36,7 @@ struct LinkShape<'a> {
 impl<'a> LinkJson<'a> {
     fn shape(&self) -> LinkShape<'a> {
         LinkShape {
-            from_local_id: self.from_local_id.0,
+            from_local_id: self.from_local_id.map(|id| id.0),
             from_hs_id: self.from_hs_id.map(|id| id.0),
             to_local_id: self.to_local_id.map(|id| id.0),
             to_hs_id: self.to_hs_id.map(|id| id.0),
@@ -98,7 +98,7 @@ mod tests {
     fn a_list_is_sorted_by_the_other_record_and_the_type() {
         let [plain, primary] = [279, 1].map(TypeId::of_hubspot);
         let link = |to: i64, kind| LinkJson {
-            from_local_id: LocalId(7),
+            from_local_id: Some(LocalId(7)),
             from_hs_id: Some(HubspotId(101)),
             to_local_id: Some(LocalId(to)),
             to_hs_id: Some(HubspotId(900 - to)),
