@@ -393,7 +393,10 @@ impl<'a> Turning<'a> {
                     ..around.now()
                 };
                 match judge_made(*origin, now) {
-                    Ok(()) => return self.delete(&object, record, ids, row),
+                    Ok(()) => {
+                        self.delete(&object, record, ids, row);
+                        return Ok(());
+                    }
                     Err(why) => self.leave(record, WHOLE, ids, why),
                 }
             }
@@ -407,15 +410,11 @@ impl<'a> Turning<'a> {
             Some(WholeChange::Absorbed { ids }) => self.leave(record, WHOLE, ids, LeftWhy::Merged),
             Some(WholeChange::Undone) | None => {}
         }
-        self.fields(&object, record, &around)
+        self.fields(&object, record, &around);
+        Ok(())
     }
 
-    fn fields(
-        &mut self,
-        object: &ObjectSync,
-        record: &ChosenRecord,
-        around: &Around,
-    ) -> Result<(), UndoError> {
+    fn fields(&mut self, object: &ObjectSync, record: &ChosenRecord, around: &Around) {
         let mut values = Vec::new();
         for change in &record.fields {
             let Some(row) = &around.row else {
@@ -444,7 +443,6 @@ impl<'a> Turning<'a> {
             let name = object.object().clone();
             self.writes.push(Write::Row(name, record.local_id, values));
         }
-        Ok(())
     }
 
     fn change(
@@ -479,13 +477,7 @@ impl<'a> Turning<'a> {
             .push((object.to_owned(), local_id, property.to_owned(), value));
     }
 
-    fn delete(
-        &mut self,
-        object: &ObjectSync,
-        record: &ChosenRecord,
-        ids: &[i64],
-        row: &str,
-    ) -> Result<(), UndoError> {
+    fn delete(&mut self, object: &ObjectSync, record: &ChosenRecord, ids: &[i64], row: &str) {
         // What was changed of it goes with it.
         let fields = record.fields.iter().flat_map(|field| &field.ids);
         let mut history_ids: Vec<i64> = ids.iter().chain(fields).copied().collect();
@@ -502,7 +494,6 @@ impl<'a> Turning<'a> {
         self.gone.insert((record.object.clone(), record.local_id));
         let name = object.object().clone();
         self.writes.push(Write::Delete(name, record.local_id));
-        Ok(())
     }
 
     fn insert(
@@ -706,8 +697,11 @@ impl Around {
     fn now(&self) -> RowNow {
         RowNow {
             is_there: self.row.is_some(),
-            is_pending: self.entry.is_some(),
-            is_in_conflict: self.is_in_conflict,
+            waits: match (self.is_in_conflict, &self.entry) {
+                (true, _) => Some(LeftWhy::OpenConflict),
+                (false, Some(_)) => Some(LeftWhy::Pending),
+                (false, None) => None,
+            },
             is_as_made: false,
         }
     }

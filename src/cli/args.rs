@@ -230,7 +230,7 @@ fn since(text: &str) -> Result<UndoSince, String> {
         return Ok(UndoSince::At(at));
     }
     let ago = duration(text);
-    ago.map(UndoSince::Ago).map_err(|_| {
+    ago.map(UndoSince::Ago).map_err(|_unread| {
         "write a time (2026-11-29T10:00:00Z, 2026-11-29) or a duration (10m, 2h, 1d)".to_owned()
     })
 }

@@ -13,6 +13,7 @@ use crate::cli::format::{JsonArray, counted, printable, shortened, thousands};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::engine::outbound::preview::PlannedEntry;
+use crate::model::entry::WaitsFor;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::commands::CommandDb;
@@ -81,7 +82,7 @@ fn as_json(planned: &PlannedEntry) -> Json {
         "local_id": planned.local_id.0,
         "hs_id": planned.hs_id.map(|id| id.0),
         "operation": planned.operation.as_str(),
-        "waits_for": planned.waits_for.map(|what| what.as_str()),
+        "waits_for": planned.waits_for.map(WaitsFor::as_str),
         "due_at": planned.due.map(|at| at.to_string()),
         "fields": fields.collect::<Vec<_>>(),
         "kept": kept.collect::<Vec<_>>(),

@@ -176,14 +176,13 @@ pub(crate) fn insert_row(
     local_id: i64,
     values: &[NewValue],
 ) -> Result<(), CommandError> {
-    let columns: String = values
-        .iter()
-        .map(|value| format!(", {}", quoted(&value.column)))
-        .collect();
+    let names = values.iter().map(|value| quoted(&value.column));
+    let columns: Vec<String> = ["local_id".to_owned()].into_iter().chain(names).collect();
     let places = ", ?".repeat(values.len());
     let sql = format!(
-        "INSERT INTO {} (local_id{columns}) VALUES (?{places})",
-        quoted(table)
+        "INSERT INTO {} ({}) VALUES (?{places})",
+        quoted(table),
+        columns.join(", ")
     );
     let id = SqlValue::Integer(local_id);
     let values = [&id]

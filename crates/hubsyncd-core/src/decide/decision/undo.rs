@@ -36,7 +36,7 @@ pub struct ChosenRow {
     pub origin: Origin,
 }
 
-/// ChosenChanges changes of one field, as one.
+/// The chosen changes of one field, as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldChange {
     /// The rows of `sync_history`.
@@ -316,10 +316,8 @@ pub fn is_same(kind: PropertyType, one: Option<&str>, other: Option<&str>) -> bo
 pub struct RowNow {
     /// Whether it is there.
     pub is_there: bool,
-    /// Whether something of it waits.
-    pub is_pending: bool,
-    /// Whether a person decides about something of it.
-    pub is_in_conflict: bool,
+    /// What keeps it from being touched: something of it waits, or a person decides.
+    pub waits: Option<LeftWhy>,
     /// Whether it holds what it held when its record was made, but for what is undone as well.
     pub is_as_made: bool,
 }
@@ -332,15 +330,10 @@ pub fn judge_made(origin: Origin, now: RowNow) -> Result<(), LeftWhy> {
     if !matches!(origin, Origin::Push | Origin::Undo) {
         return Err(LeftWhy::MadeInHubspot);
     }
-    if now.is_in_conflict {
-        return Err(LeftWhy::OpenConflict);
-    }
-    if now.is_pending {
-        return Err(LeftWhy::Pending);
-    }
-    match now.is_as_made {
-        true => Ok(()),
-        false => Err(LeftWhy::ChangedSince),
+    match (now.waits, now.is_as_made) {
+        (Some(why), _) => Err(why),
+        (None, true) => Ok(()),
+        (None, false) => Err(LeftWhy::ChangedSince),
     }
 }
 
@@ -348,10 +341,8 @@ pub fn judge_made(origin: Origin, now: RowNow) -> Result<(), LeftWhy> {
 pub fn judge_gone(is_known: bool, now: RowNow) -> Result<(), LeftWhy> {
     if now.is_there {
         Err(LeftWhy::ChangedSince)
-    } else if now.is_in_conflict {
-        Err(LeftWhy::OpenConflict)
-    } else if now.is_pending {
-        Err(LeftWhy::Pending)
+    } else if let Some(why) = now.waits {
+        Err(why)
     } else if !is_known {
         Err(LeftWhy::HistoryOff)
     } else {
@@ -546,7 +537,7 @@ mod tests {
             (
                 Origin::Push,
                 RowNow {
-                    is_pending: true,
+                    waits: Some(LeftWhy::Pending),
                     ..there
                 },
                 Err(LeftWhy::Pending),
@@ -554,7 +545,7 @@ mod tests {
             (
                 Origin::Push,
                 RowNow {
-                    is_in_conflict: true,
+                    waits: Some(LeftWhy::OpenConflict),
                     ..there
                 },
                 Err(LeftWhy::OpenConflict),
@@ -575,7 +566,7 @@ mod tests {
         assert_eq!(judge_gone(false, gone), Err(LeftWhy::HistoryOff));
         assert_eq!(judge_gone(true, there), Err(LeftWhy::ChangedSince));
         let pending = RowNow {
-            is_pending: true,
+            waits: Some(LeftWhy::Pending),
             ..gone
         };
         assert_eq!(judge_gone(true, pending), Err(LeftWhy::Pending));

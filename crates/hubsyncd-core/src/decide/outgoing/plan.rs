@@ -128,7 +128,10 @@ pub fn all_batches(
         };
         let queue = match pick.operation {
             Operation::Create => &mut creates,
-            _ => &mut updates,
+            Operation::Update
+            | Operation::Archive
+            | Operation::Associate
+            | Operation::Disassociate => &mut updates,
         };
         let many = queue.len().min(BATCH);
         let batch: Vec<DueEntry> = match pick.order {

@@ -17,7 +17,7 @@ const SEARCH_PER_SECOND: f64 = 0.5;
 const PART: u32 = 10;
 
 /// Requests of a window of so many that a command may send.
-pub fn of_window(limit: u32) -> u32 {
+pub(crate) fn of_window(limit: u32) -> u32 {
     (limit / PART).max(1)
 }
 
