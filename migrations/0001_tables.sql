@@ -259,7 +259,7 @@ CREATE TABLE sync_holds (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     object TEXT NOT NULL,
     side TEXT NOT NULL CONSTRAINT sync_holds_side CHECK (side IN ('hubspot', 'local')),
-    operation TEXT NOT NULL CONSTRAINT sync_holds_operation CHECK (operation IN ('archive', 'remove', 'update', 'disassociate')),
+    operation TEXT NOT NULL CONSTRAINT sync_holds_operation CHECK (operation IN ('archive', 'remove', 'update', 'clear', 'disassociate')),
     records INTEGER NOT NULL,
     allowed INTEGER NOT NULL,
     held_at TEXT NOT NULL,
@@ -267,9 +267,11 @@ CREATE TABLE sync_holds (
     -- When the daemon let go what was held at the approval, or what was held vanished by itself.
     settled_at TEXT,
     -- The person's DELETE, until the daemon has taken back what was held.
-    discarded_at TEXT
+    discarded_at TEXT,
+    -- Of a column that is emptied: its property.
+    property TEXT
 ) STRICT;
-CREATE UNIQUE INDEX sync_holds_open ON sync_holds (object, side, operation)
+CREATE UNIQUE INDEX sync_holds_open ON sync_holds (object, side, operation, coalesce(property, ''))
     WHERE approved_at IS NULL AND settled_at IS NULL AND discarded_at IS NULL;
 
 -- Rows that HubSpot no longer has: counted first, and then removed or held (`hold_id`) for an operator's word.
@@ -287,13 +289,31 @@ CREATE TABLE _sync_removals (
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Fields that one side emptied and the guard holds: out of their entries, and as they are on each side until an operator's word.
+CREATE TABLE _sync_held_clears (
+    object TEXT NOT NULL,
+    property TEXT NOT NULL,
+    local_id INTEGER NOT NULL,
+    hs_id INTEGER,
+    -- Where they would be emptied.
+    side TEXT NOT NULL CONSTRAINT sync_held_clears_side CHECK (side IN ('hubspot', 'local')),
+    hold_id INTEGER NOT NULL,
+    -- What HubSpot holds.
+    remote_value ANY,
+    changed_at TEXT NOT NULL,
+    PRIMARY KEY (object, local_id, property)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX _sync_held_clears_hold ON _sync_held_clears (hold_id, local_id);
+
 -- What the guard counts, over its window and across restarts.
 CREATE TABLE _sync_guard_log (
     object TEXT NOT NULL,
     side TEXT NOT NULL,
     operation TEXT NOT NULL,
     at TEXT NOT NULL,
-    records INTEGER NOT NULL
+    records INTEGER NOT NULL,
+    -- Of a column that is emptied: its property.
+    property TEXT
 ) STRICT;
 CREATE INDEX _sync_guard_log_window ON _sync_guard_log (object, side, operation, at);
 

@@ -14,6 +14,7 @@ use crate::model::time::Timestamp;
 
 pub mod absent;
 pub mod awaited;
+pub mod cleared;
 pub mod commands;
 pub mod conflicts;
 pub mod counts;

@@ -2,6 +2,7 @@
 //! reads; online it reads the records again first, as the push does, and decides by what they show.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -150,6 +151,7 @@ fn rehearse<E: From<PlanError>>(
             now,
             offset_ms: seen.map_or(0, |seen| seen.offset_ms),
             shown: seen.map(|seen| &seen.shown),
+            held_columns: RefCell::default(),
         };
         let totals = rehearsal.each(|planned| each(planned).map_err(Stopped::ByReader));
         Ok(totals.map(|totals| PlanSums {

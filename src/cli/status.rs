@@ -317,7 +317,9 @@ pub(crate) fn held(hold: &Row, now: Timestamp) -> String {
         .unwrap_or_default();
     let next = match hold.text("approved_at") {
         Some(_) => "approved, and soon carried out".to_owned(),
-        None => format!("let go with `hubsyncd outbox approve {id}`"),
+        None => format!(
+            "let go with `hubsyncd outbox approve {id}`, take back with `hubsyncd outbox discard --hold {id}`"
+        ),
     };
     format!(
         "hold {id}: {}, held {at} (at most {} at once): {next}",
@@ -331,6 +333,7 @@ pub(crate) fn held_work(hold: &Row) -> String {
     let records = hold.number("records").unwrap_or(0);
     let object = printable(hold.text("object").unwrap_or_default());
     let operation = match hold.text("operation") {
+        Some("clear") => return held_clears(hold, records, &object),
         Some("remove") => "removal".to_owned(),
         Some("disassociate") => "disassociation".to_owned(),
         operation => printable(operation.unwrap_or_default()),
@@ -344,6 +347,17 @@ pub(crate) fn held_work(hold: &Row) -> String {
         "{} of {object} {place}",
         counted(records, &operation, &format!("{operation}s"))
     )
+}
+
+/// `240 emptied values of contacts.phone in HubSpot`.
+fn held_clears(hold: &Row, records: i64, object: &str) -> String {
+    let property = printable(hold.text("property").unwrap_or_default());
+    let place = match hold.text("side") {
+        Some("local") => "in the mirror",
+        _ => "in HubSpot",
+    };
+    let values = counted(records, "value", "values");
+    format!("{values} of {object}.{property} that would become empty {place}")
 }
 
 #[cfg(test)]

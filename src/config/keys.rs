@@ -113,7 +113,13 @@ pub(crate) const CREATE: &[&str] = &["label", "type", "options"];
 /// `[associations]`, each.
 pub(crate) const ASSOCIATION: &[&str] = &["from", "to", "direction", "conflict"];
 /// `[guard]`.
-pub(crate) const GUARD: &[&str] = &["max_archives", "max_share", "window", "max_updates"];
+pub(crate) const GUARD: &[&str] = &[
+    "max_archives",
+    "max_share",
+    "window",
+    "max_updates",
+    "max_cleared",
+];
 /// `[retention]`.
 pub(crate) const RETENTION: &[&str] = &["history", "inbox", "runs", "max_size"];
 

@@ -6,6 +6,7 @@ pub mod actions;
 pub mod adopt;
 pub mod apply;
 pub mod applying;
+pub mod clearing;
 pub mod existence;
 pub mod links;
 pub mod merge;

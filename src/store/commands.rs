@@ -162,13 +162,10 @@ impl CommandError {
 impl CommandError {
     /// Whether it is about what was written: a trigger or a constraint refuses that, and may take the next.
     pub(crate) fn is_of_one_row(&self) -> bool {
-        match self {
-            Self::Refused(_) => true,
-            Self::Sqlite(error) => {
-                error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
-            }
-            _ => false,
-        }
+        let of_sqlite = |error: &rusqlite::Error| {
+            error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+        };
+        matches!(self, Self::Refused(_)) || matches!(self, Self::Sqlite(error) if of_sqlite(error))
     }
 
     /// Its sentence, and the code that stands in brackets at its end.
@@ -752,7 +749,7 @@ const OBJECTS: &str = "
     ORDER BY object";
 
 const HOLDS: &str = "
-    SELECT id, object, side, operation, records, allowed, held_at, approved_at
+    SELECT id, object, side, operation, records, allowed, held_at, approved_at, property
     FROM sync_holds
     WHERE settled_at IS NULL AND discarded_at IS NULL
     ORDER BY id";

@@ -62,6 +62,9 @@ pub(crate) fn erase(
         "DELETE FROM _sync_pushes
          WHERE object = :object
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+        "DELETE FROM _sync_held_clears
+         WHERE object = :object
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
         "DELETE FROM _sync_undone
          WHERE object = :object
            AND local_id IN (SELECT value FROM json_each(:rows)) AND :ids IS NOT NULL",

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::model::id::HoldId;
-use crate::model::name::ObjectType;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::outbox::GuardedEntries;
@@ -36,6 +36,8 @@ pub enum HeldOperation {
     Remove,
     /// Pushed updates.
     Update,
+    /// Values of a column that become empty.
+    Clear,
     /// Disassociations in HubSpot; the object is the pair's name.
     Disassociate,
 }
@@ -47,6 +49,7 @@ impl HeldOperation {
             Self::Archive => "archive",
             Self::Remove => "remove",
             Self::Update => "update",
+            Self::Clear => "clear",
             Self::Disassociate => "disassociate",
         }
     }
@@ -61,6 +64,8 @@ pub struct HoldKey<'a> {
     pub side: Side,
     /// What it would do.
     pub operation: HeldOperation,
+    /// Of a column that is emptied: its property.
+    pub property: Option<&'a PropertyName>,
 }
 
 /// How many records went within the window. Its times are HubSpot's: a step of this machine's clock neither empties the
@@ -74,13 +79,14 @@ pub fn counted(
         .prepare_cached(
             "SELECT coalesce(sum(records), 0)
              FROM _sync_guard_log
-             WHERE object = :object AND side = :side AND operation = :operation AND at >= :since",
+             WHERE object = :object AND side = :side AND operation = :operation AND property IS :property AND at >= :since",
         )?
         .query_row(
             named_params! {
                 ":object": key.object.as_str(),
                 ":side": key.side.as_str(),
                 ":operation": key.operation.as_str(),
+        ":property": key.property.map(PropertyName::as_str),
                 ":since": since.to_string(),
             },
             |row| row.get(0),
@@ -97,13 +103,14 @@ pub fn count(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO _sync_guard_log (object, side, operation, at, records)
-         VALUES (:object, :side, :operation, :at, :records)",
+        "INSERT INTO _sync_guard_log (object, side, operation, at, records, property)
+         VALUES (:object, :side, :operation, :at, :records, :property)",
     )?
     .execute(named_params! {
         ":object": key.object.as_str(),
         ":side": key.side.as_str(),
         ":operation": key.operation.as_str(),
+        ":property": key.property.map(PropertyName::as_str),
         ":at": at.to_string(),
         ":records": records as i64,
     })?;
@@ -118,13 +125,14 @@ pub(crate) fn uncount(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO _sync_guard_log (object, side, operation, at, records)
-         VALUES (:object, :side, :operation, :at, -:records)",
+        "INSERT INTO _sync_guard_log (object, side, operation, at, records, property)
+         VALUES (:object, :side, :operation, :at, -:records, :property)",
     )?
     .execute(named_params! {
         ":object": key.object.as_str(),
         ":side": key.side.as_str(),
         ":operation": key.operation.as_str(),
+        ":property": key.property.map(PropertyName::as_str),
         ":at": at.to_string(),
         ":records": records as i64,
     })?;
@@ -159,13 +167,14 @@ pub fn hold(
         return Ok(id);
     }
     tx.prepare_cached(
-        "INSERT INTO sync_holds (object, side, operation, records, allowed, held_at)
-         VALUES (:object, :side, :operation, :records, :allowed, :now)",
+        "INSERT INTO sync_holds (object, side, operation, records, allowed, held_at, property)
+         VALUES (:object, :side, :operation, :records, :allowed, :now, :property)",
     )?
     .execute(named_params! {
         ":object": key.object.as_str(),
         ":side": key.side.as_str(),
         ":operation": key.operation.as_str(),
+        ":property": key.property.map(PropertyName::as_str),
         ":records": records as i64,
         ":allowed": allowed as i64,
         ":now": now.to_string(),
@@ -179,7 +188,7 @@ pub fn open(connection: &Connection, key: HoldKey<'_>) -> Result<Option<HoldId>,
         .prepare_cached(
             "SELECT id
              FROM sync_holds
-             WHERE object = :object AND side = :side AND operation = :operation
+             WHERE object = :object AND side = :side AND operation = :operation AND property IS :property
                AND approved_at IS NULL AND settled_at IS NULL AND discarded_at IS NULL",
         )?
         .query_row(
@@ -187,6 +196,7 @@ pub fn open(connection: &Connection, key: HoldKey<'_>) -> Result<Option<HoldId>,
                 ":object": key.object.as_str(),
                 ":side": key.side.as_str(),
                 ":operation": key.operation.as_str(),
+        ":property": key.property.map(PropertyName::as_str),
             },
             |row| row.get(0),
         )
@@ -267,7 +277,7 @@ pub(crate) fn recount_entries(
 }
 
 /// Tells an open hold how much it holds by now. One that holds nothing any more is settled.
-fn recount(
+pub(crate) fn recount(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
     held: u64,

@@ -10,7 +10,7 @@ use crate::store::mirror::MirrorTable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "nine independent questions, asked together"
+    reason = "ten independent questions, asked together"
 )]
 pub struct Lookups {
     /// Outbox entries of the object.
@@ -31,6 +31,8 @@ pub struct Lookups {
     pub marked: bool,
     /// Records that the token does not see, or whose deletion was announced.
     pub absent: bool,
+    /// Emptied values that the guard holds.
+    pub held_clears: bool,
 }
 
 impl Lookups {
@@ -45,6 +47,7 @@ impl Lookups {
         unreadable: true,
         marked: true,
         absent: true,
+        held_clears: true,
     };
 
     /// Whether a record may belong to a row that does not have its id.
@@ -78,5 +81,6 @@ pub fn look(
         unreadable: any("SELECT 1 FROM sync_unreadable WHERE object = ?1 LIMIT 1")?,
         marked: table.has_marked(connection)?,
         absent: any("SELECT 1 FROM _sync_absent WHERE object = ?1 LIMIT 1")?,
+        held_clears: any("SELECT 1 FROM _sync_held_clears WHERE object = ?1 LIMIT 1")?,
     })
 }

@@ -35,7 +35,7 @@ pub(crate) use self::fields::WRITABLE;
 pub(crate) use self::fields::{clear_sent, drop_field, drop_fields, is_writable, put_field};
 pub use self::fields::{fields, set_sent};
 pub(crate) use self::givers::givers;
-pub(crate) use self::guarded::GuardedEntries;
+pub(crate) use self::guarded::{GuardedEntries, cover};
 pub use self::made::end;
 pub(crate) use self::made::{ensure_update, exclude, queue_create, set_row};
 pub(crate) use self::queue::MAY_BE_SENT;

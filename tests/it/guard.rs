@@ -189,3 +189,142 @@ fn one_record_archived_in_hubspot_goes_by_the_comparison() {
         0
     );
 }
+
+/// A column of 150 contacts, all in Rome on both sides.
+fn all_in_rome(settings: &str) -> (Portal, Site) {
+    let portal = Portal::quick();
+    portal.fill("contacts", 150);
+    let mut site = Site::with(&portal, settings, CONTACTS);
+    site.start_and_settle();
+    site.execute("UPDATE contacts SET city = 'Rome'");
+    site.until_pushed();
+    (portal, site)
+}
+
+const HELD: &str = "SELECT id FROM sync_holds WHERE operation = 'clear' AND settled_at IS NULL";
+
+#[test]
+fn a_column_that_is_emptied_here_waits_and_everything_else_goes_on() {
+    let (portal, site) = all_in_rome("");
+    site.execute("UPDATE contacts SET city = NULL, last_name = 'Moved'");
+    site.until_sql(HELD);
+    site.until_pushed();
+    assert_eq!(portal.count_with("lastname", "Moved"), 150);
+    assert_eq!(portal.count_with("city", "Rome"), 150);
+    let hold = "SELECT object || ' ' || side || ' ' || property || ' ' || records || ' ' || allowed FROM sync_holds";
+    assert_eq!(
+        site.text(hold).as_deref(),
+        Some("contacts hubspot city 150 30")
+    );
+    assert_eq!(
+        site.text("SELECT state FROM sync_health").as_deref(),
+        Some("held")
+    );
+    let told = String::from_utf8_lossy(&site.run(&["status"]).stdout).into_owned();
+    assert!(
+        told.contains("150 values of contacts.city that would become empty in HubSpot"),
+        "{told}"
+    );
+    assert!(
+        told.contains("take back with `hubsyncd outbox discard --hold"),
+        "{told}"
+    );
+    assert!(
+        site.log().contains("or a DELETE from `sync_holds`"),
+        "both ways back are named"
+    );
+    // The field stays as it is on each side, whatever else comes of the record.
+    let id = ids(&portal)[0];
+    portal.edit(id, &[("firstname", "Eve")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE first_name = 'Eve'");
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city IS NOT NULL"),
+        0
+    );
+    // A program that writes it again is pushed at once.
+    site.execute(&format!(
+        "UPDATE contacts SET city = 'Lima' WHERE hs_id = {id}"
+    ));
+    eventually("the new value", || portal.count_with("city", "Lima") == 1);
+    site.until_sql("SELECT records = 149 FROM sync_holds");
+    let hold = site.number(HELD).to_string();
+    let taken = site.run(&["outbox", "discard", "--hold", &hold]);
+    assert!(
+        taken.status.success(),
+        "{}",
+        String::from_utf8_lossy(&taken.stderr)
+    );
+    site.until_sql("SELECT count(*) = 149 FROM contacts WHERE city = 'Rome'");
+    site.until_sql("SELECT count(*) = 0 FROM sync_holds");
+    assert_eq!(site.number("SELECT count(*) FROM _sync_held_clears"), 0);
+    assert_eq!(portal.count_with("city", "Rome"), 149);
+}
+
+#[test]
+fn an_emptied_column_goes_out_once_somebody_says_so() {
+    let (portal, site) = all_in_rome("");
+    site.execute("UPDATE contacts SET city = ''");
+    site.until_sql(HELD);
+    site.until_pushed();
+    assert_eq!(portal.count_with("city", "Rome"), 150);
+    assert!(site.run(&["outbox", "approve"]).status.success());
+    eventually("all are emptied", || portal.count_with("city", "Rome") == 0);
+    site.until_pushed();
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_holds WHERE settled_at IS NULL"),
+        0
+    );
+}
+
+#[test]
+fn a_column_that_is_emptied_in_hubspot_is_kept_here_from_the_bound_on() {
+    for is_approved in [true, false] {
+        let (portal, site) = all_in_rome("");
+        for id in ids(&portal) {
+            portal.edit(id, &[("city", "")]);
+        }
+        site.until_sql(
+            "SELECT records = 120 FROM sync_holds WHERE side = 'local' AND property = 'city'",
+        );
+        assert_eq!(
+            site.number("SELECT count(*) FROM contacts WHERE city = 'Rome'"),
+            120
+        );
+        if is_approved {
+            assert!(site.run(&["outbox", "approve"]).status.success());
+            site.until_sql("SELECT count(*) = 0 FROM contacts WHERE city = 'Rome'");
+            assert_eq!(portal.count_with("city", "Rome"), 0);
+        } else {
+            site.execute("DELETE FROM sync_holds");
+            eventually("they are local writes", || {
+                portal.count_with("city", "Rome") == 120
+            });
+            assert_eq!(
+                site.number("SELECT count(*) FROM contacts WHERE city = 'Rome'"),
+                120
+            );
+        }
+        site.until_pushed();
+        site.until_sql("SELECT count(*) = 0 FROM sync_holds WHERE settled_at IS NULL");
+    }
+}
+
+#[test]
+fn without_a_bound_a_column_is_emptied_at_once() {
+    let (portal, site) = all_in_rome("[guard]\nmax_cleared = 1\n");
+    site.execute("UPDATE contacts SET city = NULL");
+    eventually("all are emptied", || portal.count_with("city", "Rome") == 0);
+    assert_eq!(site.number("SELECT count(*) FROM sync_holds"), 0);
+}
+
+#[test]
+fn updates_beyond_their_bound_wait_as_a_whole_and_can_be_taken_back() {
+    let (portal, site) = all_in_rome("[guard]\nmax_updates = 200\n");
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_sql("SELECT records = 150 FROM sync_holds WHERE operation = 'update'");
+    assert_eq!(portal.count_with("city", "Lima"), 0);
+    site.execute("DELETE FROM sync_holds WHERE operation = 'update'");
+    site.until_sql("SELECT count(*) = 150 FROM contacts WHERE city = 'Rome'");
+    site.until_pushed();
+    assert_eq!(portal.count_with("city", "Rome"), 150);
+}

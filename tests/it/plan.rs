@@ -238,6 +238,36 @@ fn what_the_guard_would_hold_is_told_before_and_after_it_is_held() {
 }
 
 #[test]
+fn a_column_that_would_be_emptied_is_told_before_it_is_held() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 150);
+    let site = Site::new(&portal);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Rome'");
+    site.once();
+    site.execute("UPDATE contacts SET city = NULL");
+    site.execute("UPDATE contacts SET last_name = 'Moved' WHERE local_id = 1");
+    let plan = planned(&site, &[]);
+    let (sent, held): (Vec<_>, Vec<_>) = plan.iter().partition(|entry| entry["local_id"] == 1);
+    assert_eq!(held.len(), 149);
+    assert!(
+        held.iter().all(|entry| entry["waits_for"] == "guard"),
+        "{:?}",
+        held[0]
+    );
+    let fields = sent[0]["fields"].as_array().expect("a list");
+    assert_eq!(fields.len(), 1, "the other fields go on: {fields:?}");
+    assert_eq!(fields[0]["property"], "lastname");
+    site.once();
+    assert_eq!(portal.count_with("city", "Rome"), 150);
+    assert_eq!(portal.count_with("lastname", "Moved"), 1);
+    assert_eq!(
+        site.number("SELECT records FROM sync_holds WHERE operation = 'clear'"),
+        150
+    );
+}
+
+#[test]
 fn associations_stand_in_the_plan_with_both_ends() {
     let portal = Portal::quick();
     portal.fill("contacts", 2);

@@ -202,6 +202,12 @@ pub(super) fn guard(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Guard {
             |reader, entry| reader.duration(entry, &(MINUTE..=30 * DAY)),
         ),
         max_updates: reader.or_default(&table, "max_updates", (defaults.max_updates, "0"), count),
+        max_cleared: reader.or_default(
+            &table,
+            "max_cleared",
+            (defaults.max_cleared, "0.2"),
+            |reader, entry| reader.number(entry, 0.0..=1.0),
+        ),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::decide::existence::{Here, Hubspot, Sides, decide};
 use crate::decide::incoming::reading::{ApprovedRemovals, Removal, approved_removals};
 use crate::decide::outgoing::present::Present;
 use crate::decide::retry::AFTER_UNREAD;
+use crate::engine::inbound::clearing;
 use crate::engine::inbound::existence::Matter;
 use crate::engine::inbound::removal::remove_all;
 use crate::engine::outbound::present::read_records;
@@ -46,7 +47,9 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
         else {
             continue;
         };
-        carried_out |= if hold.local {
+        carried_out |= if hold.operation == HeldOperation::Clear.as_str() {
+            decide_clears(engine, &object, &hold).await?
+        } else if hold.local {
             decide_removals(engine, &object, &hold).await?
         } else {
             settle_entries(engine, &hold, None).await?
@@ -75,6 +78,24 @@ async fn settle_entries(
                 HoldWord::Discarded => entries.discard_held(tx, now)?,
             }
             holds::settle(tx, hold.id, now)
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Empties, or fills again, the values that a hold holds.
+async fn decide_clears(
+    engine: &Engine,
+    object: &ObjectSync,
+    hold: &Decided,
+) -> Result<bool, StepError> {
+    let offset_ms = engine.client.clock_offset_ms();
+    let (sync, decided) = (object.clone(), (hold.id, hold.word));
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let pass = Pass::of(tx, &sync, Origin::Poll, offset_ms);
+            clearing::carry_out(tx, &pass, decided)
         })
         .await?;
     Ok(true)

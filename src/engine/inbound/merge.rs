@@ -10,6 +10,7 @@ use crate::decide::record::{CleanBase, RecordInput, RecordPlan, merge_record, wr
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::inbound::actions::RecordHands;
 use crate::engine::inbound::applying::Applying;
+use crate::engine::inbound::clearing;
 use crate::engine::pass::Pass;
 use crate::model::entry::{Entry, EntryState, Operation};
 use crate::model::record::RemoteRecord;
@@ -59,6 +60,11 @@ pub(crate) fn merge_into(
         outbox::hold_to_the_look(tx, queued, pass.now)?;
     }
     let plan = decided(tx, pass, &row, queued.as_ref(), shown)?;
+    let is_page = clean_base == CleanBase::Mirror && freshness != Freshness::Unsure;
+    let plan = match is_page {
+        true => clearing::guarded(tx, pass, &row, shown, plan)?,
+        false => plan,
+    };
     if freshness == Freshness::Unsure {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {
             reads::ask(tx, object, record.id, pass.origin, pass.now)?;

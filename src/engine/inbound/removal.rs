@@ -433,6 +433,7 @@ mod guard_tests {
         max_share: 0.05,
         window: std::time::Duration::from_hours(1),
         max_updates: 0,
+        max_cleared: 1.0,
     };
 
     fn gone(id: i64) -> Removal {

@@ -16,6 +16,7 @@ pub(crate) fn archive_key(object: &ObjectType) -> HoldKey<'_> {
         object,
         side: Side::Hubspot,
         operation: HeldOperation::Archive,
+        property: None,
     }
 }
 
@@ -25,6 +26,7 @@ pub(crate) fn update_key(object: &ObjectType) -> HoldKey<'_> {
         object,
         side: Side::Hubspot,
         operation: HeldOperation::Update,
+        property: None,
     }
 }
 
@@ -34,6 +36,7 @@ pub(crate) fn disassociation_key(pair: &ObjectType) -> HoldKey<'_> {
         object: pair,
         side: Side::Hubspot,
         operation: HeldOperation::Disassociate,
+        property: None,
     }
 }
 
@@ -43,6 +46,7 @@ pub(crate) fn removal_key(object: &ObjectType) -> HoldKey<'_> {
         object,
         side: Side::Local,
         operation: HeldOperation::Remove,
+        property: None,
     }
 }
 
@@ -80,7 +84,7 @@ impl Guarded<'_> {
             holds::hold(tx, key, records, allowed, now)?;
             tracing::error!(
                 object = %key.object, records, allowed,
-                "{} wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`",
+                "{} wait for an operator's word: `hubsyncd outbox approve` lets them go, `hubsyncd outbox discard --hold`, or a DELETE from `sync_holds`, takes them back",
                 of_what(key.operation)
             );
         }
@@ -110,5 +114,6 @@ fn of_what(operation: HeldOperation) -> &'static str {
         HeldOperation::Update => "updates",
         HeldOperation::Disassociate => "disassociations",
         HeldOperation::Remove => "removals",
+        HeldOperation::Clear => "emptied values",
     }
 }

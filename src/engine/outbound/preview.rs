@@ -1,6 +1,7 @@
 //! What the next push would send: the push's own order and decisions on a database that is only read, without its last step.
 //! Each entry that is not dead is told, also what is not due.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use rusqlite::Transaction;
@@ -10,6 +11,7 @@ use crate::decide::guard::Verdict;
 use crate::decide::outgoing::plan::{DueEntry, all_batches, requests};
 use crate::decide::outgoing::preview::{LeftOut, Preview, as_known, of_create, of_update};
 use crate::decide::record::CleanBase;
+use crate::engine::inbound::clearing;
 use crate::engine::inbound::merge::{ShownRecord, decided};
 use crate::engine::outbound::archive::{self, archives_records};
 use crate::engine::outbound::associate::guarded_pair;
@@ -31,7 +33,7 @@ use crate::store::history::Origin;
 use crate::store::lookups::Lookups;
 use crate::store::outbox::links::{QueuedEnds, queued_ends};
 use crate::store::outbox::{self, WaitingEntry};
-use crate::store::{StoreError, conflicts, fields};
+use crate::store::{StoreError, cleared, conflicts, fields};
 
 /// A record that was read again.
 #[derive(Debug)]
@@ -109,6 +111,8 @@ pub struct Rehearsal<'a> {
     pub offset_ms: i64,
     /// What was read again; `None`: nobody asked HubSpot.
     pub shown: Option<&'a ShownAgain>,
+    /// Of which columns the guard would hold what empties them, as far as it was looked at.
+    pub held_columns: RefCell<BTreeMap<(ObjectType, PropertyName), bool>>,
 }
 
 impl Rehearsal<'_> {
@@ -147,7 +151,7 @@ impl Rehearsal<'_> {
     ) -> Result<(), E> {
         let mut later = Vec::new();
         let (mut links, mut archives) = (Vec::new(), Vec::new());
-        for pair in self.pairs_of(object) {
+        for pair in pairs_of(object) {
             let due = self.due(&pair.from, Some(&pair.to), &LINKS, &mut later)?;
             let name = pair.name();
             let guarded = guarded_pair(self.tx, pair, &name, &self.guard, self.since())?;
@@ -181,11 +185,6 @@ impl Rehearsal<'_> {
             self.tell(object, entry.id, false, false, each)?;
         }
         Ok(())
-    }
-
-    fn pairs_of<'o>(&self, object: &'o ObjectSync) -> impl Iterator<Item = &'o PairMapping> {
-        let pairs = object.pairs.iter();
-        pairs.filter(|pair| pair.from == *object.object() && pair.direction.pushes())
     }
 
     /// What is due, the oldest first; the rest is added to `later`.
@@ -319,7 +318,7 @@ impl Rehearsal<'_> {
         }
         let known = as_known(object, hs_id, &row, (entry, &open));
         let record = read.map_or(&known, |read| &read.record);
-        let plan = decided(
+        let mut plan = decided(
             tx,
             pass,
             &row,
@@ -335,15 +334,58 @@ impl Rehearsal<'_> {
                 },
             },
         )?;
+        let held = cleared::of_row(tx, pass.name(), entry.local_id)?;
+        plan.leave(&held.into_iter().map(|held| held.property).collect());
         let left_out = self.left_out(object, entry.local_id)?;
         let mut preview = of_update(object, &row, (entry, &open), &plan, &left_out);
         let explanation = self.refused(pass, &row, record, &mut preview)?;
-        Ok(PlannedEntry {
+        let planned = PlannedEntry {
             preview,
             explanation,
             need_history: plan.need_history,
             ..planned
-        })
+        };
+        match planned.is_due && entry.standing.approved_hold.is_none() {
+            true => self.without_held_columns(object, planned),
+            false => Ok(planned),
+        }
+    }
+
+    /// Values that the guard would take out are not sent; where they are all of an entry, it waits.
+    fn without_held_columns(
+        &self,
+        object: &ObjectSync,
+        mut planned: PlannedEntry,
+    ) -> Result<PlannedEntry, StoreError> {
+        let mut sent = Vec::with_capacity(planned.preview.fields.len());
+        for field in &planned.preview.fields {
+            let is_emptied = field.new.is_empty() && !field.old.is_empty();
+            if !is_emptied || !self.is_held_column(object, &field.property)? {
+                sent.push(field.clone());
+            }
+        }
+        if sent.is_empty() && !planned.preview.fields.is_empty() {
+            planned.waits_for = Some(WaitsFor::Guard);
+        } else {
+            planned.preview.fields = sent;
+        }
+        Ok(planned)
+    }
+
+    fn is_held_column(
+        &self,
+        object: &ObjectSync,
+        property: &PropertyName,
+    ) -> Result<bool, StoreError> {
+        let key = (object.object().clone(), property.clone());
+        if let Some(known) = self.held_columns.borrow().get(&key) {
+            return Ok(*known);
+        }
+        let bounds = (&self.guard, self.since());
+        let (_, verdict) = clearing::word(self.tx, object, property, bounds)?;
+        let is_held = matches!(verdict, Verdict::Hold { .. });
+        self.held_columns.borrow_mut().insert(key, is_held);
+        Ok(is_held)
     }
 
     /// What the push finds when it has decided: a value that can't be sent keeps all of them here, and a fight is parked.
@@ -392,6 +434,12 @@ impl Rehearsal<'_> {
         }
         Ok(left_out)
     }
+}
+
+/// The pairs whose rows start from an object and go to HubSpot.
+fn pairs_of(object: &ObjectSync) -> impl Iterator<Item = &PairMapping> {
+    let pairs = object.pairs.iter();
+    pairs.filter(|pair| pair.from == *object.object() && pair.direction.pushes())
 }
 
 /// The operations of associations.

@@ -21,12 +21,14 @@ use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
+use crate::engine::inbound::clearing;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::inbound::went::{MadeRecord, row_went};
 use crate::engine::outbound::archive;
 use crate::engine::outbound::associate;
 use crate::engine::outbound::claiming::{park_without_row, put_aside};
 use crate::engine::outbound::create;
+use crate::engine::outbound::guarded::update_key;
 use crate::engine::outbound::settle::recover_object;
 use crate::engine::outbound::stages;
 use crate::engine::outbound::taken;
@@ -49,7 +51,7 @@ use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::database::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::outbox::{self, Attempt};
-use crate::store::{Lane, StoreError, reads, unreadable};
+use crate::store::{Lane, StoreError, holds, reads, unreadable};
 
 /// How long an entry waits whose record is known to be gone, while the guard or an operator has the word on its row.
 const AFTER_REMOVAL: Duration = Duration::from_mins(1);
@@ -99,6 +101,15 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::Idle { until: next });
     }
     let due = without_awaited(engine, object, due, awaited).await?;
+    let due = match pick.operation {
+        Operation::Update => match clearing::without_held(engine, object, due).await? {
+            Some(due) => due,
+            None => return Ok(Progress::More),
+        },
+        Operation::Create | Operation::Archive | Operation::Associate | Operation::Disassociate => {
+            due
+        }
+    };
     // A row that a program wrote back to what HubSpot has costs no request.
     let due = if pick.operation == Operation::Update {
         unchanged::without_unchanged(engine, object, due).await?
@@ -276,6 +287,7 @@ pub(super) async fn claim_updates(
     asked_at: Timestamp,
 ) -> Result<(Vec<Sent>, Timestamp), StoreError> {
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    let guard = engine.settings().guard;
     engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -288,6 +300,17 @@ pub(super) async fn claim_updates(
                     Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
                     sent => claimed.extend(sent?),
                 }
+            }
+            if guard.max_updates > 0 {
+                let is_counted = |queued: &&Entry| {
+                    queued.standing.approved_hold.is_none()
+                        && claimed
+                            .iter()
+                            .any(|sent: &Sent| sent.entry == queued.id && sent.attempts == 1)
+                };
+                let fresh = due.iter().filter(is_counted).count();
+                let at = now.plus_millis(offset);
+                holds::count(tx, update_key(sync.object()), fresh as u64, at)?;
             }
             Ok((claimed, now))
         })
@@ -432,6 +455,7 @@ fn claim_update(
         EntryWork::of_entry(tx, pass.name(), entry, pass.now).carry_out(vec![act])?;
         return Ok(None);
     }
+    clearing::count_claimed(tx, pass, entry, &row)?;
     let over = record.updated_at;
     outbox::claim(tx, entry, Attempt::Update { over }, pass.now)?;
     Ok(Some(update_of(entry, record, &carried)))

@@ -20,7 +20,7 @@ use crate::model::synced::SyncedObject;
 use crate::store::database::lease;
 use crate::store::links::pairs;
 use crate::store::shape::ddl;
-use crate::store::{Lane, StoreError, fields, meta, outbox, quota, reference};
+use crate::store::{Lane, StoreError, cleared, fields, meta, outbox, quota, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
 /// is read. An object whose properties the token may not read, or that HubSpot does not give this time, goes on as it
@@ -171,10 +171,12 @@ async fn fit_to_mapping(
         tracing::warn!(object = %remark.object, property = %remark.property, hint = %remark.hint, "{}", remark.problem);
     }
     let in_file = Arc::clone(&engine.mapping);
+    let guard = engine.settings().guard;
     let (mapping, problems) = engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
+            cleared::set_bound(tx, &guard)?;
             meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
             let (mapping, held) = ddl::hold_types(tx, &mapping)?;
             problems.extend(held);

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Transaction, named_params};
 
 use crate::model::association::PairMapping;
-use crate::model::id::HoldId;
+use crate::model::id::{HoldId, OutboxId};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::holds::{HeldOperation, HoldKey};
@@ -145,4 +145,11 @@ impl<'a> GuardedEntries<'a> {
         })?;
         Ok(())
     }
+}
+
+/// An approval covers an entry: the guard counts it no more.
+pub(crate) fn cover(tx: &Transaction<'_>, id: OutboxId, hold: HoldId) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_outbox SET approved_hold = :hold WHERE id = :id")?
+        .execute(named_params! { ":id": id.0, ":hold": hold.0 })?;
+    Ok(())
 }

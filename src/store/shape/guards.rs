@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 44] = [
+const KEPT: [&str; 45] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -24,6 +24,7 @@ const KEPT: [&str; 44] = [
     "_sync_erasures",
     "_sync_removals",
     "_sync_guard_log",
+    "_sync_held_clears",
     "sync_history",
     "sync_runs",
     "sync_requests",
@@ -303,6 +304,7 @@ fn holds() -> Vec<Made> {
         "held_at",
         "settled_at",
         "discarded_at",
+        "property",
     ]);
     let update = refuse_where(&[
         (

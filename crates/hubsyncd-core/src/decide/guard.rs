@@ -48,6 +48,22 @@ pub fn judge(count: Count, bounds: Bounds) -> Verdict {
     }
 }
 
+/// A column of fewer values has no bound of its own.
+const SMALL_COLUMN: u64 = 100;
+
+/// Judges the values of a column that go from something to empty, as a share of those that it held when the window began; 1: no
+/// bound.
+pub fn judge_cleared(count: Count, max_share: f64) -> Verdict {
+    let values = count.left + count.due + count.in_window;
+    let allowed = (values as f64 * max_share.clamp(0.0, 1.0)).floor() as u64;
+    let is_bound = values >= SMALL_COLUMN && max_share < 1.0;
+    if count.due == 0 || !is_bound || count.due + count.in_window <= allowed {
+        Verdict::Go
+    } else {
+        Verdict::Hold { allowed }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +103,25 @@ mod tests {
         check(10, 0, 0, Verdict::Go);
         check(11, 0, 0, Verdict::Hold { allowed: 100 });
         check(1, 10, 0, Verdict::Hold { allowed: 100 });
+    }
+
+    #[test]
+    fn a_fifth_of_a_column_may_be_emptied_where_it_holds_a_hundred_values() {
+        let judged = |due, in_window, left, share| {
+            let count = Count {
+                due,
+                in_window,
+                left,
+            };
+            judge_cleared(count, share)
+        };
+        assert_eq!(judged(20, 0, 80, 0.2), Verdict::Go);
+        assert_eq!(judged(21, 0, 79, 0.2), Verdict::Hold { allowed: 20 });
+        assert_eq!(judged(1, 20, 79, 0.2), Verdict::Hold { allowed: 20 });
+        assert_eq!(judged(99, 0, 0, 0.2), Verdict::Go, "a small column");
+        assert_eq!(judged(100, 0, 0, 0.2), Verdict::Hold { allowed: 20 });
+        assert_eq!(judged(100, 0, 0, 1.0), Verdict::Go, "no bound");
+        assert_eq!(judged(1, 0, 999, 0.0), Verdict::Hold { allowed: 0 });
+        assert_eq!(judged(0, 500, 0, 0.2), Verdict::Go);
     }
 }

@@ -17,7 +17,7 @@
 //! | perhaps a late request of ours | its history says whose value it is |
 //! | a late request of ours, over what somebody had set unseen | what it went over is judged as if it stood there, and what wins goes over ours |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::echo::{self, Agreed, Histories, SentValue, SentValues};
 use crate::decide::merge::{FieldInput, FieldOutcome, Owed, PUSH_ONLY, RemoteTime, merge_field};
@@ -202,6 +202,23 @@ pub enum FieldAction {
     },
 }
 
+impl FieldAction {
+    /// The property that it is about; an open conflict that ends is followed by what names it.
+    fn property(&self) -> Option<&PropertyName> {
+        match self {
+            Self::Take { property, .. }
+            | Self::Meet { property, .. }
+            | Self::Agree { property }
+            | Self::Arrived { property, .. }
+            | Self::Checked { property }
+            | Self::PushOver { property, .. }
+            | Self::RemoteMoved { property, .. } => Some(property),
+            Self::Conflict { note, .. } | Self::Ask { note } => Some(&note.property),
+            Self::Close { .. } => None,
+        }
+    }
+}
+
 /// The decision on one record.
 #[derive(Debug, Default, PartialEq)]
 pub struct RecordPlan {
@@ -214,6 +231,41 @@ pub struct RecordPlan {
     pub held: Vec<PropertyName>,
     /// Some fields are in flight: the record is to be read again once they are settled.
     pub deferred: bool,
+}
+
+impl RecordPlan {
+    /// Leaves these fields as they are on each side: the guard holds them.
+    pub fn leave(&mut self, held: &BTreeSet<PropertyName>) {
+        let is_held = |property: &PropertyName| held.contains(property);
+        self.actions
+            .retain(|action| !action.property().is_some_and(is_held));
+        self.need_history.retain(|property| !is_held(property));
+    }
+
+    /// Fields that nothing waits for here and that HubSpot empties, as they would be taken.
+    pub fn emptied(&self) -> Vec<PropertyName> {
+        let of = |property: &PropertyName| {
+            let mut actions = self.actions.iter();
+            actions.all(|action| {
+                action.property() != Some(property) || matches!(action, FieldAction::Take { .. })
+            })
+        };
+        let mut taken = Vec::new();
+        for action in &self.actions {
+            if let FieldAction::Take {
+                property,
+                value,
+                old,
+            } = action
+                && value.is_empty()
+                && !old.is_empty()
+                && of(property)
+            {
+                taken.push(property.clone());
+            }
+        }
+        taken
+    }
 }
 
 /// Decides every mapped field that the record's answer carried.

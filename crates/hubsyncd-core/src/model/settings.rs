@@ -167,6 +167,8 @@ pub struct Guard {
     pub window: Duration,
     /// The same for pushed updates; 0: no bound.
     pub max_updates: u64,
+    /// Share of a column's values that may become empty within `window`, on either side, 0 to 1; 1: no bound.
+    pub max_cleared: f64,
 }
 
 impl Default for Guard {
@@ -176,6 +178,7 @@ impl Default for Guard {
             max_share: 0.05,
             window: Duration::from_hours(1),
             max_updates: 0,
+            max_cleared: 0.2,
         }
     }
 }

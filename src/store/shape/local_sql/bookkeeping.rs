@@ -102,6 +102,7 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO _sync_merges (object, hs_id, into_id) VALUES ('contacts', 1, 2);
          INSERT INTO _sync_erasures (object, hs_id, asked_at) VALUES ('contacts', 1, 'x');
          INSERT INTO _sync_quota_leases (granted_at, requests) VALUES ('x', 1);
+         INSERT INTO _sync_held_clears (object, property, local_id, side, hold_id, changed_at) VALUES ('contacts', 'x', 1, 'local', 1, 'x');
          INSERT INTO _sync_undone (object, local_id, property, value, at) VALUES ('contacts', 1, 'x', 'x', 'x');
          INSERT INTO _sync_command_leases (until) VALUES ('x');
          INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 1, 'companies', 1);

@@ -1,0 +1,449 @@
+//! Values that are emptied: a column of which one side empties more than the guard allows is held (`decide/guard`). What is held
+//! is taken out of its entries, and the field stays as it is on each side until an operator has said something.
+//!
+//! What a program empties here is counted before its batch is sent, and held as a whole. What comes in empty from HubSpot is held
+//! from the record on that crosses the bound.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, Transaction};
+
+use crate::decide::guard::{Count, Verdict, judge_cleared};
+use crate::decide::record::RecordPlan;
+use crate::engine::inbound::merge::ShownRecord;
+use crate::engine::pass::Pass;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::{Engine, StepError};
+use crate::model::entry::{Base, Entry};
+use crate::model::id::{HoldId, HubspotId, OutboxId};
+use crate::model::mapping::FieldMapping;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
+use crate::model::settings::Guard;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::cleared::{self, HeldClear};
+use crate::store::history::{self, Change, Origin};
+use crate::store::holds::{self, HeldOperation, HoldKey, HoldWord, Side};
+use crate::store::{Lane, StoreError, outbox};
+
+/// The guard's key of the values of a column.
+pub(crate) fn clear_key<'a>(
+    object: &'a ObjectType,
+    side: Side,
+    property: &'a PropertyName,
+) -> HoldKey<'a> {
+    HoldKey {
+        object,
+        side,
+        operation: HeldOperation::Clear,
+        property: Some(property),
+    }
+}
+
+/// Takes out of due updates what empties too much of a column. `None`: entries were changed, and are to be looked at again.
+pub(crate) async fn without_held(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Entry>,
+) -> Result<Option<Vec<Entry>>, StepError> {
+    let (sync, guard) = (object.clone(), engine.settings().guard);
+    let (now, offset) = (engine.now(), engine.client.clock_offset_ms());
+    let since = now.plus_millis(offset) - guard.window;
+    let (due, found) = engine
+        .store
+        .read(move |connection| {
+            let found = Found {
+                written_again: written_again(connection, &sync, &due)?,
+                crossing: crossing(connection, &sync, &due, (&guard, since))?,
+            };
+            Ok((due, found))
+        })
+        .await?;
+    if found.written_again.is_empty() && found.crossing.is_empty() {
+        return Ok(Some(due));
+    }
+    let sync = object.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            for held in &found.written_again {
+                rejoin(tx, &sync, held, tx.now())?;
+            }
+            for property in &found.crossing {
+                hold_waiting(tx, &sync, property, (&guard, since), tx.now())?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(None)
+}
+
+struct Found {
+    /// Held fields that a program has written again: they wait like any other.
+    written_again: Vec<HeldClear>,
+    /// Properties of which too much is emptied.
+    crossing: Vec<PropertyName>,
+}
+
+fn written_again(
+    connection: &Connection,
+    object: &ObjectSync,
+    due: &[Entry],
+) -> Result<Vec<HeldClear>, StoreError> {
+    let mut again = Vec::new();
+    if !cleared::has_any(connection, object.object())? {
+        return Ok(again);
+    }
+    for entry in due {
+        let held = cleared::of_row(connection, object.object(), entry.local_id)?;
+        again.extend(
+            held.into_iter()
+                .filter(|held| entry.field(&held.property).is_some()),
+        );
+    }
+    Ok(again)
+}
+
+/// A held field that was written again is pending over what HubSpot holds.
+fn rejoin(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    held: &HeldClear,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let entry = outbox::of_row(tx, object.object(), held.local_id)?;
+    if let Some(entry) = entry
+        && let Some(field) = entry.field(&held.property)
+    {
+        let base = Base::Known(held.remote.clone());
+        outbox::put_field(tx, entry.id, &held.property, &base, field.changed_at)?;
+    }
+    cleared::forget(tx, object.object(), held)?;
+    recount(tx, object.object(), held.side, &held.property, now)
+}
+
+/// Tells the hold of a column how much it holds by now.
+pub(crate) fn recount(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    side: Side,
+    property: &PropertyName,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let held = cleared::count(tx, object, side, property)?;
+    holds::recount(tx, clear_key(object, side, property), held, now)
+}
+
+/// Whether a field of an entry is emptied, without an approval.
+fn is_cleared(entry: &Entry, row: &MirrorRow, field: &FieldMapping) -> bool {
+    let pending = entry.field(&field.property);
+    let had_value = pending
+        .is_some_and(|pending| matches!(&pending.base, Base::Known(base) if !base.is_empty()));
+    had_value
+        && field.direction.pushes()
+        && entry.standing.approved_hold.is_none()
+        && row.value(&field.property).is_empty()
+}
+
+fn crossing(
+    connection: &Connection,
+    object: &ObjectSync,
+    due: &[Entry],
+    (guard, since): (&Guard, Timestamp),
+) -> Result<Vec<PropertyName>, StoreError> {
+    let mut emptied = BTreeSet::new();
+    let is_bound = guard.max_cleared < 1.0;
+    for entry in due.iter().filter(|_| is_bound) {
+        let Some(row) = object.table.by_local_id(connection, entry.local_id)? else {
+            continue;
+        };
+        let fields = object.mapping().fields.iter();
+        let cleared = fields.filter(|field| is_cleared(entry, &row, field));
+        emptied.extend(cleared.map(|field| field.property.clone()));
+    }
+    let mut crossing = Vec::new();
+    for property in emptied {
+        if let Verdict::Hold { .. } = word(connection, object, &property, (guard, since))?.1 {
+            crossing.push(property);
+        }
+    }
+    Ok(crossing)
+}
+
+/// How many values of a property wait to be emptied in HubSpot, and what the guard says of all of them.
+pub(crate) fn word(
+    connection: &Connection,
+    object: &ObjectSync,
+    property: &PropertyName,
+    (guard, since): (&Guard, Timestamp),
+) -> Result<(u64, Verdict), StoreError> {
+    let Some(field) = object.mapping().field(property) else {
+        return Ok((0, Verdict::Go));
+    };
+    let (table, column) = (object.mapping().table.as_str(), field.column.as_str());
+    let due = cleared::waiting(connection, object.object(), property, (table, column))?;
+    let count = Count {
+        due,
+        in_window: holds::counted(
+            connection,
+            clear_key(object.object(), Side::Hubspot, property),
+            since,
+        )?,
+        left: cleared::filled(connection, (table, column), None)?,
+    };
+    Ok((due, judge_cleared(count, guard.max_cleared)))
+}
+
+fn hold_waiting(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    property: &PropertyName,
+    bounds: (&Guard, Timestamp),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // A program may have written since it was looked at.
+    let (due, Verdict::Hold { allowed }) = word(tx, object, property, bounds)? else {
+        return Ok(());
+    };
+    let Some(field) = object.mapping().field(property) else {
+        return Ok(());
+    };
+    let name = object.object();
+    let key = clear_key(name, Side::Hubspot, property);
+    let records = cleared::count(tx, name, Side::Hubspot, property)? + due;
+    let hold = holds::hold(tx, key, records, allowed, now)?;
+    let (table, column) = (object.mapping().table.as_str(), field.column.as_str());
+    for id in cleared::take_out(tx, name, property, (table, column), hold)? {
+        if outbox::fields(tx, id)?.is_empty() {
+            outbox::end(tx, id)?;
+        }
+    }
+    recount(tx, name, Side::Hubspot, property, now)?;
+    tell(name, property, records, allowed);
+    Ok(())
+}
+
+fn tell(object: &ObjectType, property: &PropertyName, records: u64, allowed: u64) {
+    tracing::error!(
+        object = %object, property = %property, records, allowed,
+        "emptied values wait for an operator's word: `hubsyncd outbox approve` lets them go, `hubsyncd outbox discard --hold`, or \
+         a DELETE from `sync_holds`, takes them back"
+    );
+}
+
+/// Counts what an update that is claimed empties.
+pub(crate) fn count_claimed(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    entry: &Entry,
+    row: &MirrorRow,
+) -> Result<(), StoreError> {
+    // A repeated attempt was counted the first time.
+    if entry.standing.attempts > 0 {
+        return Ok(());
+    }
+    for field in &pass.object.mapping().fields {
+        if is_cleared(entry, row, field) {
+            let key = clear_key(pass.name(), Side::Hubspot, &field.property);
+            holds::count(tx, key, 1, pass.moment().there())?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves fields alone that are held, and holds what comes in empty beyond the bound.
+pub(crate) fn guarded(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: &MirrorRow,
+    shown: ShownRecord<'_>,
+    mut plan: RecordPlan,
+) -> Result<RecordPlan, StoreError> {
+    if shown.lookups.held_clears {
+        let held = still_held(tx, pass, row, shown.record)?;
+        plan.leave(&held);
+    }
+    let mut held = BTreeSet::new();
+    for property in plan.emptied() {
+        if is_to_be_held(tx, pass, &property)? {
+            hold_incoming(tx, pass, (row, shown.record), &property)?;
+            held.insert(property);
+        }
+    }
+    plan.leave(&held);
+    Ok(plan)
+}
+
+/// The fields of a row that are held. One that HubSpot emptied and that has a value again there is held no more.
+fn still_held(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: &MirrorRow,
+    record: &RemoteRecord,
+) -> Result<BTreeSet<PropertyName>, StoreError> {
+    let mut still = BTreeSet::new();
+    for held in cleared::of_row(tx, pass.name(), row.record.local_id)? {
+        let is_back = held.side == Side::Local
+            && record
+                .values
+                .get(&held.property)
+                .is_some_and(|value| !value.is_empty());
+        if is_back {
+            cleared::forget(tx, pass.name(), &held)?;
+            recount(tx, pass.name(), held.side, &held.property, pass.now)?;
+        } else {
+            still.insert(held.property);
+        }
+    }
+    Ok(still)
+}
+
+fn hold_incoming(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    (row, record): (&MirrorRow, &RemoteRecord),
+    property: &PropertyName,
+) -> Result<(), StoreError> {
+    let object = pass.name();
+    let field = HeldClear {
+        property: property.clone(),
+        local_id: row.record.local_id,
+        hs_id: Some(record.id),
+        side: Side::Local,
+        remote: Value::EMPTY,
+        changed_at: pass.now,
+    };
+    if let Some(hold) = holds::open(tx, clear_key(object, Side::Local, property))? {
+        cleared::hold(tx, object, &field, hold)?;
+    }
+    recount(tx, object, Side::Local, property, pass.now)
+}
+
+fn is_to_be_held(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    property: &PropertyName,
+) -> Result<bool, StoreError> {
+    let object = pass.object;
+    let key = clear_key(object.object(), Side::Local, property);
+    if holds::open(tx, key)?.is_some() {
+        return Ok(true);
+    }
+    let Some((max_cleared, window)) = cleared::bound(tx)? else {
+        return Ok(false);
+    };
+    let Some(field) = object.mapping().field(property) else {
+        return Ok(false);
+    };
+    let there = pass.moment().there();
+    let in_window = holds::counted(tx, key, there - window)?;
+    let names = (object.mapping().table.as_str(), field.column.as_str());
+    // No more of the column is looked at than is needed to see that this one may go.
+    let enough = ((in_window + 1) as f64 / max_cleared.max(0.000_001)).ceil() as u64 + 1;
+    let left = cleared::filled(tx, names, Some(enough.max(SMALL)))?;
+    let count = Count {
+        due: 1,
+        in_window,
+        left: left.saturating_sub(1),
+    };
+    match judge_cleared(count, max_cleared) {
+        Verdict::Go => {
+            holds::count(tx, key, 1, there)?;
+            Ok(false)
+        }
+        Verdict::Hold { allowed } => {
+            holds::hold(tx, key, 1, allowed, pass.now)?;
+            tell(object.object(), property, 1, allowed);
+            Ok(true)
+        }
+    }
+}
+
+/// More values than a column of which there is no bound has.
+const SMALL: u64 = 200;
+
+/// How many values one step lets go or takes back.
+const BATCH: usize = 100;
+
+/// Carries out an operator's word about a column, a batch at a time. Tells whether something is left.
+pub(crate) fn carry_out(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    (hold, word): (HoldId, HoldWord),
+) -> Result<bool, StoreError> {
+    let fields = cleared::of_hold(tx, hold, BATCH)?;
+    let is_more = fields.len() == BATCH;
+    for one in &fields {
+        let row = pass.object.table.by_local_id(tx, one.local_id)?;
+        if let Some(row) = row {
+            settle_one(tx, pass, row, one, (hold, word))?;
+        }
+        cleared::forget(tx, pass.name(), one)?;
+    }
+    if !is_more {
+        holds::settle(tx, hold, pass.now)?;
+    }
+    Ok(is_more)
+}
+
+fn settle_one(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: MirrorRow,
+    field: &HeldClear,
+    (hold, word): (HoldId, HoldWord),
+) -> Result<(), StoreError> {
+    let waits = outbox::of_row(tx, pass.name(), field.local_id)?
+        .is_some_and(|entry| entry.field(&field.property).is_some());
+    if waits {
+        // A program has written it again meanwhile: that is what counts.
+        return Ok(());
+    }
+    match (word, field.side) {
+        (HoldWord::Approved, Side::Hubspot) => {
+            let entry = send(tx, pass, field, field.changed_at)?;
+            outbox::cover(tx, entry, hold)
+        }
+        (HoldWord::Discarded, Side::Local) => send(tx, pass, field, pass.now).map(drop),
+        (HoldWord::Approved, Side::Local) => set(tx, pass, row, field, pass.origin),
+        (HoldWord::Discarded, Side::Hubspot) => set(tx, pass, row, field, Origin::Discard),
+    }
+}
+
+/// What the mirror holds waits to be sent over what HubSpot holds.
+fn send(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    held: &HeldClear,
+    changed_at: Timestamp,
+) -> Result<OutboxId, StoreError> {
+    let hs_id = held.hs_id.unwrap_or(HubspotId(0));
+    let entry = outbox::ensure_update(tx, pass.name(), held.local_id, hs_id, pass.now)?;
+    let base = Base::Known(held.remote.clone());
+    outbox::put_field(tx, entry, &held.property, &base, changed_at)?;
+    Ok(entry)
+}
+
+/// The mirror takes what HubSpot holds; what it held is kept.
+fn set(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    mut row: MirrorRow,
+    held: &HeldClear,
+    origin: Origin,
+) -> Result<(), StoreError> {
+    let change = Change {
+        object: pass.name(),
+        local_id: held.local_id,
+        hs_id: held.hs_id,
+        property: held.property.as_str(),
+        old: row.value(&held.property).as_deref(),
+        new: held.remote.as_deref(),
+        origin,
+    };
+    history::record(tx, change, pass.now)?;
+    row.set(pass.object.mapping(), &held.property, &held.remote);
+    pass.object.table.update(tx, &row)
+}
