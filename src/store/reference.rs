@@ -516,4 +516,63 @@ mod tests {
             ([true; 3], [false; 3], true, 2, 1, 1, 1)
         );
     }
+
+    #[test]
+    fn what_is_listed_no_more_stays_as_archived_and_is_itself_again_when_it_is_back() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let deals = ObjectType::parse("deals").expect("a name");
+        let lists = at_once(store.write(Lane::Bulk, move |tx| {
+            let whole = [pipeline("a"), pipeline("b")];
+            let mut less = pipeline("a");
+            less.stages.pop();
+            let properties = [property("amount", false), property("colour", false)];
+            let mut lists = Vec::new();
+            for (pipelines, properties) in [
+                (&whole[..], &properties[..]),
+                (&[less][..], &properties[1..]),
+                (&whole[..], &properties[..]),
+            ] {
+                replace_pipelines(tx, &deals, pipelines)?;
+                replace_properties(tx, &deals, properties)?;
+                let live = pipelines_of(&self::pipelines(tx, &deals)?);
+                let all = pipelines_of(&all_pipelines(tx, &deals)?);
+                let archived = self::properties(tx, &deals)?.into_iter();
+                let archived: Vec<String> = archived
+                    .filter(|property| property.archived)
+                    .map(|property| property.name)
+                    .collect();
+                lists.push((live, all, archived.join(" ")));
+            }
+            Ok(lists)
+        }));
+        let sorted = "a: lost won; b: lost won".to_owned();
+        let kept = "a: lost- won; b-: lost- won-".to_owned();
+        let none = String::new();
+        assert_eq!(
+            lists.expect("writes"),
+            [
+                (sorted.clone(), sorted.clone(), none.clone()),
+                ("a: won".to_owned(), kept, "amount".to_owned()),
+                (sorted.clone(), sorted, none),
+            ]
+        );
+    }
+
+    /// Pipelines with their stages; a dash is behind what is archived.
+    fn pipelines_of(pipelines: &[Pipeline]) -> String {
+        let shown = |id: &str, archived: bool| format!("{id}{}", if archived { "-" } else { "" });
+        let texts = pipelines.iter().map(|pipeline| {
+            let stages = pipeline.stages.iter();
+            let stages: Vec<String> = stages
+                .map(|stage| shown(&stage.id, stage.archived))
+                .collect();
+            format!(
+                "{}: {}",
+                shown(&pipeline.id, pipeline.archived),
+                stages.join(" ")
+            )
+        });
+        texts.collect::<Vec<_>>().join("; ")
+    }
 }

@@ -1,5 +1,7 @@
 //! Who wins where both sides wrote: what the times of the writes are, what waits for a person, and what is no fight.
 
+use std::process::Command;
+
 use hubsyncd::clock::{Clock as _, SystemClock};
 
 use crate::daemon::{CONTACTS, Site, eventually};
@@ -154,7 +156,36 @@ fn a_conflict_tells_when_each_side_wrote_its_value_and_who_did_in_hubspot() {
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert_eq!(shown.matches("written 20").count(), 2, "{shown}");
     assert!(shown.contains(", CRM_UI, userId:"), "{shown}");
-    // Nobody is there to be asked.
+    // Somebody is there to be asked.
+    let typed = format!(
+        "import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv({binary:?}, [{binary:?}, 'conflicts', 'resolve', '--config', 'config.toml'])
+os.write(terminal, b'?\\nr\\n')
+try:
+    while part := os.read(terminal, 4096):
+        sys.stdout.buffer.write(part)
+except OSError:
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))",
+        binary = env!("CARGO_BIN_EXE_hubsyncd"),
+    );
+    let asked = Command::new("python3")
+        .args(["-c", &typed])
+        .current_dir(site.path(""))
+        .output()
+        .expect("python3 runs");
+    let told = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(asked.status.success(), "{told}");
+    assert!(
+        told.contains("s: leave it open") && told.contains("HubSpot's value wins"),
+        "{told}"
+    );
+    let resolution = site.text("SELECT resolution FROM sync_conflicts WHERE id = 1");
+    assert_eq!(resolution.as_deref(), Some("remote"));
+    site.execute("UPDATE sync_conflicts SET resolution = NULL WHERE id = 1");
+    // Nobody is.
     let asked = site.run(&["conflicts", "resolve", "--object", "contacts"]);
     assert_eq!(asked.status.code(), Some(2));
     assert_eq!(

@@ -157,6 +157,25 @@ fn a_property_of_another_type_gets_a_column_of_that_type_and_the_rest_goes_on() 
 }
 
 #[test]
+fn a_type_that_changes_while_a_value_waits_holds_that_value_alone_until_it_is_set_back() {
+    let (portal, id, mut site) = loaded("");
+    assert_eq!(site.stop(), 0);
+    site.execute("UPDATE contacts SET colour = 'gold'");
+    portal
+        .stand()
+        .redefine("contacts", COLOUR, ("number", "number"), false);
+    site.start_and_load();
+    it_is_degraded(&site);
+    the_rest_goes_on(&portal, id, &site, "Lima");
+    assert_eq!(portal.value(id, COLOUR).as_deref(), Some("red"));
+    portal.stand().redefine("contacts", COLOUR, PLAIN, false);
+    site.until_pushed();
+    assert_eq!(portal.value(id, COLOUR).as_deref(), Some("gold"));
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn new_labels_and_options_are_shown_and_an_option_that_is_gone_holds_up_its_own_write_until_it_is_back()
  {
     let (portal, id, mut site) = loaded("");
@@ -169,6 +188,9 @@ fn new_labels_and_options_are_shown_and_an_option_that_is_gone_holds_up_its_own_
         ));
     };
     label("Red");
+    site.until_sql(
+        "SELECT label = 'Colour' FROM properties WHERE name = 'colour' AND object = 'contacts'",
+    );
     set_options(&portal, &[("red", "Rouge"), ("blue", "Blue")]);
     label("Rouge");
     set_options(&portal, &[("red", "Rouge")]);

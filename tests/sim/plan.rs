@@ -360,7 +360,7 @@ fn guard(small: bool) -> Guard {
         max_archives,
         max_share,
         window: Duration::from_hours(1),
-        max_updates: 0,
+        ..Guard::default()
     }
 }
 

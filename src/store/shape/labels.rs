@@ -47,21 +47,22 @@ pub(crate) fn view(
     let labelled = LabelledObject { object, owners };
     // A column of that name is shown as it is, and SQLite reads no view that is wider than a table may be.
     let mut taken: BTreeSet<String> = columns.iter().map(|name| name.to_lowercase()).collect();
-    let mut select = String::from("m.*");
+    let mut selected = vec!["m.*".to_owned()];
     for field in &object.fields {
         let label = format!("{}_label", field.column);
         let Some(text) = labelled.label(field) else {
             continue;
         };
         if taken.len() < MAX_COLUMNS && taken.insert(label.to_lowercase()) {
-            select.push_str(&format!(",\n       {text} AS {}", quoted(&label)));
+            selected.push(format!("{text} AS {}", quoted(&label)));
         }
     }
     Made {
         name: name.to_owned(),
         sql: format!(
-            "CREATE VIEW {} AS\nSELECT {select}\nFROM {} AS m",
+            "CREATE VIEW {} AS\nSELECT {}\nFROM {} AS m",
             quoted(name),
+            selected.join(",\n       "),
             quoted(object.table.as_str())
         ),
     }
@@ -90,9 +91,10 @@ impl LabelledObject<'_> {
             "TEXT" => column,
             _ => format!("CAST({column} AS TEXT)"),
         };
-        Some(match field.property_type {
-            PropertyType::Set => self.labels_of_set(field, &labels, &text),
-            _ => self.label_of_value(field, &labels, &text),
+        Some(if field.property_type == PropertyType::Set {
+            self.labels_of_set(field, &labels, &text)
+        } else {
+            self.label_of_value(field, &labels, &text)
         })
     }
 

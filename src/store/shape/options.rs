@@ -33,14 +33,15 @@ pub(crate) fn is_unknown(object: &ObjectMapping, field: &FieldMapping, value: &s
         literal(field.property.as_str())
     );
     let lacks = |part: &str| format!("NOT EXISTS ({options} AND o.value = {part})");
-    let is_lacking = match field.property_type {
-        PropertyType::Set => format!(
+    let is_lacking = if field.property_type == PropertyType::Set {
+        format!(
             "EXISTS (WITH RECURSIVE p (part, rest) AS (SELECT '', {value} || ';' UNION ALL
              SELECT substr(p.rest, 1, instr(p.rest, ';') - 1), substr(p.rest, instr(p.rest, ';') + 1) FROM p WHERE p.rest <> '')
              SELECT 1 FROM p WHERE p.part <> '' AND {})",
             lacks("p.part")
-        ),
-        _ => lacks(value),
+        )
+    } else {
+        lacks(value)
     };
     format!("{value} <> '' AND EXISTS ({options}) AND {is_lacking}")
 }

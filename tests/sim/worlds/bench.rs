@@ -417,7 +417,7 @@ fn plan(setup: Setup) -> Plan {
             },
             max_share: if setup.mode.holds() { 0.0 } else { 1.0 },
             window: Duration::from_hours(1),
-            max_updates: 0,
+            ..Guard::default()
         },
         poll: POLL,
         overlap: OVERLAP,

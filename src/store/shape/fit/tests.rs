@@ -454,6 +454,43 @@ fn a_type_that_hubspot_changed_degrades_its_field_while_values_wait_and_makes_th
 }
 
 #[test]
+fn what_hubspot_lets_nobody_write_any_more_is_locked_where_it_was_written_before_and_the_file_wants_it()
+ {
+    let file = File::new();
+    let in_file = mapping(vec![contacts()]);
+    let pulled = |property: &str| {
+        mapping(changed(|fields| {
+            of(fields, property).direction = Direction::Pull
+        }))
+    };
+    let (held, problems) =
+        hold_directions(&file.program, &pulled("stage"), &in_file).expect("looks");
+    let told: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.problem.as_str())
+        .collect();
+    assert_eq!(told, ["HubSpot lets nobody write `stage` any more"]);
+    let mut locked = contacts();
+    of(&mut locked.fields, "stage").modes.locked = true;
+    assert_eq!(held, mapping(vec![locked]), "its column takes writes");
+    for (now, wanted) in [
+        (in_file.clone(), in_file.clone()),
+        // The file asks for it.
+        (pulled("stage"), pulled("stage")),
+        // It was never written.
+        (
+            in_file.clone(),
+            mapping(changed(|fields| {
+                of(fields, "score").direction = Direction::Both
+            })),
+        ),
+    ] {
+        let found = hold_directions(&file.program, &now, &wanted).expect("looks");
+        assert_eq!(found, (now, Vec::new()));
+    }
+}
+
+#[test]
 fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
     let file = File::new();
     file.run("UPDATE contacts SET stage = 'customer' WHERE local_id = 1");

@@ -288,6 +288,14 @@ mod tests {
             .map(|field| field.property.as_str())
             .collect();
         assert_eq!(free, ["email"]);
+        // Nor what HubSpot lets nobody write any more.
+        let mut locked = object.mapping().clone();
+        locked.fields[0].modes.locked = true;
+        assert!(!locked.fields[0].is_sent() && locked.fields[1].is_sent());
+        assert_eq!(
+            update_fields(&locked, &update, &open).free,
+            Vec::<&EntryField>::new()
+        );
     }
 
     #[test]
