@@ -77,7 +77,8 @@ pub fn of(
              (SELECT count(*) FROM sync_conflicts
               WHERE object IN (SELECT :object UNION SELECT value FROM json_each(:pairs)) AND resolved_at IS NULL),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'guard')
-             + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL),
+             + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL)
+             + (SELECT count(*) FROM _sync_held_clears WHERE object = :object),
              (SELECT count(*) FROM sync_unreadable WHERE object = :object)"
     ))?;
     let own = pairs.iter().filter(|pair| pair.from == *object);

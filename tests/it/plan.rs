@@ -33,20 +33,24 @@ fn in_short(plan: &[Value]) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     plan.iter()
         .map(|entry| {
-            let mut line = format!("{} {}", text(&entry["operation"]), entry["local_id"]);
+            let mut parts = vec![format!(
+                "{} {}",
+                text(&entry["operation"]),
+                entry["local_id"]
+            )];
             if let Some(what) = entry["waits_for"].as_str() {
-                line += &format!(" waits for {what}");
+                parts.push(format!("waits for {what}"));
             }
             for field in entry["fields"].as_array().expect("a list") {
                 let [property, old, new] = ["property", "old", "new"].map(|key| text(&field[key]));
-                line += &format!("; {property}: {old} -> {new}");
+                parts.push(format!("{property}: {old} -> {new}"));
             }
             for field in entry["kept"].as_array().expect("a list") {
                 let keys = ["property", "why", "local", "remote"];
                 let [property, why, local, remote] = keys.map(|key| text(&field[key]));
-                line += &format!("; {property} {why}: {local} | {remote}");
+                parts.push(format!("{property} {why}: {local} | {remote}"));
             }
-            line
+            parts.join("; ")
         })
         .collect()
 }
@@ -258,7 +262,8 @@ fn a_column_that_would_be_emptied_is_told_before_it_is_held() {
     let fields = sent[0]["fields"].as_array().expect("a list");
     assert_eq!(fields.len(), 1, "the other fields go on: {fields:?}");
     assert_eq!(fields[0]["property"], "lastname");
-    site.once();
+    let told = site.once();
+    assert!(told.contains(", 150 held"), "{told}");
     assert_eq!(portal.count_with("city", "Rome"), 150);
     assert_eq!(portal.count_with("lastname", "Moved"), 1);
     assert_eq!(

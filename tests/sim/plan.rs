@@ -360,7 +360,8 @@ fn guard(small: bool) -> Guard {
         max_archives,
         max_share,
         window: Duration::from_hours(1),
-        ..Guard::default()
+        max_updates: 0,
+        max_cleared: 1.0,
     }
 }
 
@@ -540,6 +541,5 @@ fn modes(rng: &ChaCha8Rng, property: &str, is_own: bool) -> FieldModes {
         // Texts are followed through the history.
         history: is_own || is_unique_text(property) || own.random_bool(0.8),
         remote_history,
-        ..FieldModes::default()
     }
 }

@@ -21,7 +21,7 @@ use crate::engine::outbound::push;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::model::association::PairMapping;
-use crate::model::entry::{Entry, Operation, WaitsFor};
+use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
@@ -240,7 +240,10 @@ impl Rehearsal<'_> {
                     .waits_for
                     .filter(|waits| is_waited_for(*waits) || !is_due),
             },
-            due: entry.standing.due.filter(|_| !is_held),
+            due: match is_held || entry.standing.state == EntryState::InFlight {
+                true => None,
+                false => entry.standing.due,
+            },
             preview: Preview::default(),
             association: None,
             explanation: None,

@@ -417,7 +417,8 @@ fn plan(setup: Setup) -> Plan {
             },
             max_share: if setup.mode.holds() { 0.0 } else { 1.0 },
             window: Duration::from_hours(1),
-            ..Guard::default()
+            max_updates: 0,
+            max_cleared: 1.0,
         },
         poll: POLL,
         overlap: OVERLAP,
