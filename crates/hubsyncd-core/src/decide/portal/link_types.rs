@@ -21,7 +21,7 @@ pub struct KnownType {
 
 impl KnownType {
     /// With how many records one at an end may have it.
-    pub fn most_at(&self, end: ExclusiveEnd) -> Option<u32> {
+    pub(crate) fn most_at(&self, end: ExclusiveEnd) -> Option<u32> {
         match end {
             ExclusiveEnd::From => self.most,
             ExclusiveEnd::To => self.most_back,
@@ -95,7 +95,7 @@ pub fn turned(types: &[KnownType], back: &TypeId) -> Option<TypeId> {
 }
 
 /// The other direction's of a type of a pair of one object, which is a type of that pair as well.
-pub fn turned_in<'a>(types: &'a [KnownType], kind: Option<&TypeId>) -> Option<&'a TypeId> {
+pub(crate) fn turned_in<'a>(types: &'a [KnownType], kind: Option<&TypeId>) -> Option<&'a TypeId> {
     let known = types.iter().find(|known| Some(&known.id) == kind)?;
     let turned = known.turned();
     let mut others = types.iter().map(|known| &known.id);
