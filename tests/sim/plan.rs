@@ -541,5 +541,6 @@ fn modes(rng: &ChaCha8Rng, property: &str, is_own: bool) -> FieldModes {
         // Texts are followed through the history.
         history: is_own || is_unique_text(property) || own.random_bool(0.8),
         remote_history,
+        locked: false,
     }
 }

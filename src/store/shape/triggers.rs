@@ -681,10 +681,12 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
     );
     // A row's number has these names too.
     let names = ["rowid", "oid", "_rowid_"].into_iter().chain(FIXED);
-    let strict = shape.strict().map(|(field, ..)| field);
-    let refused = shape.pulled().chain(strict);
-    let pulled = refused.map(|field| quoted(field.column.as_str()));
-    let columns: Vec<String> = names.map(str::to_owned).chain(pulled).collect();
+    let pulled = shape.pulled().map(|field| quoted(field.column.as_str()));
+    let strict = shape
+        .strict()
+        .map(|(field, ..)| quoted(field.column.as_str()));
+    let columns = names.map(str::to_owned).chain(pulled).chain(strict);
+    let columns: Vec<String> = columns.collect();
     let event = format!("AFTER UPDATE OF {}", columns.join(", "));
     shape.trigger("refuse", &event, &when, &steps)
 }

@@ -460,7 +460,7 @@ fn what_hubspot_lets_nobody_write_any_more_is_locked_where_it_was_written_before
     let in_file = mapping(vec![contacts()]);
     let pulled = |property: &str| {
         mapping(changed(|fields| {
-            of(fields, property).direction = Direction::Pull
+            of(fields, property).direction = Direction::Pull;
         }))
     };
     let (held, problems) =
@@ -481,7 +481,7 @@ fn what_hubspot_lets_nobody_write_any_more_is_locked_where_it_was_written_before
         (
             in_file.clone(),
             mapping(changed(|fields| {
-                of(fields, "score").direction = Direction::Both
+                of(fields, "score").direction = Direction::Both;
             })),
         ),
     ] {
