@@ -328,3 +328,21 @@ fn updates_beyond_their_bound_wait_as_a_whole_and_can_be_taken_back() {
     site.until_pushed();
     assert_eq!(portal.count_with("city", "Rome"), 150);
 }
+
+#[test]
+fn what_never_goes_out_empty_is_not_held() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 150);
+    let objects = CONTACTS.replace(
+        "city = \"city\"",
+        "city = { column = \"city\", write = \"if_empty\" }",
+    );
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    let filled = site.number("SELECT count(city) FROM contacts");
+    assert!(filled >= 100, "{filled}");
+    site.execute("UPDATE contacts SET city = NULL");
+    site.once();
+    assert_eq!(site.number("SELECT count(city) FROM contacts"), filled);
+    assert_eq!(site.number("SELECT count(*) FROM sync_holds"), 0);
+}

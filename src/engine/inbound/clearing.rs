@@ -16,7 +16,7 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::model::entry::{Base, Entry};
 use crate::model::id::{HoldId, HubspotId, OutboxId};
-use crate::model::mapping::FieldMapping;
+use crate::model::mapping::{FieldMapping, WriteMode};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
@@ -141,7 +141,9 @@ fn is_cleared(entry: &Entry, row: &MirrorRow, field: &FieldMapping) -> bool {
     let pending = entry.field(&field.property);
     let had_value = pending
         .is_some_and(|pending| matches!(&pending.base, Base::Known(base) if !base.is_empty()));
+    // Where HubSpot's value is not replaced, a clearing never goes out.
     had_value
+        && field.write_mode() == WriteMode::Replace
         && field.direction.pushes()
         && entry.standing.approved_hold.is_none()
         && row.value(&field.property).is_empty()
