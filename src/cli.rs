@@ -10,6 +10,7 @@ use crate::app::doctor::DoctorError;
 use crate::app::init::InitError;
 use crate::app::login::LoginError;
 use crate::app::plan::PlanError;
+use crate::app::properties::PropertiesError;
 use crate::app::subscriptions::WebhooksError;
 use crate::app::undo::UndoError;
 use crate::cli::format::printable;
@@ -35,6 +36,7 @@ pub mod once;
 pub mod outbox;
 pub mod plan;
 pub mod progress;
+pub mod properties;
 pub mod run;
 #[cfg(feature = "simulator")]
 pub mod simulate;
@@ -124,6 +126,9 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
             || cause
                 .downcast_ref::<InitError>()
                 .is_some_and(InitError::is_configuration)
+            || cause
+                .downcast_ref::<PropertiesError>()
+                .is_some_and(PropertiesError::is_configuration)
             || cause
                 .downcast_ref::<LoginError>()
                 .is_some_and(LoginError::is_configuration)
@@ -226,6 +231,7 @@ impl ToldBeside {
             InitError,
             PlanError,
             UndoError,
+            PropertiesError,
             StepError,
             StoreError,
             CommandError

@@ -11,6 +11,7 @@ use thiserror::Error;
 pub mod check;
 mod conceal;
 mod file;
+mod json_schema;
 mod keys;
 pub mod problem;
 mod reader;
@@ -23,6 +24,7 @@ pub(crate) mod suggest;
 mod units;
 
 pub(crate) use crate::config::check::{Checked, check_file, needs_leave};
+pub(crate) use crate::config::json_schema::json_schema;
 pub(crate) use crate::config::problem::Drawing;
 pub use crate::config::problem::{Report, Severity};
 pub use crate::config::schedule::Schedule;

@@ -25,6 +25,7 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
     let path = arguments.config.config;
     let (out, err) = (&mut io::stdout(), &mut io::stderr());
     match arguments.command {
+        Command::Check(args) if args.schema => cli::check::schema(out),
         Command::Check(args) if args.online => {
             runtime()?.block_on(cli::check::online(&path, args, out))
         }
@@ -41,6 +42,12 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
         Command::Webhooks(args) => {
             runtime()?.block_on(cli::webhooks::webhooks(&path, args.command, out))
         }
+        Command::Properties(args) => runtime()?.block_on(cli::properties::properties(
+            &path,
+            args.command,
+            out,
+            &mut io::stderr(),
+        )),
         Command::Run => runtime()?.block_on(cli::run::run(&path)),
         Command::Once(args) => runtime()?.block_on(cli::once::once(&path, args, out)),
         #[cfg(feature = "simulator")]

@@ -142,6 +142,8 @@ pub enum Command {
     Auth(AuthArgs),
     /// Make the app's webhook subscriptions match the mapping
     Webhooks(WebhooksArgs),
+    /// Make the properties that the mapping file declares
+    Properties(PropertiesArgs),
     /// See it all on this machine, without an account
     #[cfg(feature = "simulator")]
     #[command(
@@ -485,6 +487,42 @@ pub enum WebhooksCommand {
         /// Carry the plan out without asking
         #[arg(long)]
         yes: bool,
+    },
+}
+
+/// `properties`.
+#[derive(Debug, Args)]
+pub struct PropertiesArgs {
+    /// What about them.
+    #[command(subcommand)]
+    pub command: PropertiesCommand,
+}
+
+/// What can be done about declared properties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum PropertiesCommand {
+    /// Show which groups, properties and options would be made
+    Plan {
+        /// Print one JSON value
+        #[arg(long)]
+        json: bool,
+        /// End with 3 where something would be made
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Make them; show the plan and ask first
+    #[command(
+        long_about = "Make the groups, properties and options that the mapping file declares (`create`) and HubSpot has not. Shows the \
+                      plan and asks. Nothing is deleted, and of what is there nothing is changed but by options that are added. The \
+                      daemon makes none of them by itself."
+    )]
+    Apply {
+        /// Carry the plan out without asking
+        #[arg(long)]
+        yes: bool,
+        /// Print the plan as one JSON value
+        #[arg(long)]
+        json: bool,
     },
 }
 

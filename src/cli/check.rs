@@ -10,10 +10,14 @@ use crate::cli::ExitStatus;
 use crate::cli::format::{counted, printable};
 use crate::clock::{Clock, SystemClock};
 use crate::config::render::render_settings;
-use crate::config::{Checked, Config, Drawing, Severity, check_file};
+use crate::config::{Checked, Config, Drawing, Severity, check_file, json_schema};
 
 /// What `check` is asked for.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "an option each, as people write them"
+)]
 pub struct CheckArgs {
     /// Print every setting in force and where it comes from.
     #[arg(long, conflicts_with = "json")]
@@ -21,6 +25,9 @@ pub struct CheckArgs {
     /// Compare the file with the portal, and look at token, limits, database and ports; changes nothing.
     #[arg(long)]
     pub online: bool,
+    /// Print the JSON Schema of mapping files, which editors complete and explain them by; reads no file.
+    #[arg(long, conflicts_with_all = ["show", "online", "json"])]
+    pub schema: bool,
     /// Print one JSON value.
     #[arg(long)]
     pub json: bool,
@@ -42,6 +49,15 @@ pub fn check(path: &Path, args: CheckArgs, out: &mut dyn Write) -> anyhow::Resul
     } else {
         ExitStatus::Config
     })
+}
+
+/// Prints the JSON Schema of mapping files.
+///
+/// # Errors
+/// `out` can't be written to.
+pub fn schema(out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    writeln!(out, "{}", serde_json::to_string_pretty(&json_schema())?)?;
+    Ok(ExitStatus::Done)
 }
 
 /// Checks a file, and then holds it against the portal. Mistakes in the file come first, and are the end of it.

@@ -20,10 +20,10 @@ pub(crate) use crate::config::check::connection::needs_leave;
 mod associations;
 mod auth;
 mod connection;
+mod creates;
 mod daemon;
 mod existence;
 mod fields;
-mod later;
 mod names;
 mod objects;
 mod rhythm;
@@ -102,6 +102,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let mut mapping = objects::mapping(reader, &root, policy, sees, &mut poll);
     mapping.pairs = associations::associations(reader, &root, &mapping.objects);
     auth::scopes(reader, &root, &auth, &mapping);
+    let creates = std::mem::take(&mut reader.creates);
     let guard = daemon::guard(reader, &root);
     let retention = daemon::retention(reader, &root);
     let warnings = Vec::new();
@@ -117,6 +118,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
         guard,
         retention,
         mapping,
+        creates,
         warnings,
     }
 }
@@ -141,7 +143,7 @@ fn unreadable(path: &Path, failure: ReadFailure) -> Problem {
                 MAX_FILE_BYTES / 1024
             );
             (
-                "too_large",
+                "too-large",
                 message,
                 "give the path of a mapping file, or map fewer properties".to_owned(),
                 1,
@@ -152,7 +154,7 @@ fn unreadable(path: &Path, failure: ReadFailure) -> Problem {
             let (line, column) = FileSource::new(path, valid.clone()).position(valid.len());
             let message = format!("`{}` is not UTF-8 text", path.display());
             (
-                "not_text",
+                "not-text",
                 message,
                 "save it as UTF-8".to_owned(),
                 line,

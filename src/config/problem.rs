@@ -29,7 +29,7 @@ pub enum Severity {
 pub struct Problem {
     /// Its weight.
     pub severity: Severity,
-    /// A stable short name of the kind of mistake (`unknown_key`).
+    /// A stable short name of the kind of mistake (`unknown-key`).
     pub code: &'static str,
     /// The file, as it was given.
     pub file: PathBuf,

@@ -14,6 +14,7 @@ use crate::config::problem::{Problem, Severity};
 use crate::config::render::{Setting, SettingOrigin};
 use crate::config::source::FileSource;
 use crate::config::suggest::{nearest, which};
+use crate::decide::portal::wishes::PropertyWish;
 
 /// Problems that are kept: a file with more is no mapping file.
 const MOST_PROBLEMS: usize = 1000;
@@ -31,6 +32,8 @@ pub(crate) struct Reader<'s> {
     pub(crate) secrets: Vec<Range<usize>>,
     /// Every setting in force, in reading order.
     pub(crate) settings: Vec<Setting>,
+    /// The properties that the file declares.
+    pub(crate) creates: Vec<PropertyWish>,
 }
 
 impl<'s> Reader<'s> {
@@ -41,6 +44,7 @@ impl<'s> Reader<'s> {
             problems: Vec::new(),
             secrets: Vec::new(),
             settings: Vec::new(),
+            creates: Vec::new(),
         }
     }
 
@@ -71,7 +75,7 @@ impl<'s> Reader<'s> {
     /// Notes that this version can't do what is asked for.
     pub(crate) fn not_yet(&mut self, span: &Range<usize>, key: &str, what: &str, hint: &str) {
         self.error(
-            "not_yet",
+            "not-yet",
             span,
             key,
             &format!("this version can't do {what} yet"),
@@ -272,7 +276,7 @@ impl<'s> Reader<'s> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let message = format!("unknown {what} `{text}` for `{}`", entry.path);
         self.error(
-            "unknown_value",
+            "unknown-value",
             &entry.span,
             &entry.path,
             &message,
@@ -285,7 +289,7 @@ impl<'s> Reader<'s> {
     pub(crate) fn out_of_range(&mut self, entry: &KeyAndValue<'_>, least: &str, most: &str) {
         let message = format!("`{}` is out of range", entry.path);
         self.error(
-            "out_of_range",
+            "out-of-range",
             &entry.span,
             &entry.path,
             &message,
@@ -309,7 +313,7 @@ impl<'s> Reader<'s> {
             "write {wanted}{}",
             if unquoted { ", without quotes" } else { "" }
         );
-        self.error("wrong_type", &entry.span, &entry.path, &message, &hint);
+        self.error("wrong-type", &entry.span, &entry.path, &message, &hint);
     }
 
     /// Reads a key that has a default: its value, and that in TOML for `--show`.
@@ -378,7 +382,7 @@ impl<'s> Reader<'s> {
                 self.secrets.push(entry.key_span.clone());
                 let message = format!("unknown key in `[{}]`", table.path);
                 let hint = which("", known);
-                self.error("unknown_key", &entry.key_span, &table.path, &message, &hint);
+                self.error("unknown-key", &entry.key_span, &table.path, &message, &hint);
                 continue;
             }
             let place = if table.path.is_empty() {
@@ -388,7 +392,7 @@ impl<'s> Reader<'s> {
             };
             let message = format!("unknown key `{}`{place}", entry.name);
             self.error(
-                "unknown_key",
+                "unknown-key",
                 &entry.key_span,
                 &entry.path,
                 &message,

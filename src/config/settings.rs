@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 use crate::config::problem::Problem;
 use crate::config::schedule::Schedule;
 use crate::config::secret::{PortalIdSource, SecretSource};
+use crate::decide::portal::wishes::PropertyWish;
 use crate::decide::quota::LimitSettings;
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
@@ -40,6 +41,8 @@ pub struct Config {
     pub retention: Retention,
     /// `[objects]`.
     pub mapping: Mapping,
+    /// The properties that are to be in HubSpot; `properties apply` makes them.
+    pub creates: Vec<PropertyWish>,
     /// What is odd and doesn't stop anything; to be logged at the start.
     pub warnings: Vec<Problem>,
 }

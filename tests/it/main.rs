@@ -27,6 +27,7 @@ mod oauth;
 mod objects;
 mod plan;
 mod portal;
+mod properties;
 mod quotas;
 mod reads;
 mod regressions;

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::app::doctor::portal::Asked;
 use crate::config::Config;
-use crate::decide::portal::doctor::{self, CheckLine, FoundProperty};
+use crate::decide::portal::doctor::{self, CheckLine, Colour, FoundProperty};
 use crate::decide::portal::scopes::{Access, add_it};
+use crate::decide::portal::wishes::PropertyWish;
 use crate::decide::schema::FieldProblem;
 use crate::engine::portal::reading::{self, Former, KeptBack, PortalReading};
 use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::endpoints::associations::Ends;
+use crate::hubspot::endpoints::properties::PropertyDefinition;
 use crate::hubspot::{Client, HubspotError, ListQuery, Priority};
 use crate::model::mapping::ObjectMapping;
 use crate::model::object::{StandardObject, stage_properties};
@@ -53,7 +55,7 @@ pub(super) async fn compare(config: &Config, asked: &Asked, lines: &mut Vec<Chec
             }
             None => {
                 lines.extend(scopes(object, asked).await);
-                lines.extend(of_object(object, &read, client).await);
+                lines.extend(of_object(object, &read, (client, &config.creates)).await);
             }
         }
     }
@@ -127,7 +129,7 @@ async fn scopes(object: &ObjectMapping, asked: &Asked) -> Vec<CheckLine> {
 async fn of_object(
     object: &ObjectMapping,
     read: &PortalReading,
-    client: &Client,
+    (client, wishes): (&Client, &[PropertyWish]),
 ) -> Vec<CheckLine> {
     let name = &object.object;
     let mapped = read.mapping.object(name.as_str()).unwrap_or(object);
@@ -165,7 +167,11 @@ async fn of_object(
         let is_it =
             |wrong: &&FieldProblem| wrong.object == *name && wrong.property == field.property;
         let wrong = read.problems.iter().find(is_it);
-        lines.push(doctor::property(mapped, in_file, found, wrong));
+        let line = doctor::property(mapped, in_file, found, wrong);
+        let wish = wishes
+            .iter()
+            .find(|wish| wish.object == *name && wish.property == field.property);
+        lines.push(as_declared(line, found, wish, listed));
     }
     lines.push(doctor::key(mapped, |name| portal.get(name)));
     lines.extend(doctor::match_property(mapped, |name| portal.get(name)));
@@ -173,6 +179,33 @@ async fn of_object(
         lines.push(pipelines(object, client).await);
     }
     lines
+}
+
+/// The line of a property that the file declares: what is missing can be made.
+fn as_declared(
+    line: CheckLine,
+    found: FoundProperty<'_>,
+    wish: Option<&PropertyWish>,
+    listed: Option<&Vec<PropertyDefinition>>,
+) -> CheckLine {
+    let Some(wish) = wish else {
+        return line;
+    };
+    if matches!(found, FoundProperty::Missing | FoundProperty::Archived) {
+        return CheckLine {
+            hint: Some(doctor::MAKE_IT.to_owned()),
+            ..line
+        };
+    }
+    let mut listed = listed.into_iter().flatten();
+    let listed = listed.find(|listed| listed.name == wish.property.as_str());
+    let missing = listed.map(|listed| wish.missing_options(&listed.options));
+    match missing {
+        Some(missing) if line.status == Colour::Green && !missing.is_empty() => {
+            doctor::options_missing(&line.name, &missing)
+        }
+        Some(_) | None => line,
+    }
 }
 
 /// The properties without which HubSpot takes no new record.

@@ -106,7 +106,7 @@ fn end(
         let message = format!("`{text}` is not mapped");
         let hint = format!("{}, or add `[objects.{text}]`", which(text, &mapped));
         reader.error(
-            "object_not_mapped",
+            "object-not-mapped",
             &entry.span,
             &entry.path,
             &message,
@@ -126,7 +126,7 @@ fn policy(
     if policy == Policy::Newest {
         let message = "an association has no time of its own, so the newest can't win";
         let hint = "write `remote`, `local` or `manual`";
-        reader.error("no_newest", &entry.span, &entry.path, message, hint);
+        reader.error("no-newest", &entry.span, &entry.path, message, hint);
         return None;
     }
     Some(policy)
@@ -156,7 +156,7 @@ fn one_name_each(
     let message = format!("`{}` is the name of {other} already", pair.key);
     let hint = "give the pair a name that no table and no other pair has";
     reader.error(
-        "duplicate_table",
+        "duplicate-table",
         &entry.key_span,
         &entry.path,
         &message,
@@ -179,7 +179,7 @@ fn once_in_each_order(
         pair.key, pair.from, pair.to, other.key
     );
     reader.error(
-        "duplicate_pair",
+        "duplicate-pair",
         &entry.key_span,
         &entry.path,
         &message,

@@ -52,7 +52,7 @@ fn way_in(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Auth {
     if let Some(token) = table.get("access_token") {
         let message = "`[auth]` has both `access_token` and `oauth`";
         let hint = "keep the one that is meant; the other's tokens are never used";
-        reader.error("two_tokens", &token.key_span, &token.path, message, hint);
+        reader.error("two-tokens", &token.key_span, &token.path, message, hint);
     }
     match oauth(reader, &entry) {
         Some(oauth) => Auth::OAuth(oauth),
@@ -98,14 +98,14 @@ pub(super) fn scopes(
             "the mapping needs scopes that are not here: `{}`",
             list(&records)
         );
-        reader.error("missing_scope", span, path, &message, hint);
+        reader.error("missing-scope", span, path, &message, hint);
     }
     if !others.is_empty() {
         let message = format!(
             "schemas and owners are read and made by scopes that are not here: `{}`",
             list(&others)
         );
-        reader.warning("missing_scope", span, path, &message, hint);
+        reader.warning("missing-scope", span, path, &message, hint);
     }
 }
 
@@ -138,7 +138,7 @@ fn oauth(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<OAuth> {
         if table.get(name).is_none() {
             let message = format!("`[{}]` has no `{name}`", table.path);
             let path = join(&table.path, name);
-            reader.error("missing_key", &entry.key_span, &path, &message, hint);
+            reader.error("missing-key", &entry.key_span, &path, &message, hint);
         }
     }
     let client_id = table
@@ -203,7 +203,7 @@ fn client_id(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<ClientI
     }
     let hint = "write the id that HubSpot shows on the app's `Auth` page";
     reader.error(
-        "bad_value",
+        "bad-value",
         &entry.span,
         &entry.path,
         "the app's id is no word",
@@ -230,7 +230,7 @@ fn redirect_uri(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Stri
     let message =
         format!("`{text}` is no address of this machine that `auth login` could listen on");
     let hint = "write `http://localhost:8976/callback`, and register the same with HubSpot";
-    reader.error("bad_url", &entry.span, &entry.path, &message, hint);
+    reader.error("bad-url", &entry.span, &entry.path, &message, hint);
     None
 }
 
@@ -249,7 +249,7 @@ fn authorize_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Str
     }
     let message = format!("`{text}` is no https URL");
     let hint = "write `https://app.hubspot.com/oauth/authorize`, or leave it out";
-    reader.error("bad_url", &entry.span, &entry.path, &message, hint);
+    reader.error("bad-url", &entry.span, &entry.path, &message, hint);
     None
 }
 
@@ -261,7 +261,7 @@ fn texts(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Vec<String>
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             let message = format!("`{text}` is no scope");
             let hint = "write scopes such as `crm.objects.contacts.read`";
-            reader.error("bad_value", &element.span, &element.path, &message, hint);
+            reader.error("bad-value", &element.span, &element.path, &message, hint);
             return None;
         }
         read.push(text.to_owned());

@@ -68,7 +68,7 @@ fn portal_id(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<PortalI
     let table = reader.table(entry, keys::ENV)?;
     let Some(variable) = table.get("env") else {
         reader.error(
-            "missing_key",
+            "missing-key",
             &entry.span,
             &entry.path,
             "`portal.id` names no variable",
@@ -83,7 +83,7 @@ fn portal_id(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<PortalI
             variable.path
         );
         reader.error(
-            "bad_value",
+            "bad-value",
             &variable.span,
             &variable.path,
             &message,
@@ -106,7 +106,7 @@ fn base_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, other_host: bool) 
         reader.secrets.push(entry.span.clone());
         return refuse(
             reader,
-            "bad_url",
+            "bad-url",
             "`portal.base_url` must not hold a user or a password",
             BASE_URL_HINT,
         );
@@ -118,7 +118,7 @@ fn base_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, other_host: bool) 
     let Some((uri, scheme, host)) = parts else {
         return refuse(
             reader,
-            "bad_url",
+            "bad-url",
             &format!("`{text}` is no URL with scheme and host"),
             BASE_URL_HINT,
         );
@@ -133,7 +133,7 @@ fn base_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, other_host: bool) 
         );
         return refuse(
             reader,
-            "bad_url",
+            "bad-url",
             "`portal.base_url` must end with the host",
             &hint,
         );
@@ -141,7 +141,7 @@ fn base_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, other_host: bool) 
     if uri.authority()?.as_str() != host && uri.port_u16().is_none_or(|port| port == 0) {
         return refuse(
             reader,
-            "bad_url",
+            "bad-url",
             &format!("`{text}` has no port behind the last `:`"),
             BASE_URL_HINT,
         );
@@ -153,7 +153,7 @@ fn base_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, other_host: bool) 
             let hint = "add `allow_other_host = true` below `[portal]` if the token may go there";
             return refuse(
                 reader,
-                "other_host",
+                "other-host",
                 &format!("`{host}` isn't HubSpot's"),
                 hint,
             );
@@ -162,12 +162,12 @@ fn base_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, other_host: bool) 
             let message = format!("`{scheme}` to `{host}` would send the token in clear");
             let hint =
                 format!("write `https://{host}`; `http` is for 127.0.0.0/8, ::1 and localhost");
-            return refuse(reader, "insecure_url", &message, &hint);
+            return refuse(reader, "insecure-url", &message, &hint);
         }
         _ => {
             return refuse(
                 reader,
-                "bad_url",
+                "bad-url",
                 &format!("`{scheme}` is no scheme for HubSpot"),
                 BASE_URL_HINT,
             );
@@ -213,13 +213,13 @@ pub(super) fn database(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> PathBuf
         if !is_file || text == ":memory:" || text.starts_with("file:") {
             let message = format!("`{text}` is no path of a file");
             let hint = "write a path such as `/var/lib/hubsyncd/crm.db`; a relative one begins at this file's folder";
-            reader.error("bad_path", &entry.span, &entry.path, &message, hint);
+            reader.error("bad-path", &entry.span, &entry.path, &message, hint);
             return None;
         }
         let path = reader.source.resolve(text);
         if let Some((what, hint)) = is_something_else(&path, &reader.source.path) {
             let message = format!("`{text}` is {what}");
-            reader.error("bad_path", &entry.span, &entry.path, &message, hint);
+            reader.error("bad-path", &entry.span, &entry.path, &message, hint);
             return None;
         }
         Some(path)

@@ -130,7 +130,7 @@ pub(super) fn one_port_each(
         http.port()
     );
     let hint = "give each a port of its own; without `listen` they are 9187 and 8787";
-    reader.error("duplicate_address", &span, &path, &message, hint);
+    reader.error("duplicate-address", &span, &path, &message, hint);
 }
 
 /// `[log]`.
@@ -164,7 +164,7 @@ fn log_level(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String>
         if !is_target || !LEVELS.contains(&level) {
             let message = format!("`{part}` is no level for `{}`", entry.path);
             reader.error(
-                "unknown_value",
+                "unknown-value",
                 &entry.span,
                 &entry.path,
                 &message,

@@ -82,7 +82,7 @@ fn needs_a_match(
         format!("`new_records = \"{name}\"` links rows and records, and `match` says by what");
     let hint =
         "add `match` with a property whose value says which record a row is, or write `both`";
-    reader.error("match_missing", &entry.span, &entry.path, &message, hint);
+    reader.error("match-missing", &entry.span, &entry.path, &message, hint);
 }
 
 /// What is created again is made here.

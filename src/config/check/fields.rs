@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::check::later;
+use crate::config::check::creates;
 use crate::config::check::values::{DIRECTIONS, POLICIES, WRITE_MODES};
 use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
@@ -54,7 +54,7 @@ pub(super) fn fields(
         );
         let hint = "map fewer properties";
         reader.error(
-            "too_many_columns",
+            "too-many-columns",
             &entry.key_span,
             &entry.path,
             &message,
@@ -66,6 +66,9 @@ pub(super) fn fields(
     for entry in entries.unwrap_or_default() {
         if let Some((field, column)) = field(reader, &entry, direction, policy) {
             one_column_each(reader, &column, &field, &mut columns);
+            if let Some(wish) = creates::create(reader, object, &entry, &field) {
+                reader.creates.push(wish);
+            }
             show_field(reader, &entry, &field);
             fields.push(field);
         }
@@ -200,9 +203,6 @@ fn options(
     let declared_type = table
         .get("type")
         .and_then(|entry| property_type(reader, entry));
-    if let Some(create) = table.get("create") {
-        later::create(reader, create);
-    }
     let direction = match table.get("direction") {
         Some(entry) => {
             let own = reader.choice(entry, "direction", &DIRECTIONS);
@@ -256,7 +256,7 @@ fn write_mode(
             one_way.as_str()
         );
         let hint = "take `write` out, or make the direction `both`";
-        refuse("one_way_write", &message, hint);
+        refuse("one-way-write", &message, hint);
         return None;
     }
     if let Some(kind) = declared_type.filter(|kind| *kind != PropertyType::Set)
@@ -264,7 +264,7 @@ fn write_mode(
     {
         let message = format!("`append` adds to a set, and this property is of type `{kind}`");
         let hint = "write `type = \"set\"` for a checkbox property, or `replace` or `if_empty`";
-        refuse("append_to_no_set", &message, hint);
+        refuse("append-to-no-set", &message, hint);
         return None;
     }
     if mode != WriteMode::Replace && table.get("conflict").is_some() {
@@ -273,7 +273,7 @@ fn write_mode(
             mode.as_str()
         );
         refuse(
-            "policy_never_asked",
+            "policy-never-asked",
             &message,
             "take `conflict` or `write` out",
         );
@@ -295,7 +295,7 @@ fn property_type(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Pro
         None => which(text, &PropertyType::ALL.map(PropertyType::as_str)),
     };
     let message = format!("unknown type `{text}` for `{}`", entry.path);
-    reader.error("unknown_value", &entry.span, &entry.path, &message, &hint);
+    reader.error("unknown-value", &entry.span, &entry.path, &message, &hint);
     None
 }
 
@@ -311,7 +311,7 @@ fn narrow(
         let message = format!("a property of an object that is `{object}` can't be `{own}`");
         let hint = format!("write `{object}`, or make the object's direction `both`");
         reader.error(
-            "opposite_directions",
+            "opposite-directions",
             &entry.span,
             &entry.path,
             &message,
@@ -335,7 +335,7 @@ pub(super) fn policy(
             direction.as_str()
         );
         let hint = "take `conflict` out, or make the direction `both`";
-        reader.error("one_way_policy", &entry.span, &entry.path, &message, hint);
+        reader.error("one-way-policy", &entry.span, &entry.path, &message, hint);
         return None;
     }
     Some(policy)
@@ -357,7 +357,7 @@ fn one_column_each(
         );
         let hint = format!("give `{}` a column of its own", field.property);
         reader.error(
-            "duplicate_column",
+            "duplicate-column",
             &entry.span,
             &entry.path,
             &message,

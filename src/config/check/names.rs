@@ -43,7 +43,7 @@ pub(super) fn named(
         if standard.name != entry.name {
             let message = format!("`{}` is `{}`", entry.name, standard.name);
             let hint = format!("write `[objects.{}]`", standard.name);
-            reader.error("object_name", &entry.key_span, &entry.path, &message, &hint);
+            reader.error("object-name", &entry.key_span, &entry.path, &message, &hint);
             return None;
         }
         if let (Some(address), Some(written)) = (&address, &written)
@@ -51,7 +51,7 @@ pub(super) fn named(
         {
             let message = format!("`{}` is HubSpot's own object, not `{address}`", entry.name);
             let hint = format!("call the table of `[objects]` by another word than `{object}`");
-            reader.error("object_name", &written.span, &written.path, &message, &hint);
+            reader.error("object-name", &written.span, &written.path, &message, &hint);
             return None;
         }
         return Some(ObjectNames {
@@ -71,7 +71,7 @@ pub(super) fn named(
             "write `[objects.{}]` with `table = \"{object}\"`",
             standard.name
         );
-        reader.error("object_name", &written.span, &written.path, &message, &hint);
+        reader.error("object-name", &written.span, &written.path, &message, &hint);
         return None;
     }
     if written.is_none() && entry.name.len() >= SHORTEST_SLIP {
@@ -82,7 +82,7 @@ pub(super) fn named(
                 "write `{near}`; for a custom object of that name add `object = \"{}\"`",
                 entry.name
             );
-            reader.error("object_name", &entry.key_span, &entry.path, &message, &hint);
+            reader.error("object-name", &entry.key_span, &entry.path, &message, &hint);
             return None;
         }
     }
@@ -111,7 +111,7 @@ pub(super) fn direction(
         let message = format!("HubSpot lets no app write {}", entry.name);
         let hint = "write `\"pull\"`, or take it out";
         reader.error(
-            "read_only_object",
+            "read-only-object",
             &written.span,
             &written.path,
             &message,

@@ -49,7 +49,7 @@ pub(super) fn mapping(
     if entries.is_empty() {
         let span = entry.map_or(0..0, |entry| entry.key_span);
         reader.error(
-            "no_objects",
+            "no-objects",
             &span,
             "objects",
             "no object is mapped",
@@ -187,7 +187,7 @@ fn one_table_each(
         );
         let hint = format!("give `{}` a `table` of its own", object.object);
         reader.error(
-            "duplicate_table",
+            "duplicate-table",
             &entry.key_span,
             &entry.path,
             &message,
@@ -254,7 +254,7 @@ fn natural_key(
         let message = format!("the key `{name}` is not mapped, so no row has a value of it");
         let properties = entry.path.replace(".key", ".properties");
         let hint = format!("add it to `{properties}`, or write `auto`");
-        reader.error("key_not_mapped", &entry.span, &entry.path, &message, &hint);
+        reader.error("key-not-mapped", &entry.span, &entry.path, &message, &hint);
         return false;
     };
     if !field.direction.pushes() {
@@ -262,7 +262,7 @@ fn natural_key(
             "the key `{name}` is only pulled, so a row has no value of it before it has a record"
         );
         let hint = "write a property that local programs may set, or `auto`";
-        reader.error("key_one_way", &entry.span, &entry.path, &message, hint);
+        reader.error("key-one-way", &entry.span, &entry.path, &message, hint);
         return false;
     }
     is_one_value(reader, entry, field, "key")
@@ -284,7 +284,7 @@ fn is_one_value(
             field.property
         );
         let hint = "write a property that holds one value";
-        reader.error("several_values", &entry.span, &entry.path, &message, hint);
+        reader.error("several-values", &entry.span, &entry.path, &message, hint);
     }
     !is_set
 }
@@ -294,7 +294,7 @@ fn say_what_it_is_for(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, what: &s
     let message =
         format!("`{what}` does nothing here: it is for {purpose}, and these rows are only pulled");
     let hint = "take it out, or write `direction = \"both\"`";
-    reader.warning("no_effect", &entry.span, &entry.path, &message, hint);
+    reader.warning("no-effect", &entry.span, &entry.path, &message, hint);
 }
 
 /// A property that HubSpot need not keep unique is looked up by search, which shows nothing that is new.
@@ -321,7 +321,7 @@ fn say_what_search_finds(
          one that was made in HubSpot within that time is not found, and a second one is made"
     );
     let hint = "to be sure, match by a unique property, or write `direction = \"both\"`";
-    reader.warning("match_by_search", &place.span, &place.path, &message, hint);
+    reader.warning("match-by-search", &place.span, &place.path, &message, hint);
 }
 
 fn is_written(reader: &mut Reader<'_>, table: &TomlTable<'_>, property: &str) -> bool {
@@ -393,7 +393,7 @@ fn written_match(
             ),
         };
         reader.error(
-            "match_not_mapped",
+            "match-not-mapped",
             &entry.span,
             &entry.path,
             &message,
@@ -405,7 +405,7 @@ fn written_match(
         let message =
             format!("`{text}` is only pulled, so a row has no value of it before it has a record");
         let hint = "write a property that local programs may set";
-        reader.error("match_one_way", &entry.span, &entry.path, &message, hint);
+        reader.error("match-one-way", &entry.span, &entry.path, &message, hint);
         return None;
     }
     if !is_one_value(reader, entry, field, "match") {

@@ -76,7 +76,7 @@ fn again(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Vec<Duratio
     if list.len() > MOST_AGAIN {
         let message = format!("`{}` has {} durations", entry.path, list.len());
         reader.error(
-            "out_of_range",
+            "out-of-range",
             &entry.span,
             &entry.path,
             &message,
@@ -112,7 +112,7 @@ fn zone(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Tz> {
         |near| format!("write `{near}`"),
     );
     reader.error(
-        "bad_timezone",
+        "bad-timezone",
         &entry.span,
         &entry.path,
         &format!("unknown time zone `{text}`"),

@@ -74,11 +74,11 @@ pub(super) fn note(reader: &mut Reader<'_>, mistakes: &[Mistake]) {
         return;
     }
     let follows = [
-        "no_objects",
+        "no-objects",
         "empty",
-        "missing_key",
-        "bad_secret",
-        "match_not_mapped",
+        "missing-key",
+        "bad-secret",
+        "match-not-mapped",
     ];
     reader
         .problems

@@ -52,7 +52,7 @@ impl<'t> Reader<'_> {
         let Some(duration) = parse_duration(text) else {
             let message = format!("`{text}` for `{}` is no duration", entry.path);
             self.error(
-                "bad_duration",
+                "bad-duration",
                 &entry.span,
                 &entry.path,
                 &message,
@@ -75,7 +75,7 @@ impl<'t> Reader<'_> {
         let (least, most) = (duration_text(*bounds.start()), duration_text(*bounds.end()));
         let message = format!("`{}` is out of range", entry.path);
         let hint = format!("write a duration from `{least}` to `{most}`");
-        self.error("out_of_range", &entry.span, &entry.path, &message, &hint);
+        self.error("out-of-range", &entry.span, &entry.path, &message, &hint);
         None
     }
 
@@ -89,7 +89,7 @@ impl<'t> Reader<'_> {
         let size = parse_size(text);
         if size.is_none() {
             let message = format!("`{text}` for `{}` is no size", entry.path);
-            self.error("bad_size", &entry.span, &entry.path, &message, SIZE_HINT);
+            self.error("bad-size", &entry.span, &entry.path, &message, SIZE_HINT);
         }
         let size = size?;
         if !bounds.contains(&size) {
@@ -122,18 +122,18 @@ impl<'t> Reader<'_> {
         };
         let (code, what, hint) = match error {
             ScheduleError::Duration => (
-                "bad_duration",
+                "bad-duration",
                 "is no duration",
                 format!("{DURATION_HINT}; or a cron expression"),
             ),
-            ScheduleError::Cron => ("bad_cron", "is no cron expression", CRON_HINT.to_owned()),
+            ScheduleError::Cron => ("bad-cron", "is no cron expression", CRON_HINT.to_owned()),
             ScheduleError::WithoutSeconds => (
-                "bad_cron",
+                "bad-cron",
                 "has no seconds",
                 format!("put the seconds in front: `0 {}`", text.trim()),
             ),
             ScheduleError::Never => (
-                "bad_cron",
+                "bad-cron",
                 "names a time that never comes",
                 CRON_HINT.to_owned(),
             ),
@@ -158,7 +158,7 @@ impl<'t> Reader<'_> {
                 });
             let hint =
                 format!("write an IP address and a port: `127.0.0.1:{port}` or `[::1]:{port}`");
-            self.error("bad_address", &entry.span, &entry.path, &message, &hint);
+            self.error("bad-address", &entry.span, &entry.path, &message, &hint);
             return None;
         };
         if address.ip().is_unspecified() {
@@ -170,7 +170,7 @@ impl<'t> Reader<'_> {
                 "write `127.0.0.1:{}` unless something else keeps strangers out",
                 address.port()
             );
-            self.warning("open_address", &entry.span, &entry.path, &message, &hint);
+            self.warning("open-address", &entry.span, &entry.path, &message, &hint);
         }
         Some(address)
     }
@@ -189,7 +189,7 @@ impl<'t> Reader<'_> {
                 let code = if matches!(error, NameError::Reserved { .. }) {
                     "reserved"
                 } else {
-                    "bad_name"
+                    "bad-name"
                 };
                 self.error(
                     code,
@@ -233,7 +233,7 @@ impl<'t> Reader<'_> {
                 if places.is_empty() { "no" } else { "several" }
             );
             let hint = "write one of `{ env = \"NAME\" }`, `{ file = \"PATH\" }` and `{ credential = \"NAME\" }`";
-            self.error("bad_secret", &entry.span, &entry.path, &message, hint);
+            self.error("bad-secret", &entry.span, &entry.path, &message, hint);
             return None;
         };
         self.secret_place(place)
@@ -283,7 +283,7 @@ impl<'t> Reader<'_> {
                     )
                 };
                 let message = format!("`{}` is not the name of {what}", place.path);
-                self.error("bad_secret", &place.span, &place.path, &message, hint);
+                self.error("bad-secret", &place.span, &place.path, &message, hint);
                 None
             }
         }
@@ -297,7 +297,7 @@ impl<'t> Reader<'_> {
         if text.is_empty() || text.contains('\0') {
             let message = format!("`{}` is no path", place.path);
             self.error(
-                "bad_secret",
+                "bad-secret",
                 &place.span,
                 &place.path,
                 &message,
@@ -309,7 +309,7 @@ impl<'t> Reader<'_> {
         if is_open_to_others(&path) {
             let message = format!("others than its owner may read `{text}`");
             self.warning(
-                "open_secret_file",
+                "open-secret-file",
                 &place.span,
                 &place.path,
                 &message,
@@ -327,7 +327,7 @@ impl<'t> Reader<'_> {
         let hint = format!(
             "put it in the environment and write `{name} = {{ env = \"{variable}\" }}`; then have HubSpot make a new one"
         );
-        self.error("secret_in_clear", &place.span, key, &message, &hint);
+        self.error("secret-in-clear", &place.span, key, &message, &hint);
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn webhooks(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Option<
     let public_url = reader.optional(&table, "public_url", public_url);
     if table.get("public_url").is_none() {
         reader.error(
-            "missing_key",
+            "missing-key",
             &entry.key_span,
             &join(&table.path, "public_url"),
             "`[webhooks]` has no `public_url`, and HubSpot signs the URL that it calls",
@@ -77,7 +77,7 @@ pub(super) fn webhooks(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Option<
         if let (Some(entry), None) = (table.get(own), table.get(other)) {
             let message = format!("`{own}` is of no use without `{other}`");
             let hint = "write both for `webhooks apply` by API, or neither";
-            reader.warning("missing_key", &entry.key_span, &entry.path, &message, hint);
+            reader.warning("missing-key", &entry.key_span, &entry.path, &message, hint);
         }
     }
     let max_body = reader.or_default(
@@ -116,7 +116,7 @@ fn path(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String> {
     }
     let message = format!("`{text}` is no path of letters, digits, `/`, `-`, `_`, `.` and `~`");
     let hint = "write a path such as `/webhooks/hubspot`";
-    reader.error("bad_path", &entry.span, &entry.path, &message, hint);
+    reader.error("bad-path", &entry.span, &entry.path, &message, hint);
     None
 }
 
@@ -127,7 +127,7 @@ fn public_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String
         // Whatever stands before the `@` may be a password.
         reader.secrets.push(entry.span.clone());
         let message = "`webhooks.public_url` must not hold a user or a password";
-        reader.error("bad_url", &entry.span, &entry.path, message, URL_HINT);
+        reader.error("bad-url", &entry.span, &entry.path, message, URL_HINT);
         return None;
     }
     let uri = text.parse::<Uri>().ok();
@@ -137,7 +137,7 @@ fn public_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String
         .filter(|_| !text.contains('#'));
     let Some((scheme, host)) = parts else {
         let message = format!("`{text}` is no URL with scheme, host and path");
-        reader.error("bad_url", &entry.span, &entry.path, &message, URL_HINT);
+        reader.error("bad-url", &entry.span, &entry.path, &message, URL_HINT);
         return None;
     };
     if scheme == "https" || (scheme == "http" && is_loopback(host)) {
@@ -145,7 +145,7 @@ fn public_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String
     }
     let message = format!("HubSpot calls https alone, and `{text}` is `{scheme}`");
     let hint = "write the https URL; a proxy in front, or `tls`, ends TLS";
-    reader.error("insecure_url", &entry.span, &entry.path, &message, hint);
+    reader.error("insecure-url", &entry.span, &entry.path, &message, hint);
     None
 }
 
@@ -166,7 +166,7 @@ fn client_secrets(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Vec<SecretS
     if places.is_empty() || places.len() > MOST_SECRETS {
         let message = format!("`{path}` must name one secret, or two while it is being changed");
         let hint = "write `{ env = \"HUBSPOT_CLIENT_SECRET\" }`, or two of them in `[ ]`";
-        reader.error("bad_value", &entry.span, &path, &message, hint);
+        reader.error("bad-value", &entry.span, &path, &message, hint);
     }
     let sources: Vec<SecretSource> = places
         .iter()
@@ -196,7 +196,7 @@ fn tls(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Option<TlsFiles> {
             let message = format!("`webhooks.tls` has no `{name}`");
             let hint = "write `tls = { cert = \"fullchain.pem\", key = \"privkey.pem\" }`";
             let path = join(&tls.path, name);
-            reader.error("missing_key", &entry.key_span, &path, &message, hint);
+            reader.error("missing-key", &entry.key_span, &path, &message, hint);
         }
         read
     };

@@ -84,6 +84,10 @@ endpoints! {
     Properties GET "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}";
     /// Makes a property.
     CreateProperty POST "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}";
+    /// Changes a property, whose name ends the path.
+    ChangeProperty PATCH "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}/";
+    /// Makes a group of properties.
+    CreateGroup POST "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}/groups";
     /// The groups that properties stand in.
     PropertyGroups GET "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}/groups";
     /// A page of owners.
@@ -132,6 +136,8 @@ impl Endpoint {
             | Self::BatchArchive
             | Self::Properties
             | Self::CreateProperty
+            | Self::ChangeProperty
+            | Self::CreateGroup
             | Self::PropertyGroups
             | Self::Owners
             | Self::Pipelines
@@ -158,6 +164,8 @@ impl Endpoint {
             | Self::AssociationLimits => RestingWork::Associations,
             Self::Properties
             | Self::CreateProperty
+            | Self::ChangeProperty
+            | Self::CreateGroup
             | Self::PropertyGroups
             | Self::Owners
             | Self::Pipelines
@@ -189,7 +197,12 @@ impl Endpoint {
                 Some(Access::Definitions)
             }
             Self::AssociationLimits => Some(Access::Limits),
-            Self::CreateProperty | Self::Schemas | Self::Schema | Self::Account => None,
+            Self::CreateProperty
+            | Self::ChangeProperty
+            | Self::CreateGroup
+            | Self::Schemas
+            | Self::Schema
+            | Self::Account => None,
         }
     }
 
@@ -209,7 +222,9 @@ impl Endpoint {
             | Self::CreateAssociations
             | Self::ArchiveLabels
             | Self::ArchiveAssociations
-            | Self::CreateProperty => false,
+            | Self::CreateProperty
+            | Self::ChangeProperty
+            | Self::CreateGroup => false,
             Self::List
             | Self::Search
             | Self::BatchRead

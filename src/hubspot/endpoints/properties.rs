@@ -1,5 +1,6 @@
 //! The properties of an object: their definitions, and making one.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::decide::quota::Priority;
@@ -10,7 +11,7 @@ use crate::hubspot::endpoints::batch::to_body;
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::search::ID_PROPERTY;
 use crate::hubspot::{Client, wire};
-use crate::model::name::ObjectType;
+use crate::model::name::{ObjectType, PropertyName};
 
 /// A property as the portal defines it.
 #[expect(
@@ -154,6 +155,43 @@ impl Client {
         let response = self.send(&request).await?;
         let property = self.parse::<wire::Property>(Endpoint::CreateProperty, &response)?;
         Ok(from_wire(property))
+    }
+
+    /// Makes a group of properties.
+    ///
+    /// # Errors
+    /// Those of a request; 409 where it is there.
+    pub(crate) async fn create_group(
+        &self,
+        object: &ObjectType,
+        name: &str,
+    ) -> Result<(), HubspotError> {
+        let body = serde_json::json!({ "name": name, "label": name, "displayOrder": -1 });
+        let request = Request {
+            body: Some(to_body(&body)),
+            ..read(Endpoint::CreateGroup, object)
+        };
+        self.send(&request).await.map(drop)
+    }
+
+    /// Gives a property these options in place of those that it has.
+    ///
+    /// # Errors
+    /// Those of a request.
+    pub(crate) async fn set_options(
+        &self,
+        object: &ObjectType,
+        property: &PropertyName,
+        options: &[NewOption],
+    ) -> Result<(), HubspotError> {
+        let name = utf8_percent_encode(property.as_str(), NON_ALPHANUMERIC).to_string();
+        let request = Request {
+            // What a path ends with stands where a query would.
+            query: name.replace("%5F", "_"),
+            body: Some(to_body(&serde_json::json!({ "options": options }))),
+            ..read(Endpoint::ChangeProperty, object)
+        };
+        self.send(&request).await.map(drop)
     }
 
     /// The names of the groups that properties of an object can stand in.

@@ -35,6 +35,7 @@ impl Portal {
             Call::PropertyPatch => self.property_patch(route, request, at_ms),
             Call::PropertyDelete => self.property_delete(route, at_ms),
             Call::Groups => Ok(self.groups(route)),
+            Call::GroupCreate => self.group_create(route, request),
             Call::Owners => Self::owners(request),
             Call::Owner => Self::owner(route, request),
             Call::Pipelines => Ok(self.pipelines(route)),

@@ -81,6 +81,27 @@ impl Portal {
         Answer::json(200, &json!({"results": results}))
     }
 
+    /// Creates a group; of a name that exists it refuses.
+    pub(crate) fn group_create(&mut self, route: &Route, request: &Request) -> Handled {
+        let body = body_of(request)?;
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (name, label) = (text("name"), text("label"));
+        if !is_property_name(name) || label.is_empty() {
+            return Err(Problem::validation("A group needs a name and a label"));
+        }
+        let schema = Arc::make_mut(&mut self.table_mut(route.object).schema);
+        if schema.groups.iter().any(|(known, _)| known == name) {
+            return Err(Problem::new(
+                409,
+                "OBJECT_ALREADY_EXISTS",
+                format!("A property group named '{name}' already exists."),
+            ));
+        }
+        schema.groups.push((name.to_owned(), label.to_owned()));
+        let group = json!({"name": name, "label": label, "displayOrder": schema.groups.len(), "archived": false});
+        Ok(Answer::json(201, &group))
+    }
+
     pub(crate) fn property(&self, route: &Route, request: &Request) -> Handled {
         let archived = Query::parse(&request.query).flag("archived");
         let schema = &self.table(route.object).schema;

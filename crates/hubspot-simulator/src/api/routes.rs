@@ -34,6 +34,7 @@ pub(crate) enum Call {
     PropertyPatch,
     PropertyDelete,
     Groups,
+    GroupCreate,
     Owners,
     Owner,
     Pipelines,
@@ -141,6 +142,7 @@ impl Route {
             | Call::AssociationLabelsArchive => object.of(Right::Write),
             Call::Properties | Call::Property | Call::Groups => object.of(Right::ReadSchema),
             Call::PropertyCreate
+            | Call::GroupCreate
             | Call::PropertyPatch
             | Call::PropertyDelete
             | Call::LabelCreate
@@ -317,6 +319,7 @@ fn property_route<'a>(
         ("GET", []) => (Call::Properties, ""),
         ("POST", []) => (Call::PropertyCreate, ""),
         ("GET", ["groups"]) => (Call::Groups, ""),
+        ("POST", ["groups"]) => (Call::GroupCreate, ""),
         ("GET", [property]) => (Call::Property, *property),
         ("PATCH", [property]) => (Call::PropertyPatch, *property),
         ("DELETE", [property]) => (Call::PropertyDelete, *property),

@@ -8,3 +8,4 @@ pub mod objects;
 pub mod owners;
 pub mod scopes;
 pub mod subscriptions;
+pub mod wishes;

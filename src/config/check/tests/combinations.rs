@@ -57,7 +57,7 @@ fn every_combination_of_direction_key_match_and_policy_works_or_is_refused_with_
                 // A policy decides between two sides: what flows one way has none, whatever the key.
                 for policy in ["remote", "local", "newest", "manual"] {
                     let found = outcome(&keyed(direction, key, matched, policy));
-                    let one_way = (direction != "both").then_some("one_way_policy");
+                    let one_way = (direction != "both").then_some("one-way-policy");
                     let expected = expected_outcome(direction, key, matched, one_way);
                     assert_eq!(
                         found, expected,
@@ -81,28 +81,28 @@ fn expected_outcome(
     let has_score = direction != "push";
     let key_is_wrong = match key {
         "hubsyncd_key" => Some("reserved"),
-        "tags" => Some("several_values"),
-        "unmapped" | "none" | "external_id" | "score" if is_pulled => Some("no_effect"),
-        "unmapped" => Some("key_not_mapped"),
-        "score" if direction == "both" => Some("key_one_way"),
-        "score" if direction == "push" => Some("key_not_mapped"),
+        "tags" => Some("several-values"),
+        "unmapped" | "none" | "external_id" | "score" if is_pulled => Some("no-effect"),
+        "unmapped" => Some("key-not-mapped"),
+        "score" if direction == "both" => Some("key-one-way"),
+        "score" if direction == "push" => Some("key-not-mapped"),
         _ => None,
     };
     codes.extend(key_is_wrong);
     codes.extend(match matched {
-        "unmapped" => Some("match_not_mapped"),
-        "score" if !has_score => Some("match_not_mapped"),
-        "score" if !is_pulled => Some("match_one_way"),
-        "tags" => Some("several_values"),
-        "external_id" | "dealname" | "score" if is_pulled => Some("no_effect"),
+        "unmapped" => Some("match-not-mapped"),
+        "score" if !has_score => Some("match-not-mapped"),
+        "score" if !is_pulled => Some("match-one-way"),
+        "tags" => Some("several-values"),
+        "external_id" | "dealname" | "score" if is_pulled => Some("no-effect"),
         "external_id" | "dealname" if direction == "push" && key != matched => {
-            Some("match_by_search")
+            Some("match-by-search")
         }
         _ => None,
     });
     let is_refused = codes
         .iter()
-        .any(|code| !matches!(*code, "no_effect" | "match_by_search"));
+        .any(|code| !matches!(*code, "no-effect" | "match-by-search"));
     said(!is_refused, codes)
 }
 
@@ -122,6 +122,6 @@ fn a_key_of_ones_own_is_what_rows_are_matched_by() {
     check("[objects.contacts]\ndirection = \"push\"", "");
     check(
         "[objects.companies]\ndirection = \"push\"\nmatch = \"domain\"",
-        "match_by_search 3:9",
+        "match-by-search 3:9",
     );
 }

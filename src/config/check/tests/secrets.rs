@@ -119,23 +119,23 @@ fn any_secret() -> impl proptest::strategy::Strategy<Value = String> {
 
 #[test]
 fn a_secret_in_clear_says_what_to_do() {
-    check("[auth]\naccess_token = \"hush\"", "secret_in_clear 2:16");
-    check("[auth]\naccess_token = {}", "bad_secret 2:16");
+    check("[auth]\naccess_token = \"hush\"", "secret-in-clear 2:16");
+    check("[auth]\naccess_token = {}", "bad-secret 2:16");
     check(
         "[auth]\naccess_token = { env = \"A\", file = \"b\" }",
-        "bad_secret 2:16",
+        "bad-secret 2:16",
     );
     check(
         "[auth]\naccess_token = { env = \"A B\" }",
-        "bad_secret 2:24",
+        "bad-secret 2:24",
     );
     check(
         "[auth]\naccess_token = { credential = \"../x\" }",
-        "bad_secret 2:31",
+        "bad-secret 2:31",
     );
     check(
         "[auth]\naccess_token = { env = \"aa11bb22cc33dd44ee55ff66\" }",
-        "secret_in_clear 2:24",
+        "secret-in-clear 2:24",
     );
     for name in [
         "HUBSPOT_ACCESS_TOKEN_2026_PRODUCTION_EU1",

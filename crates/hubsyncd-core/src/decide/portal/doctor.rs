@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::decide::portal::wishes::WishedOption;
 use crate::decide::schema::{Definition, FieldProblem};
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, OWN_KEY, ObjectMapping};
 use crate::model::name::PropertyName;
@@ -156,6 +157,20 @@ pub fn property(
     say(options > 0, &format!("{options} options"));
     CheckLine::green(name, said.join(", "))
 }
+
+/// The line of a property that is there without all the options that the file declares.
+pub fn options_missing(name: &str, missing: &[&WishedOption]) -> CheckLine {
+    let values: Vec<&str> = missing.iter().map(|option| option.value.as_str()).collect();
+    CheckLine::yellow(
+        name,
+        "option-missing",
+        format!("HubSpot has no option `{}` of it", values.join("`, `")),
+        MAKE_IT,
+    )
+}
+
+/// What makes what the file declares.
+pub const MAKE_IT: &str = "run `hubsyncd properties apply`, which makes what the file declares";
 
 /// Whether a column of a declared type can hold what HubSpot gives of another one.
 fn holds(declared: PropertyType, given: PropertyType) -> bool {

@@ -1,0 +1,135 @@
+//! `properties plan` and `properties apply`: what the mapping file declares is shown, made once, and never taken away.
+
+use std::process::Output;
+
+use hubsyncd::simulator::settings::Settings;
+use serde_json::{Value, json};
+
+use crate::daemon::{CONTACTS, Site};
+use crate::portal::Portal;
+
+/// Two properties that the portal lacks, one in a group of its own, and options beyond those of one that it has.
+fn declared() -> String {
+    format!(
+        "{CONTACTS}\
+         level = {{ create = {{ label = \"Level\", type = \"enumeration\", group = \"loyalty\", options = [\"gold\", {{ value = \"x0\", label = \"Not yet\" }}] }} }}\n\
+         erp_id = {{ column = \"erp\", create = {{ label = \"ERP id\", type = \"string\", unique = true, description = \"of the ERP\" }} }}\n\
+         loyalty_tier = {{ column = \"tier\", create = {{ label = \"Tier\", type = \"enumeration\", options = [\"gold\", \"diamond\"] }} }}\n"
+    )
+}
+
+fn told(output: &Output) -> String {
+    let all = [output.stdout.clone(), output.stderr.clone()].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+fn property(portal: &Portal, name: &str) -> (u16, Value) {
+    portal.call(
+        "GET",
+        &format!("/crm/v3/properties/contacts/{name}"),
+        &Value::Null,
+    )
+}
+
+#[test]
+fn the_plan_is_shown_and_made_once_and_everything_that_was_there_stays() {
+    let portal = Portal::with(Settings::quick());
+    let site = Site::with(&portal, "", &declared());
+    let plan = site.run(&["properties", "plan", "--exit-code"]);
+    assert_eq!(plan.status.code(), Some(3), "{}", told(&plan));
+    insta::assert_snapshot!("plan", told(&plan));
+    let plan = site.run(&["properties", "plan", "--json"]);
+    assert_eq!(plan.status.code(), Some(0));
+    let rows: Value = serde_json::from_slice(&plan.stdout).expect("JSON");
+    assert_eq!(
+        rows,
+        json!([
+            {"object": "contacts", "name": "loyalty", "kind": "group", "label": "loyalty", "type": null},
+            {"object": "contacts", "name": "level", "kind": "property", "label": "Level", "type": "enumeration"},
+            {"object": "contacts", "name": "erp_id", "kind": "property", "label": "ERP id", "type": "string"},
+            {"object": "contacts", "name": "loyalty_tier", "kind": "option", "label": "diamond", "type": null, "value": "diamond"},
+        ])
+    );
+    // Nobody is there to be asked: it is shown, and nothing is done.
+    let asked = site.run(&["properties", "apply"]);
+    assert_eq!(asked.status.code(), Some(2), "{}", told(&asked));
+    assert!(told(&asked).contains("contacts: makes the group `loyalty`"));
+    assert!(told(&asked).contains("[nobody-to-ask]\nhint: give `--yes`"));
+    assert_eq!(property(&portal, "level").0, 404);
+    let applied = site.run(&["properties", "apply", "--yes"]);
+    assert_eq!(applied.status.code(), Some(0), "{}", told(&applied));
+    let (_, level) = property(&portal, "level");
+    assert_eq!(
+        (&level["groupName"], &level["options"][1]["label"]),
+        (&json!("loyalty"), &json!("Not yet"))
+    );
+    assert_eq!(property(&portal, "erp_id").1["hasUniqueValue"], true);
+    let (_, tier) = property(&portal, "loyalty_tier");
+    let values: Vec<&str> = tier["options"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|option| option["value"].as_str())
+        .collect();
+    assert_eq!(values, ["bronze", "silver", "gold", "platinum", "diamond"]);
+    let again = site.run(&["properties", "apply", "--yes"]);
+    assert!(told(&again).contains("nothing to make"), "{}", told(&again));
+    let plan = site.run(&["properties", "plan", "--exit-code"]);
+    assert_eq!(plan.status.code(), Some(0));
+    // What was made is synced like any other.
+    site.once();
+    site.execute(
+        "INSERT INTO contacts (email, level, erp) VALUES ('new@example.com', 'gold', '7')",
+    );
+    site.once();
+    assert_eq!(portal.count_with("level", "gold"), 1);
+}
+
+#[test]
+fn the_daemon_makes_none_of_them_and_the_doctor_says_what_does() {
+    let portal = Portal::with(Settings::quick());
+    let site = Site::with(&portal, "", &declared());
+    site.run(&["once", "--timeout", "50s"]);
+    assert_eq!(property(&portal, "level").0, 404);
+    let output = site.run(&["check", "--online", "--json"]);
+    let page: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for (name, code) in [
+        ("property contacts.level", "unknown-property"),
+        ("property contacts.loyalty_tier", "option-missing"),
+    ] {
+        let lines = page["checks"].as_array().expect("a list");
+        let line = lines.iter().find(|line| line["name"] == name).expect(name);
+        assert_eq!(
+            (&line["status"], &line["code"]),
+            (&json!("yellow"), &json!(code))
+        );
+        let hint = line["hint"].as_str().unwrap_or_default();
+        assert!(hint.contains("hubsyncd properties apply"), "{line:#}");
+    }
+}
+
+#[test]
+fn what_is_there_and_other_than_declared_is_told_and_left() {
+    let portal = Portal::with(Settings::quick());
+    let objects = format!(
+        "{CONTACTS}birthday = {{ create = {{ label = \"Birthday\", type = \"string\" }} }}\n"
+    );
+    let site = Site::with(&portal, "", &objects);
+    let plan = site.run(&["properties", "apply", "--yes"]);
+    assert_eq!(plan.status.code(), Some(0), "{}", told(&plan));
+    assert!(
+        told(&plan).contains(
+            "note: `contacts.birthday` is there and of type date, not string; nobody changes that"
+        ),
+        "{}",
+        told(&plan)
+    );
+    assert_eq!(property(&portal, "birthday").1["type"], "date");
+    // A token of another portal makes nothing.
+    let config = std::fs::read_to_string(site.path("config.toml")).expect("a file");
+    let config = config.replace("[portal]\n", "[portal]\nid = 1\n");
+    std::fs::write(site.path("config.toml"), config).expect("written");
+    let plan = site.run(&["properties", "plan"]);
+    assert_eq!(plan.status.code(), Some(78), "{}", told(&plan));
+    assert!(told(&plan).contains("[other-portal]"), "{}", told(&plan));
+}
