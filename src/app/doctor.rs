@@ -78,7 +78,11 @@ pub(crate) async fn examine(
         }
     }
     if let Some(webhooks) = &config.webhooks {
-        lines.extend(webhooks::look(config, webhooks, clock, asked.is_some()).await);
+        let mut found = webhooks::look(config, webhooks, clock, asked.is_some()).await;
+        if let (Some(pid), Some(url)) = (holder, found.first_mut()) {
+            *url = machine::in_use(&url.name, pid);
+        }
+        lines.extend(found);
     }
     if let Some(asked) = asked {
         mapping::compare(config, &asked, &mut lines).await;

@@ -654,13 +654,20 @@ fn beside_a_running_daemon_its_own_things_are_in_order() {
     let portal = Portal::quick();
     portal.fill("contacts", 20);
     let http = format!("[http]\nlisten = \"127.0.0.1:{}\"\n", free_port());
-    let mut site = Site::with(&portal, &http, CONTACTS);
+    let door = webhooks("https://localhost/webhooks/hubspot", "");
+    let mut site = Site::with(&portal, &format!("{http}{door}"), CONTACTS);
+    std::fs::write(site.path("secret"), DEFAULT_SECRET).expect("written");
     site.start_and_load();
     let pid = site.number("SELECT pid FROM sync_health");
     let output = site.run(&["check", "--online", "--json"]);
     let page = page_of(&output);
     assert_eq!(output.status.code(), Some(0), "{page:#}");
-    for name in ["database", "listener http"] {
+    for name in [
+        "database",
+        "listener http",
+        "listener webhooks",
+        "webhook url",
+    ] {
         assert_eq!(
             line(&page, name)["message"],
             format!("in use by hubsyncd, pid {pid}")

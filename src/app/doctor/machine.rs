@@ -103,7 +103,8 @@ pub(super) fn place(config: &Config, holder: Option<u32>) -> Vec<CheckLine> {
     lines
 }
 
-fn in_use(name: &str, pid: u32) -> CheckLine {
+/// The line of what a running daemon has in use.
+pub(super) fn in_use(name: &str, pid: u32) -> CheckLine {
     CheckLine::green(name, format!("in use by hubsyncd, pid {pid}"))
 }
 
