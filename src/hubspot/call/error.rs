@@ -742,6 +742,42 @@ mod tests {
     }
 
     #[test]
+    fn each_failure_has_a_code_and_a_remedy() {
+        let json = |category: &str| format!(r#"{{"status":"error","category":"{category}"}}"#);
+        let html = "<html><title>We are down for maintenance</title></html>".to_owned();
+        for (status, body, code) in [
+            (400, json("VALIDATION_ERROR"), "refused"),
+            (401, json("INVALID_AUTHENTICATION"), "unauthorized"),
+            (403, json("MISSING_SCOPES"), "missing-scope"),
+            (403, json("BLOCKED"), "forbidden"),
+            (404, html.clone(), "not-hubspot"),
+            (407, html.clone(), "proxy"),
+            (423, json("LOCKED"), "locked"),
+            (429, json("RATE_LIMITS"), "throttled"),
+            (477, json("MIGRATION_IN_PROGRESS"), "moving"),
+            (500, json("INTERNAL_ERROR"), "internal-error"),
+            (503, html, "gateway"),
+        ] {
+            let error = error(status, &body);
+            assert_eq!(error.code(), code, "{status} {body}");
+            assert!(error.hint().is_some(), "{status} {body}");
+        }
+        let nowhere = TransportError::NoName("no such name".into());
+        let late = TransportError::TimedOut("nothing came".into());
+        assert_eq!((nowhere.code(), late.code()), ("dns", "timeout"));
+        assert!(
+            nowhere
+                .hint()
+                .is_some_and(|hint| hint.contains("resolv.conf"))
+        );
+        let maintenance = error(503, "<html>down</html>").to_string();
+        assert!(
+            maintenance.contains("503 with a page that is no answer"),
+            "{maintenance}"
+        );
+    }
+
+    #[test]
     fn a_gateways_403_is_no_missing_scope() {
         let html = error(403, "<html><title>Attention Required!</title></html>");
         assert!(!html.is_forbidden() && html.is_unreachable());
