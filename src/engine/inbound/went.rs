@@ -31,16 +31,15 @@ pub(crate) fn row_went(
     record: &RemoteRecord,
     shows: MadeRecord,
 ) -> Result<(), StoreError> {
-    if entry.row.is_none() {
+    let Some(text) = entry.row.as_deref() else {
         reads::ask(tx, pass.name(), record.id, pass.origin, pass.now)?;
         return end_without_row(tx, pass, entry.id);
+    };
+    if entry.standing.operation == Operation::Create {
+        let row = made_row(pass, (entry, text), record, shows);
+        outbox::set_row(tx, entry.id, &row)?;
     }
-    match entry.standing.operation {
-        Operation::Create => archive_made(tx, pass, entry, record, shows),
-        Operation::Update | Operation::Archive | Operation::Associate | Operation::Disassociate => {
-            outbox::become_archive(tx, entry.id, record.id, pass.now)
-        }
-    }
+    outbox::become_archive(tx, entry.id, record.id, pass.now)
 }
 
 /// Ends an entry whose row is gone without a trigger's word. What was written while it was in flight is named.
@@ -57,30 +56,25 @@ fn end_without_row(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Resul
     }
 }
 
-/// Makes a create the archive of the record that it made. What is kept of the deleted row tells when HubSpot made the
-/// record, so that no answer which misses it is believed too soon, and what HubSpot gave it by itself is nobody's edit.
-fn archive_made(
-    tx: &Transaction<'_>,
+/// What is kept of a deleted row whose create made a record: it tells when HubSpot made that, so that no answer which misses it is
+/// believed too soon, and what HubSpot gave it by itself is nobody's edit.
+fn made_row(
     pass: &Pass<'_>,
-    entry: &Entry,
+    (entry, text): (&Entry, &str),
     record: &RemoteRecord,
     shows: MadeRecord,
-) -> Result<(), StoreError> {
-    if let Some(text) = entry.row.as_deref() {
-        let is_written = |property: &PropertyName| {
-            let mut fields = entry.fields.iter();
-            fields.any(|field| field.property == *property)
-        };
-        let mapping = pass.object.mapping();
-        let filled = match shows {
-            MadeRecord::Answered | MadeRecord::Fresh => {
-                rowjson::with_defaults(mapping, text, record, is_written)
-            }
-            MadeRecord::Found => text.to_owned(),
-        };
-        let version = (shows == MadeRecord::Answered).then_some(record.updated_at);
-        let row = rowjson::with_times(&filled, record.created_at, version);
-        outbox::set_row(tx, entry.id, &row)?;
-    }
-    outbox::become_archive(tx, entry.id, record.id, pass.now)
+) -> String {
+    let is_written = |property: &PropertyName| {
+        let mut fields = entry.fields.iter();
+        fields.any(|field| field.property == *property)
+    };
+    let mapping = pass.object.mapping();
+    let filled = match shows {
+        MadeRecord::Answered | MadeRecord::Fresh => {
+            rowjson::with_defaults(mapping, text, record, is_written)
+        }
+        MadeRecord::Found => text.to_owned(),
+    };
+    let version = (shows == MadeRecord::Answered).then_some(record.updated_at);
+    rowjson::with_times(&filled, record.created_at, version)
 }

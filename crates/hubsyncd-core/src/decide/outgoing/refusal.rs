@@ -22,7 +22,7 @@ const BY_CODE: [(&str, &str); 26] = [
     ("REQUIRED_PROPERTY", "required-property"),
     ("MISSING_REQUIRED_PROPERTY", "required-property"),
     ("MISSING_CONDITIONAL_REQUIRED_PROPERTY", "required-property"),
-    ("CONFLICTING_UNIQUE_VALUE", "value-taken"),
+    ("CONFLICTING_UNIQUE_VALUE", VALUE_TAKEN),
     ("INVALID_OWNER_ID", "unknown-owner"),
     ("INVALID_PIPELINE", "unknown-pipeline"),
     ("INVALID_PIPELINE_STAGE", "unknown-stage"),
@@ -39,8 +39,8 @@ const BY_CODE: [(&str, &str); 26] = [
 const BY_CATEGORY: [(&str, &str); 10] = [
     ("MISSING_SCOPES", "missing-scope"),
     ("FORBIDDEN", "forbidden"),
-    ("CONFLICT", "value-taken"),
-    ("OBJECT_ALREADY_EXISTS", "value-taken"),
+    ("CONFLICT", VALUE_TAKEN),
+    ("OBJECT_ALREADY_EXISTS", VALUE_TAKEN),
     ("OBJECT_NOT_FOUND", "record-not-found"),
     ("INTERNAL_ERROR", "internal-error"),
     ("LOCKED", "locked"),
@@ -61,6 +61,9 @@ pub const OF_PIPELINES: [&str; 3] = [
 
 /// The code of an association that the portal's limit of its pair forbids.
 pub const ASSOCIATION_LIMIT: &str = "association-limit";
+
+/// The code of a value that another record has, and may not be given twice.
+pub(crate) const VALUE_TAKEN: &str = "value-taken";
 
 /// The code of a refusal that no line of the table names.
 pub const REFUSED: &str = "refused";

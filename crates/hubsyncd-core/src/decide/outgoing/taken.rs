@@ -7,7 +7,7 @@ use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::incoming::convert::identity;
 use crate::decide::matching::Identity;
-use crate::decide::outgoing::refusal::coded;
+use crate::decide::outgoing::refusal::VALUE_TAKEN;
 use crate::decide::outgoing::settle::{TakenOutcome, ValueHolder, settle_taken};
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::{HubspotId, LocalId};
@@ -130,7 +130,7 @@ impl HeldValue {
         let (by, explanation) = if in_turn {
             let explanation = format!(
                 "{table} row {own} is to have the {property} of row {other}, HubSpot record {hs_id}, which is to have \
-                 another of these in turn: HubSpot can't exchange them; give one of them another value first"
+                 another of these in turn: HubSpot can't exchange them; give one of them another value first [{VALUE_TAKEN}]"
             );
             (ValueHolder::Exchanges, explanation)
         } else {
@@ -155,7 +155,7 @@ impl HeldValue {
     pub fn of_dead(object: &SyncedObject, value: &Identity, giver: &Giver) -> Self {
         let (table, property) = (&object.mapping().table, &value.property);
         Self::kept(Some(format!(
-            "{table} row {}, HubSpot record {}, still has this {property}, since its own change is dead: settle that, then retry this",
+            "{table} row {}, HubSpot record {}, still has this {property}, since its own change is dead: settle that, then retry this [{VALUE_TAKEN}]",
             giver.local_id, giver.hs_id
         )))
     }
@@ -181,10 +181,7 @@ impl HeldValue {
                 answered: Answered::Yes,
             },
             (TakenOutcome::Dead, _, Some(explanation)) => EntryEvent::Refused {
-                explanation: match explanation.ends_with(']') {
-                    true => explanation,
-                    false => coded(&explanation, "CONFLICT", &[]),
-                },
+                explanation,
                 answered: Answered::Yes,
             },
             (TakenOutcome::AfterTheOther | TakenOutcome::Dead, ..) => return None,
@@ -228,11 +225,13 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        let exchange = held(Some(20), true).settled(&update, at(2));
-        assert!(matches!(
-            exchange,
-            Some(Act::Befall(EntryEvent::Refused { explanation, .. })) if explanation.ends_with("[value-taken]")
-        ));
+        let dead = HeldValue::of_dead(&object, &email(), &giver(None));
+        for held in [held(Some(20), true), dead] {
+            assert!(matches!(
+                held.settled(&update, at(2)),
+                Some(Act::Befall(EntryEvent::Refused { explanation, .. })) if explanation.ends_with("[value-taken]")
+            ));
+        }
         assert_eq!(HeldValue::kept(None).settled(&update, at(2)), None);
     }
 
