@@ -38,7 +38,7 @@ pub struct Change<'a> {
 /// Writes a change down. Of a property that is kept out of the table (`history = false`) only what gave way to the other side
 /// is; a push of it is remembered for a while.
 pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let is_undo = change.origin == Origin::Push && undo::take(tx, &change)?;
+    let is_undo = undo::take(tx, &change)?;
     let is_unkept = || modes::is_said(tx, change.object, FieldMode::Unkept, change.property);
     if change.origin != Origin::Conflict && is_unkept()? {
         return match change.origin == Origin::Push {

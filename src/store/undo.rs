@@ -3,7 +3,7 @@
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params_from_iter};
+use rusqlite::{Connection, Transaction, named_params, params_from_iter};
 use serde_json::Value as Json;
 
 use crate::decide::decision::undo::ChosenRow;
@@ -351,30 +351,37 @@ pub(crate) fn note(
     Ok(())
 }
 
-/// Whether an acknowledged local change is an undo's; what was noted of it goes.
+/// Whether a change is an undo's that HubSpot acknowledged. What was noted goes with it, and where another value took its place: with
+/// a later local write, by a conflict or a discard.
 pub(crate) fn take(tx: &Transaction<'_>, change: &Change<'_>) -> Result<bool, StoreError> {
-    let value = match change.property {
-        WHOLE_RECORD => String::new(),
-        ASSOCIATION => link_named(change.new.or(change.old).unwrap_or_default()),
-        _ => change.new.unwrap_or_default().to_owned(),
+    let is_push = change.origin == Origin::Push;
+    let (value, any) = match (change.property, is_push) {
+        (WHOLE_RECORD | ASSOCIATION, false) => return Ok(false),
+        (WHOLE_RECORD, true) => (String::new(), false),
+        (ASSOCIATION, true) => (
+            link_named(change.new.or(change.old).unwrap_or_default()),
+            false,
+        ),
+        (_, true) => (change.new.unwrap_or_default().to_owned(), true),
+        (_, false) => (change.old.unwrap_or_default().to_owned(), false),
     };
-    let taken: Option<i64> = tx
-        .prepare_cached(
-            "DELETE FROM _sync_undone
-             WHERE object = :object AND local_id = :local_id AND property = :property AND value = :value
-             RETURNING local_id",
-        )?
-        .query_row(
-            named_params! {
-                ":object": change.object.as_str(),
-                ":local_id": change.local_id.0,
-                ":property": change.property,
-                ":value": value,
-            },
-            |row| row.get(0),
-        )
-        .optional()?;
-    Ok(taken.is_some())
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM _sync_undone
+         WHERE object = :object AND local_id = :local_id AND property = :property AND (:any OR value = :value)
+         RETURNING value",
+    )?;
+    let taken = statement.query_map(
+        named_params! {
+            ":object": change.object.as_str(),
+            ":local_id": change.local_id.0,
+            ":property": change.property,
+            ":any": any,
+            ":value": value,
+        },
+        |row| row.get::<_, String>(0),
+    )?;
+    let taken: Vec<String> = taken.collect::<Result<_, _>>()?;
+    Ok(is_push && taken.contains(&value))
 }
 
 fn link_named(text: &str) -> String {
@@ -391,4 +398,58 @@ pub(crate) fn forget_marks(tx: &Transaction<'_>, before: Timestamp) -> Result<()
     tx.prepare_cached("DELETE FROM _sync_undone WHERE at < :before")?
         .execute(named_params! { ":before": before.to_string() })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::LocalId;
+    use crate::model::name::ObjectType;
+    use crate::store::testing::{daemons_connection, folder, now, open};
+    use crate::store::{Mode, history};
+
+    #[test]
+    fn a_push_is_told_as_an_undo_while_nothing_took_the_place_of_what_was_turned_back() {
+        let folder = folder();
+        open(&folder, Mode::Inline).expect("opens");
+        let object = ObjectType::parse("contacts").expect("a name");
+        // What happens to the field between the undo and the push of `Rome`, and as what that is told.
+        let cases = [
+            (&[][..], "undo"),
+            (&[(Origin::Push, "Rome", "Lima")], "push"),
+            (&[(Origin::Poll, "Rome", "Oslo")], "push"),
+            (&[(Origin::Discard, "Rome", "Oslo")], "push"),
+            (&[(Origin::Conflict, "Oslo", "Rome")], "undo"),
+        ];
+        for (local_id, (between, told)) in (1..).zip(cases) {
+            let mut connection = daemons_connection(&folder);
+            let tx = connection.transaction().expect("begins");
+            tx.execute(
+                "INSERT INTO _sync_undone (object, local_id, property, value, at) VALUES ('contacts', ?1, 'city', 'Rome', 'x')",
+                [local_id],
+            )
+            .expect("is noted");
+            let all = between.iter().chain(&[(Origin::Push, "Oslo", "Rome")]);
+            for (origin, old, new) in all.copied() {
+                let change = Change {
+                    object: &object,
+                    local_id: LocalId(local_id),
+                    hs_id: None,
+                    property: "city",
+                    old: Some(old),
+                    new: Some(new),
+                    origin,
+                };
+                history::record(&tx, change, now()).expect("is written down");
+            }
+            let last: String = tx
+                .query_row(
+                    "SELECT origin FROM sync_history ORDER BY id DESC LIMIT 1",
+                    [],
+                    |row| row.get(0),
+                )
+                .expect("a line");
+            assert_eq!(last, told, "{between:?}");
+        }
+    }
 }
