@@ -423,6 +423,8 @@ CREATE TABLE sync_fields (
     since TEXT NOT NULL,
     problem TEXT,
     hint TEXT,
+    -- What `problem` is called.
+    code TEXT,
     PRIMARY KEY (object, property)
 ) STRICT, WITHOUT ROWID;
 

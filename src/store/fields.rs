@@ -246,14 +246,16 @@ pub(crate) fn set_remarks(
         });
         tx.prepare_cached(
             "UPDATE sync_fields
-             SET problem = :problem, hint = :hint
-             WHERE object = :object AND property = :property AND (problem IS NOT :problem OR hint IS NOT :hint)",
+             SET problem = :problem, hint = :hint, code = :code
+             WHERE object = :object AND property = :property
+               AND (problem IS NOT :problem OR hint IS NOT :hint OR code IS NOT :code)",
         )?
         .execute(named_params! {
             ":object": field.object,
             ":property": field.property,
             ":problem": remark.map(|remark| remark.problem.as_str()),
             ":hint": remark.map(|remark| remark.hint.as_str()),
+            ":code": remark.map(|remark| remark.code),
         })?;
     }
     Ok(())
@@ -266,16 +268,18 @@ fn degrade(tx: &Transaction<'_>, problem: &FieldProblem, now: Timestamp) -> Resu
          SET since = CASE WHEN state = 'degraded' THEN since ELSE :now END,
              state = 'degraded',
              problem = :problem,
-             hint = :hint
+             hint = :hint,
+             code = :code
          WHERE object = :object
            AND property = :property
-           AND (state <> 'degraded' OR problem IS NOT :problem OR hint IS NOT :hint)",
+           AND (state <> 'degraded' OR problem IS NOT :problem OR hint IS NOT :hint OR code IS NOT :code)",
     )?
     .execute(named_params! {
         ":object": problem.object.as_str(),
         ":property": problem.property.as_str(),
         ":problem": problem.problem,
         ":hint": problem.hint,
+        ":code": problem.code,
         ":now": now.to_string(),
     })?;
     Ok(())
@@ -291,7 +295,7 @@ fn recover(tx: &Transaction<'_>, field: &FieldRow, now: Timestamp) -> Result<(),
     outbox::release_property(tx, &field.object, &field.property, now)?;
     tx.prepare_cached(
         "UPDATE sync_fields
-         SET state = :state, since = :now, problem = NULL, hint = NULL
+         SET state = :state, since = :now, problem = NULL, hint = NULL, code = NULL
          WHERE object = :object AND property = :property",
     )?
     .execute(named_params! {
@@ -329,7 +333,8 @@ pub(super) fn save(
              since = CASE WHEN state = excluded.state THEN since ELSE excluded.since END,
              state = excluded.state,
              problem = CASE excluded.state WHEN 'degraded' THEN problem END,
-             hint = CASE excluded.state WHEN 'degraded' THEN hint END",
+             hint = CASE excluded.state WHEN 'degraded' THEN hint END,
+             code = CASE excluded.state WHEN 'degraded' THEN code END",
     )?
     .execute(named_params! {
         ":object": object,
@@ -363,7 +368,7 @@ pub(super) fn unmap(
     unreadable::forget_property(tx, &field.object, &field.property)?;
     tx.prepare_cached(
         "UPDATE sync_fields
-         SET state = 'unmapped', since = :now, problem = NULL, hint = NULL
+         SET state = 'unmapped', since = :now, problem = NULL, hint = NULL, code = NULL
          WHERE object = :object AND property = :property",
     )?
     .execute(named_params! { ":object": field.object, ":property": field.property, ":now": now.to_string() })?;

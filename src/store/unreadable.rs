@@ -13,6 +13,9 @@ use crate::store::shape::views;
 
 const HINT: &str = "correct the values in HubSpot, or write another `type` for the property: SELECT * FROM sync_unreadable shows them";
 
+/// What is wrong with a field whose column can't hold all values of HubSpot's.
+const VALUE_UNREADABLE: &str = "unreadable-value";
+
 /// Brings what is noted of a record up to date: its values that can't be read, and those that can be read again.
 pub fn note(
     tx: &Transaction<'_>,
@@ -192,7 +195,8 @@ fn tell(
          SET since = CASE WHEN state = 'filling' OR (state = 'degraded') = (:problem IS NOT NULL) THEN since ELSE :now END,
              state = CASE WHEN state = 'filling' THEN state WHEN :problem IS NULL THEN 'active' ELSE 'degraded' END,
              problem = :problem,
-             hint = CASE WHEN :problem IS NOT NULL THEN :hint END
+             hint = CASE WHEN :problem IS NOT NULL THEN :hint END,
+             code = CASE WHEN :problem IS NOT NULL THEN :code END
          WHERE object = :object
            AND property = :property
            AND state <> 'unmapped'
@@ -203,6 +207,7 @@ fn tell(
         ":property": property,
         ":problem": problem,
         ":hint": HINT,
+        ":code": VALUE_UNREADABLE,
         ":now": now.to_string(),
     })?;
     Ok(())

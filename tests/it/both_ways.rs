@@ -336,6 +336,8 @@ fn a_value_that_its_column_can_not_hold_is_shown_and_never_lost() {
         "degraded: HubSpot record {ann} holds a value that is not of the column's type: its row keeps what it had"
     );
     assert_eq!(site.text(field), Some(problem.clone()));
+    let code = "SELECT coalesce(code, 'none') FROM sync_fields WHERE property = 'city'";
+    assert_eq!(site.text(code).as_deref(), Some("unreadable-value"));
     assert_eq!(site.number("SELECT problems FROM sync_status"), 1);
     let noted = "SELECT group_concat(hs_id || ' ' || value) FROM sync_unreadable";
     assert_eq!(site.text(noted), Some(format!("{ann} Oslo")));

@@ -69,6 +69,7 @@ fn a_property_that_is_gone_or_that_nobody_may_write_degrades_alone_and_heals_by_
         drift: fn(&Portal),
         heal: fn(&Portal),
         problem: &'static str,
+        code: &'static str,
         is_pulled_on: bool,
     }
     let kinds = [
@@ -76,12 +77,14 @@ fn a_property_that_is_gone_or_that_nobody_may_write_degrades_alone_and_heals_by_
             drift: |portal| archive_property(portal, "contacts", COLOUR),
             heal: |portal| make_property(portal, "contacts", COLOUR, false),
             problem: "HubSpot has no property `colour` on contacts",
+            code: "unknown-property",
             is_pulled_on: false,
         },
         Kind {
             drift: |portal| portal.stand().redefine("contacts", COLOUR, PLAIN, true),
             heal: |portal| portal.stand().redefine("contacts", COLOUR, PLAIN, false),
             problem: "HubSpot lets nobody write `colour` any more",
+            code: "read-only-property",
             is_pulled_on: true,
         },
     ];
@@ -92,6 +95,8 @@ fn a_property_that_is_gone_or_that_nobody_may_write_degrades_alone_and_heals_by_
         let told = "SELECT problem || ': ' || hint FROM sync_fields WHERE state = 'degraded'";
         let told = site.text(told).expect("a sentence");
         assert!(told.starts_with(kind.problem), "{told}");
+        let code = "SELECT code FROM sync_fields WHERE state = 'degraded'";
+        assert_eq!(site.text(code).as_deref(), Some(kind.code));
         assert_eq!(
             site.text("SELECT state FROM sync_health").as_deref(),
             Some("degraded")
@@ -130,6 +135,7 @@ fn a_property_that_is_gone_or_that_nobody_may_write_degrades_alone_and_heals_by_
         assert_eq!(portal.contacts(), 2);
         let degraded = "SELECT count(*) FROM sync_fields WHERE state = 'degraded'";
         assert_eq!(site.number(degraded), 0);
+        assert_eq!(site.number("SELECT count(code) FROM sync_fields"), 0);
         assert_eq!(site.stop(), 0);
     }
 }

@@ -76,6 +76,8 @@ fn a_key_that_hubspot_does_not_keep_unique_is_told_where_people_look() {
         told.starts_with(&format!("active: {explanation}")),
         "{told}"
     );
+    let code = "SELECT code FROM sync_fields WHERE problem IS NOT NULL";
+    assert_eq!(site.text(code).as_deref(), Some("key-not-unique"));
     let status = site.run(&["status"]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains(explanation), "{status}");
@@ -85,7 +87,10 @@ fn a_key_that_hubspot_does_not_keep_unique_is_told_where_people_look() {
     assert_eq!(held(&portal, "deals", "dealname"), ["Mine"]);
     site.configure(&portal, "", DEALS);
     assert!(!site.once().contains("warning"));
-    assert_eq!(site.number("SELECT count(problem) FROM sync_fields"), 0);
+    assert_eq!(
+        site.number("SELECT count(problem) + count(code) FROM sync_fields"),
+        0
+    );
 }
 
 #[test]

@@ -168,7 +168,7 @@ async fn fit_to_mapping(
         .map(|object| unread_line(object, kept_back))
         .collect();
     for remark in &remarks {
-        tracing::warn!(object = %remark.object, property = %remark.property, hint = %remark.hint, "{}", remark.problem);
+        tracing::warn!(object = %remark.object, property = %remark.property, code = remark.code, hint = %remark.hint, "{}", remark.problem);
     }
     let in_file = Arc::clone(&engine.mapping);
     let guard = engine.settings().guard;
@@ -209,7 +209,7 @@ async fn fit_to_mapping(
         })
         .await?;
     for problem in &problems {
-        tracing::warn!(object = %problem.object, property = %problem.property, hint = %problem.hint, "{}", problem.problem);
+        tracing::warn!(object = %problem.object, property = %problem.property, code = problem.code, hint = %problem.hint, "{}", problem.problem);
     }
     Ok((mapping, problems))
 }

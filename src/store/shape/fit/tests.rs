@@ -515,9 +515,12 @@ fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
         problem: "HubSpot has no property `stage` on contacts".to_owned(),
         hint: "make it".to_owned(),
     }]);
+    let codes = || file.rows("SELECT code FROM sync_fields WHERE code IS NOT NULL");
+    assert_eq!(codes(), ["unknown-property"]);
     put_off();
     assert_eq!(due(), ["2026-11-24T04:10:00.000Z"]);
     problems(vec![]);
+    assert_eq!(codes(), NONE);
     assert_eq!(due(), ["2026-11-24T03:10:00.000Z"]);
 
     file.lines(changed(|fields| {
@@ -806,13 +809,13 @@ fn a_field_with_values_that_can_not_be_read_is_synced_on_until_its_type_fits() {
 #[test]
 fn a_degraded_field_stays_degraded_whatever_else_changes() {
     let file = File::new();
-    file.as_daemon("UPDATE sync_fields SET state = 'degraded', problem = 'gone', hint = 'make it' WHERE property = 'stage'");
+    file.as_daemon("UPDATE sync_fields SET state = 'degraded', problem = 'gone', hint = 'make it', code = 'unknown-property' WHERE property = 'stage'");
     file.lines(named("stage", "life_stage"));
     assert_eq!(
         file.rows(
-            "SELECT column_name, state, problem, hint FROM sync_fields WHERE property = 'stage'"
+            "SELECT column_name, state, problem, hint, code FROM sync_fields WHERE property = 'stage'"
         ),
-        ["life_stage degraded gone make it"]
+        ["life_stage degraded gone make it unknown-property"]
     );
 }
 
