@@ -1,5 +1,5 @@
-//! `hubsyncd demo`: everything on this machine, with no account: a HubSpot simulator, the daemon, edits on both sides
-//! and a conflict, and what to look at with `sqlite3`.
+//! `hubsyncd demo`: everything on this machine, with no account: a HubSpot simulator, the daemon, edits on both sides,
+//! a conflict, a wrong UPDATE that is turned back, and what to look at with `sqlite3`.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,20 +12,23 @@ use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::DemoArgs;
+use crate::cli::demo::daemon::DemoDaemon;
 use crate::cli::format::counted;
 use crate::cli::progress::{Lines, Screen};
 use crate::cli::run::watch_signals;
 use crate::cli::{ExitStatus, Unusable, backfills};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
-use crate::daemon;
+use crate::daemon::once;
 use crate::simulator::portal::Portal;
 use crate::simulator::server;
 use crate::simulator::settings::{DEFAULT_TOKEN, Settings};
 use crate::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
 use crate::store::database::program::Program;
 
+mod daemon;
 mod links;
+mod mistake;
 
 /// How long a part of the tour may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -38,6 +41,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// For the user and the group, with the group handed on to what is made inside.
 const FOLDER_MODE: u32 = 0o2770;
+
+/// The mapping file in the folder.
+const CONFIG: &str = "config.toml";
 
 struct Tour {
     portal: Arc<Mutex<Portal>>,
@@ -76,19 +82,15 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
         listener,
         portal_stop.clone(),
     ));
-    let engine = daemon::build::build(&config, Arc::clone(&clock)).await?;
-    let daemon = tokio::spawn({
-        let (config, engine, stop) = (config.clone(), Arc::clone(&engine), stop.clone());
-        async move { daemon::run::run_engine(&config, engine, stop).await }
-    });
+    let mut daemon = DemoDaemon::begin(&config, &clock).await?;
     let shown = tokio::spawn(backfills::show(
-        engine.store().clone(),
+        daemon.engine().store().clone(),
         Arc::clone(&clock),
         screen,
         Lines::Plain,
     ));
     let toured = tokio::select! {
-        toured = tour(&config, &portal, &clock, &args, out) => Some(toured),
+        toured = tour(&mut daemon, &config, &portal, &args, out) => Some(toured),
         () = stop.cancelled() => None,
     };
     shown.abort();
@@ -102,7 +104,7 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
     }
     let told = toured.is_ok() && !interrupted;
     if told && args.json {
-        let report = daemon::once::report_of_all(&engine).await?;
+        let report = once::report_of_all(daemon.engine()).await?;
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     }
     if told && !args.once {
@@ -113,8 +115,7 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
         )?;
         stop.cancelled().await;
     }
-    stop.cancel();
-    let ended = daemon.await.context("the daemon's task was lost")?;
+    let ended = daemon.stop().await;
     portal_stop.cancel();
     served
         .await
@@ -221,7 +222,7 @@ fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
 fn write_config(folder: &Path, base_url: &str, health: u16, door: u16) -> anyhow::Result<Config> {
     write_file(&folder.join("token"), DEFAULT_TOKEN)?;
     write_file(&folder.join("secret"), DEFAULT_SECRET)?;
-    let path = folder.join("config.toml");
+    let path = folder.join(CONFIG);
     write_file(
         &path,
         &format!(
@@ -279,9 +280,9 @@ deals_contacts = {{ from = "deals", to = "contacts" }}
 }
 
 async fn tour(
+    daemon: &mut DemoDaemon,
     config: &Config,
     portal: &Arc<Mutex<Portal>>,
-    clock: &Arc<dyn Clock>,
     args: &DemoArgs,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
@@ -289,7 +290,7 @@ async fn tour(
     let mut tour = Tour {
         portal: Arc::clone(portal),
         program: Program::open(path)?,
-        clock: Arc::clone(clock),
+        clock: Arc::clone(daemon.engine().clock()),
         told: Vec::new(),
     };
     tour.wait(
@@ -303,6 +304,7 @@ async fn tour(
     tour.links().await?;
     tour.merge().await?;
     tour.conflict().await?;
+    tour.mistake(daemon, &path.with_file_name(CONFIG)).await?;
     tour.show(path, config, args, out)
 }
 
@@ -447,7 +449,7 @@ impl Tour {
     ) -> anyhow::Result<()> {
         let files = Files {
             database: for_shell(path),
-            config: for_shell(&path.with_file_name("config.toml")),
+            config: for_shell(&path.with_file_name(CONFIG)),
             health: config.http.map(|address| address.to_string()),
         };
         let lines = format!(

@@ -642,12 +642,14 @@ fn what_the_demo_prints_can_be_pasted_into_a_shell() {
         .expect("it runs");
     let explanation = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{explanation}");
-    let lines: Vec<&str> = explanation
+    let typed = explanation
         .lines()
-        .filter(|line| line.contains("sqlite3") || line.contains(" status "))
-        .filter(|line| line.starts_with("  "))
-        .collect();
-    assert_eq!(lines.len(), 5, "{explanation}");
+        .filter_map(|line| line.strip_prefix("  $ "));
+    let (_, to_try) = explanation
+        .split_once("The database stays; look at it:\n")
+        .expect("what to try");
+    let lines: Vec<&str> = typed.chain(to_try.lines()).collect();
+    assert_eq!(lines.len(), 7, "{explanation}");
     // What needs a daemon would come to nothing: it has ended.
     assert!(
         !explanation.contains("UPDATE sync_conflicts") && !explanation.contains("curl "),
@@ -660,6 +662,69 @@ fn what_the_demo_prints_can_be_pasted_into_a_shell() {
             .expect("a shell");
         let error = String::from_utf8_lossy(&ran.stderr).into_owned();
         assert!(ran.status.success(), "{line}\n{error}");
+    }
+}
+
+#[test]
+fn the_tour_reads_as_it_should_and_ends_with_a_mistake_that_is_turned_back() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let output = demo(folder.path(), &["--once", "--records", "30"])
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}");
+    let real = folder.path().canonicalize().expect("a folder");
+    let told = told
+        .replace(&real.display().to_string(), "FOLDER")
+        .replace(env!("CARGO_BIN_EXE_hubsyncd"), "hubsyncd");
+    insta::assert_snapshot!(without_numbers(&told));
+    let site = crate::daemon::open(&folder.path().join("crm.db"));
+    let number = |sql: &str| site.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let of_origin = |origin: &str, city: &str| {
+        number(&format!(
+            "SELECT count(*) FROM sync_history WHERE origin = '{origin}' AND new_value = '{city}'"
+        ))
+    };
+    let wrong = of_origin("push", "Atlantis").expect("a number");
+    assert!(wrong > 20, "{wrong}");
+    assert_eq!(of_origin("undo", "Oslo").expect("a number"), wrong);
+}
+
+/// Ids, times and counts differ from run to run.
+fn without_numbers(text: &str) -> String {
+    let mut masked = String::new();
+    for letter in text.chars() {
+        match letter {
+            '0'..='9' if masked.ends_with('#') => {}
+            '0'..='9' => masked.push('#'),
+            other => masked.push(other),
+        }
+    }
+    masked.replace(" requests", " request")
+}
+
+#[test]
+fn the_json_of_the_demo_is_one_value_of_all_objects() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let output = demo(folder.path(), &["--once", "--json", "--records", "8"])
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("undo --config"), "{told}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(report["requests"].as_u64().is_some(), "{report}");
+    let contacts = &report["objects"].as_array().expect("a list")[0];
+    for key in [
+        "object",
+        "pulled",
+        "pushed",
+        "pending",
+        "dead",
+        "conflicts",
+        "held",
+    ] {
+        assert!(!contacts[key].is_null(), "{key}: {report}");
     }
 }
 
