@@ -133,7 +133,10 @@ fn print_lines(lines: &[CheckLine], drawing: Drawing, out: &mut dyn Write) -> an
             }
             continue;
         }
-        unfold(&mut folded, drawing, out)?;
+        // What is otherwise stands in front of what is in order, so that an object's properties are counted once.
+        if object.is_none() {
+            unfold(&mut folded, drawing, out)?;
+        }
         let code = line.code.map(|code| format!(" [{code}]"));
         let code = code.unwrap_or_default();
         let text = format!("{}: {}{code}", line.name, line.message);
@@ -353,9 +356,9 @@ mod tests {
         print_lines(&lines, Drawing::Plain, &mut out).expect("written");
         insta::assert_snapshot!(String::from_utf8(out).expect("text"), @r"
         green   dns: `api.hubapi.com` is 192.0.2.1
-        green   properties of contacts: 2 properties in order
         yellow  property contacts.vip: HubSpot has no property `vip` on contacts [unknown-property]
                 hint: make it
+        green   properties of contacts: 2 properties in order
         red     portal: another one [other-portal]
                 hint: use it
         1 red, 1 yellow, 3 green
