@@ -100,7 +100,7 @@ fn what_the_portal_uses_is_proposed_with_a_word_on_each_property() {
 }
 
 #[test]
-fn a_portal_with_400_properties_is_proposed_whole_on_demand() {
+fn with_400_properties_the_way_from_init_to_the_plan_needs_no_change_of_the_file() {
     let portal = portal();
     for number in 0..400 {
         let body = json!({"name": format!("own_{number}"), "label": format!("Own {number}"), "type": "string",
@@ -120,6 +120,29 @@ fn a_portal_with_400_properties_is_proposed_whole_on_demand() {
         text.contains("hs_searchable_calculated_phone_number = { column = "),
         "{text}"
     );
+    let succeeds = |arguments: &[&str]| {
+        let output = with_file(&site, "new.toml", arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        output.stdout
+    };
+    succeeds(&["check"]);
+    let page: Value =
+        serde_json::from_slice(&succeeds(&["check", "--online", "--json"])).expect("JSON");
+    assert_eq!(page["ok"], true);
+    succeeds(&["once", "--timeout", "50s"]);
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 3);
+    let nothing = succeeds(&["plan", "--json"]);
+    assert_eq!(nothing.trim_ascii(), b"[]");
+    site.execute("UPDATE contacts SET own_399 = 'ours' WHERE local_id = 1");
+    let plan: Value = serde_json::from_slice(&succeeds(&["plan", "--json"])).expect("JSON");
+    let fields = json!([{"property": "own_399", "old": null, "new": "ours"}]);
+    assert_eq!(
+        (&plan[0]["operation"], &plan[0]["fields"]),
+        (&json!("update"), &fields)
+    );
+    succeeds(&["once", "--timeout", "50s"]);
+    assert_eq!(portal.count_with("own_399", "ours"), 1);
+    assert_eq!(portal.stand().violations().total(), 0);
 }
 
 #[test]
@@ -164,6 +187,10 @@ fn what_the_token_may_not_do_is_left_out_or_only_read() {
         text.contains("# the token may not write deals: scope `crm.objects.deals.write` is missing\n[objects.deals]\ndirection = \"pull\""),
         "{text}"
     );
+    let mut words = text.replace(&portal.url(), "http://127.0.0.1:1");
+    words.push_str("---- and on standard error:\n");
+    words.push_str(&told(&output));
+    insta::assert_snapshot!("denied", words);
     let output = checked(&site);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 }
