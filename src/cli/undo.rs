@@ -196,3 +196,72 @@ fn left_line(left: &UndoLeft) -> String {
         printable(&left.code)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::decision::undo::LeftWhy;
+
+    fn change(property: &str, from: Option<&str>, to: Option<&str>) -> UndoChange {
+        UndoChange {
+            history_ids: vec![1],
+            object: "contacts".to_owned(),
+            local_id: 7,
+            property: property.to_owned(),
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn every_change_and_every_reason_to_leave_one_reads_as_it_should() {
+        let left = |why: &LeftWhy| UndoLeft {
+            history_id: 1,
+            object: "contacts".to_owned(),
+            local_id: 8,
+            property: "city".to_owned(),
+            code: why.as_str().to_owned(),
+            message: why.message().to_owned(),
+        };
+        let reasons = [
+            LeftWhy::ChangedSince,
+            LeftWhy::Pending,
+            LeftWhy::OpenConflict,
+            LeftWhy::Gone,
+            LeftWhy::HistoryOff,
+            LeftWhy::MadeInHubspot,
+            LeftWhy::Merged,
+            LeftWhy::ReadOnly,
+        ];
+        let report = UndoReport {
+            changes: vec![
+                change("city", Some("Lima"), Some("Rome")),
+                change("city", Some("a\tb"), None),
+                change("*", Some("{}"), None),
+                change("*", None, Some("{}")),
+                change("association", Some("{\"to_local_id\":9}"), None),
+                change("association", None, Some("{\"to_local_id\":9}")),
+            ],
+            left: reasons.iter().map(left).collect(),
+        };
+        let nothing = UndoReport {
+            changes: Vec::new(),
+            ..report.clone()
+        };
+        let many = UndoReport {
+            changes: vec![change("city", Some("Lima"), Some("Rome")); MOST_SHOWN + 2],
+            left: Vec::new(),
+        };
+        let mut out = Vec::new();
+        for report in [&report, &nothing, &UndoReport::default()] {
+            show(report, &mut out).expect("written");
+            out.extend(b"----\n");
+        }
+        let mut all = Vec::new();
+        show(&many, &mut all).expect("written");
+        let all = String::from_utf8(all).expect("text");
+        let text = String::from_utf8(out).expect("text");
+        let end: Vec<&str> = all.lines().skip(MOST_SHOWN).collect();
+        insta::assert_snapshot!(format!("{text}{}", end.join("\n")));
+    }
+}

@@ -325,6 +325,59 @@ fn a_command_beside_a_first_load_at_the_limit_meets_no_429_and_brings_none() {
     portal.assert_limits_were_kept();
 }
 
+/// One value of each kind that a plan keeps back, and associations.
+const ALL_KINDS: &str = r#"
+[objects.contacts.properties]
+email = "email"
+firstname = { column = "first_name", write = "if_empty" }
+lastname = { column = "last_name", conflict = "manual" }
+city = "city"
+[objects.companies.properties]
+name = "name"
+[associations]
+works = { from = "contacts", to = "companies" }
+"#;
+
+#[test]
+fn a_plan_reads_as_it_should() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 7);
+    portal.fill("companies", 2);
+    let guard = "[guard]\nmax_archives = 1\nmax_share = 0.0\n";
+    let site = Site::with(&portal, guard, ALL_KINDS);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Rome'");
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Lima', first_name = 'Ada' WHERE local_id = 1");
+    site.execute("UPDATE contacts SET city = NULL, last_name = 'Byron' WHERE local_id = 2");
+    site.execute("INSERT INTO contacts (email, city) VALUES ('ada@example.com', 'A long name of a city, much longer than a line of a terminal would like it')");
+    site.execute("DELETE FROM contacts WHERE local_id IN (3, 4)");
+    for more in ["", ", type_id"] {
+        let (row, kind) = match more {
+            "" => (5, ""),
+            _ => (6, ", 279"),
+        };
+        site.execute(&format!(
+            "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id{more}) \
+             VALUES ('contacts', {row}, 'companies', 2{kind})"
+        ));
+    }
+    portal.edit(id_of(&site, 2), &[("lastname", "King")]);
+    let mut text = said(&site, &["plan"]);
+    text.push_str("---- online:\n");
+    text.push_str(&said(&site, &["plan", "--online"]));
+    let ids = site.text("SELECT group_concat(hs_id, ' ') FROM contacts");
+    for id in ids.iter().flat_map(|ids| ids.split(' ')) {
+        text = text.replace(id, "ID");
+    }
+    let gone =
+        site.text("SELECT group_concat(hs_id, ' ') FROM sync_outbox WHERE operation = 'archive'");
+    for id in gone.iter().flat_map(|ids| ids.split(' ')) {
+        text = text.replace(id, "ID");
+    }
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn there_is_no_plan_without_a_database() {
     let portal = Portal::quick();
