@@ -41,12 +41,14 @@ pub struct FieldRow {
     pub state: FieldState,
     /// Since when.
     pub since: String,
+    /// What is wrong with it, by its stable name.
+    pub code: Option<String>,
 }
 
 /// All fields, by object and property.
 pub fn all(connection: &Connection) -> Result<Vec<FieldRow>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT object, property, column_name, type, direction, state, since
+        "SELECT object, property, column_name, type, direction, state, since, code
          FROM sync_fields
          ORDER BY object, property",
     )?;
@@ -70,6 +72,7 @@ fn from_row(row: &Row<'_>) -> Result<FieldRow, StoreError> {
             StoreError::UnknownValue(format!("`{state}` as a state of `sync_fields`"))
         })?,
         since: row.get(6)?,
+        code: row.get(7)?,
     })
 }
 

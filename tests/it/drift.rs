@@ -141,21 +141,55 @@ fn a_property_that_is_gone_or_that_nobody_may_write_degrades_alone_and_heals_by_
 }
 
 #[test]
-fn a_property_of_another_type_gets_a_column_of_that_type_and_the_rest_goes_on() {
+fn a_property_of_another_type_is_degraded_keeps_its_values_and_heals_or_is_taken_by_the_file() {
     let (portal, id, mut site) = loaded("");
     portal.edit(id, &[(COLOUR, "7")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE colour = '7'");
-    portal
-        .stand()
-        .redefine("contacts", COLOUR, ("number", "number"), false);
+    let number = || {
+        portal
+            .stand()
+            .redefine("contacts", COLOUR, ("number", "number"), false);
+    };
+    number();
+    it_is_degraded(&site);
+    assert_eq!(
+        site.text("SELECT code FROM sync_fields WHERE property = 'colour'")
+            .as_deref(),
+        Some("type-change")
+    );
+    the_rest_goes_on(&portal, id, &site, "Lima");
+    // What is written meanwhile waits, and goes once the type is what it was.
+    site.execute("UPDATE contacts SET colour = '8'");
+    site.until_sql("SELECT count(*) FROM sync_outbox_fields WHERE property = 'colour'");
+    portal.stand().redefine("contacts", COLOUR, PLAIN, false);
+    site.until_sql(
+        "SELECT type = 'string' AND state = 'active' FROM sync_fields WHERE property = 'colour'",
+    );
+    eventually("8 in HubSpot", || {
+        portal.value(id, COLOUR).as_deref() == Some("8")
+    });
+    site.until_pushed();
+    // Changed for good, and the file takes it.
+    number();
+    it_is_degraded(&site);
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE colour = '8'"),
+        1
+    );
+    assert_eq!(site.stop(), 0);
+    site.start_and_load();
+    it_is_degraded(&site);
+    assert_eq!(site.stop(), 0);
+    let taken = format!("{CONTACTS}colour = {{ column = \"colour\", type = \"number\" }}\n");
+    site.configure(&portal, OFTEN, &taken);
+    site.start_and_load();
     site.until_sql(
         "SELECT type = 'number' AND state = 'active' FROM sync_fields WHERE property = 'colour'",
     );
     assert_eq!(
-        site.number("SELECT count(*) FROM contacts WHERE typeof(colour) = 'real' AND colour = 7"),
+        site.number("SELECT count(*) FROM contacts WHERE typeof(colour) = 'real' AND colour = 8"),
         1
     );
-    the_rest_goes_on(&portal, id, &site, "Lima");
     site.execute("UPDATE contacts SET colour = 8.5");
     site.until_pushed();
     assert_eq!(portal.value(id, COLOUR).as_deref(), Some("8.5"));

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-use crate::decide::schema::FieldProblem;
+use crate::decide::schema::{Definition, FieldProblem};
 use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
 use crate::model::name::{ColumnName, ObjectType};
 use crate::model::time::Timestamp;
@@ -27,7 +27,7 @@ use crate::store::shape::definition;
 use crate::store::shape::guards;
 use crate::store::shape::repair;
 use crate::store::shape::sequences;
-use crate::store::{StoreError, meta, outbox, property_history};
+use crate::store::{StoreError, meta, outbox, property_history, reference};
 
 /// What was changed, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -501,8 +501,12 @@ fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), St
     Ok(())
 }
 
-/// The mapping as it can be put in force: a property whose type HubSpot changed while values of it wait keeps the type of
-/// its column, and is a problem of that field alone. A type that the file asks for is left to [`fit_to_mapping`], which refuses it.
+/// The code of a field whose type HubSpot changed.
+const TYPE_CHANGE: &str = "type-change";
+
+/// The mapping as it can be put in force: a property whose type HubSpot changed keeps the type of its column, and is a problem
+/// of that field alone, until HubSpot has the former type again or the file names the new one. A type that the file asks for is
+/// left to [`fit_to_mapping`], which refuses it while values wait. To be called before the portal's new definitions are kept.
 ///
 /// # Errors
 /// SQLite's own.
@@ -511,6 +515,8 @@ pub(crate) fn hold_types(
     mapping: &Mapping,
 ) -> Result<(Mapping, Vec<FieldProblem>), StoreError> {
     let known = KnownBefore::read(connection)?;
+    let objects: Vec<ObjectType> = mapping.objects.iter().map(|of| of.object.clone()).collect();
+    let known_types = reference::definitions(connection, &objects)?;
     let (mut held, mut problems) = (mapping.clone(), Vec::new());
     for object in &mut held.objects {
         for index in 0..object.fields.len() {
@@ -532,20 +538,33 @@ pub(crate) fn hold_types(
             {
                 continue;
             }
-            let waiting = waiting_values(connection, object, &made)?;
-            if waiting == 0 {
+            let former = known_types
+                .get(&object.object)
+                .and_then(|portal| portal.get(field.property.as_str()))
+                .map(Definition::property_type);
+            let is_held = known
+                .field(object, field)
+                .is_some_and(|known| known.code.as_deref() == Some(TYPE_CHANGE));
+            // The file named another type and no longer does.
+            if !is_held
+                && former.is_some_and(|former| former != from)
+                && waiting_values(connection, object, &made)? == 0
+            {
                 continue;
             }
             problems.push(FieldProblem {
                 object: object.object.clone(),
                 property: field.property.clone(),
-                code: "type-change",
+                code: TYPE_CHANGE,
                 problem: format!(
-                    "HubSpot changed the type of `{}` from {from} to {}, and {waiting} of its values wait here to be pushed or decided",
+                    "HubSpot changed the type of `{}` from {from} to {}",
                     field.property, field.property_type
                 ),
-                hint: "set the type back in HubSpot, or discard what waits (`hubsyncd outbox list`, `hubsyncd outbox discard`) and decide its conflicts for HubSpot (`hubsyncd conflicts list`, `hubsyncd conflicts resolve` with `remote`): the column is then made anew within the hour"
-                    .to_owned(),
+                hint: format!(
+                    "set the type back in HubSpot; or write `type = \"{}\"` for it in the mapping file, and its column is made anew and \
+                     filled from HubSpot, once none of its values waits here (`hubsyncd outbox list`, `hubsyncd conflicts list`)",
+                    field.property_type
+                ),
             });
             object.fields[index].property_type = from;
         }

@@ -421,8 +421,7 @@ fn another_type_is_refused_while_values_wait() {
 }
 
 #[test]
-fn a_type_that_hubspot_changed_degrades_its_field_while_values_wait_and_makes_the_column_anew_after()
- {
+fn a_type_that_hubspot_changed_degrades_its_field_until_it_is_set_back_or_the_file_names_it() {
     let file = File::new();
     file.run("UPDATE contacts SET stage = 'customer', first_name = 'B' WHERE local_id = 1");
     let changed = mapping(typed("stage", PropertyType::Number));
@@ -431,14 +430,24 @@ fn a_type_that_hubspot_changed_degrades_its_field_while_values_wait_and_makes_th
     assert_eq!(problems.len(), 1);
     assert_eq!(
         problems[0].problem,
-        "HubSpot changed the type of `stage` from enumeration to number, and 1 of its values wait here to be pushed or decided"
+        "HubSpot changed the type of `stage` from enumeration to number"
     );
     assert_eq!(file.lines(held.objects), NONE);
     let job = move |tx: &WriteTx<'_>| fields::set_problems(tx, &problems, now());
     at_once(file.store.write(Lane::Bulk, job)).expect("notes");
     assert_eq!(file.state("stage"), "stage enumeration degraded");
-    // What waits is discarded: what the column held is kept in the history.
+    // With nothing that waits it is held all the same: what the column holds is nobody's to take.
     file.as_daemon("DELETE FROM sync_outbox_fields WHERE property = 'stage'");
+    let (held, problems) = hold_types(&file.program, &changed).expect("looks");
+    assert_eq!(held, mapping(vec![contacts()]));
+    assert_eq!(problems.len(), 1);
+    // Set back.
+    let back = mapping(vec![contacts()]);
+    let (held, problems) = hold_types(&file.program, &back).expect("looks");
+    assert_eq!((held, problems), (back, Vec::new()));
+    // The file takes the new type: what the column held is kept in the history.
+    let mut changed = changed;
+    of(&mut changed.objects[0].fields, "stage").declared_type = Some(PropertyType::Number);
     let (held, problems) = hold_types(&file.program, &changed).expect("looks");
     assert_eq!((held, problems), (changed.clone(), Vec::new()));
     assert!(!file.lines(changed.objects).is_empty());
