@@ -2,6 +2,7 @@
 
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
+use crate::reads::make_property;
 
 #[test]
 fn emptying_the_table_waits_for_an_operator() {
@@ -345,4 +346,26 @@ fn what_never_goes_out_empty_is_not_held() {
     site.once();
     assert_eq!(site.number("SELECT count(city) FROM contacts"), filled);
     assert_eq!(site.number("SELECT count(*) FROM sync_holds"), 0);
+}
+
+#[test]
+fn a_column_that_hubspot_takes_no_value_of_is_not_held_before_it_takes_some_again() {
+    const TEXT: (&str, &str) = ("string", "text");
+    let portal = Portal::quick();
+    portal.fill("contacts", 150);
+    make_property(&portal, "contacts", "colour", false);
+    let site = Site::with(&portal, "", &format!("{CONTACTS}colour = \"colour\"\n"));
+    site.once();
+    site.execute("UPDATE contacts SET colour = 'red'");
+    site.once();
+    portal.stand().redefine("contacts", "colour", TEXT, true);
+    let push = || site.run(&["once", "--timeout", "50s"]).status.code();
+    assert_eq!(push(), Some(0));
+    site.execute("UPDATE contacts SET colour = NULL");
+    assert_eq!(push(), Some(1), "all of it waits");
+    assert_eq!(site.number("SELECT count(*) FROM sync_holds"), 0);
+    portal.stand().redefine("contacts", "colour", TEXT, false);
+    site.once();
+    assert_eq!(site.number("SELECT records FROM sync_holds"), 150);
+    assert_eq!(portal.count_with("colour", "red"), 150);
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{CONTACTS, Site};
 use crate::portal::Portal;
+use crate::reads::make_property;
 
 /// The plan of the site as JSON; nothing in the database may change by it.
 fn planned(site: &Site, arguments: &[&str]) -> Vec<Value> {
@@ -270,6 +271,61 @@ fn a_column_that_would_be_emptied_is_told_before_it_is_held() {
         site.number("SELECT records FROM sync_holds WHERE operation = 'clear'"),
         150
     );
+}
+
+#[test]
+fn what_hubspot_lets_nobody_write_any_more_is_kept_until_it_is_healed_and_the_rest_is_sent() {
+    const TEXT: (&str, &str) = ("string", "text");
+    let portal = Portal::quick();
+    make_property(&portal, "contacts", "colour", false);
+    let id = portal.contact("ann@example.com");
+    portal.edit(id, &[("colour", "red"), ("city", "Oslo")]);
+    let site = Site::with(&portal, "", &format!("{CONTACTS}colour = \"colour\"\n"));
+    site.once();
+    site.execute("UPDATE contacts SET colour = 'blue'");
+    portal.stand().redefine("contacts", "colour", TEXT, true);
+    let push = || site.run(&["once", "--timeout", "50s"]).status.code();
+    assert_eq!(push(), Some(1), "the value waits");
+    site.execute("INSERT INTO contacts (email, colour) VALUES ('new@example.com', 'black')");
+    site.execute("UPDATE contacts SET city = 'Rome' WHERE local_id = 1");
+    for arguments in [&[][..], &["--online"]] {
+        let plan = in_short(&planned(&site, arguments));
+        assert_eq!(
+            plan,
+            [
+                "create 2; email: - -> new@example.com; colour degraded: black | -",
+                "update 1; city: Oslo -> Rome; colour degraded: blue | red",
+            ]
+        );
+    }
+    let text = said(&site, &["plan"]);
+    assert!(
+        text.contains("`SELECT problem, hint FROM sync_fields` says why"),
+        "{text}"
+    );
+    assert_eq!(push(), Some(1));
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Rome"));
+    assert_eq!(portal.value(id, "colour").as_deref(), Some("red"));
+    assert_eq!(portal.contacts(), 2);
+    let mut plan = in_short(&planned(&site, &["--online"]));
+    plan.sort();
+    assert_eq!(
+        plan,
+        [
+            "update 1; colour degraded: blue | red",
+            "update 2; colour degraded: black | -",
+        ]
+    );
+    let asked = site.run(&["plan", "--exit-code"]);
+    assert_eq!(asked.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&asked.stdout).ends_with("the next push would send nothing\n"));
+    // The field is healed by the next read of the schema, and what it waited with is planned and sent.
+    portal.stand().redefine("contacts", "colour", TEXT, false);
+    site.once();
+    assert_eq!(portal.value(id, "colour").as_deref(), Some("blue"));
+    assert_eq!(portal.count_with("colour", "black"), 1);
+    assert!(planned(&site, &[]).is_empty());
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn is_cleared(entry: &Entry, row: &MirrorRow, field: &FieldMapping) -> bool {
     // Where HubSpot's value is not replaced, a clearing never goes out.
     had_value
         && field.write_mode() == WriteMode::Replace
-        && field.direction.pushes()
+        && field.is_sent()
         && entry.standing.approved_hold.is_none()
         && row.value(&field.property).is_empty()
 }

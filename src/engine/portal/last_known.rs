@@ -36,7 +36,8 @@ pub fn objects(tx: &Transaction<'_>, file: &Mapping) -> Result<Objects, StoreErr
     let known = settle(file, &portal, (&schemas, &none), &mut Vec::new());
     let (mapping, problems) = resolve(&known, &portal);
     let (mapping, held) = ddl::hold_types(tx, &mapping)?;
-    let problems: Vec<_> = problems.into_iter().chain(held).collect();
+    let (mapping, locked) = ddl::hold_directions(tx, &mapping, file)?;
+    let problems: Vec<_> = problems.into_iter().chain(held).chain(locked).collect();
     let synced = synced_objects(&mapping, &problems, &portal, &schemas).into_iter();
     let objects = synced.map(|object| ObjectSync::new(with_unlisted(object, &unlisted)));
     Ok(Objects::new(objects.collect()))

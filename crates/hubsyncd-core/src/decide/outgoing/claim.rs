@@ -52,11 +52,11 @@ pub fn unsendable(
         let mut identities = mapping.identities();
         identities.any(|identity| identity.property == field.property)
     };
-    let pushed = mapping
+    let mut sent = mapping
         .fields
         .iter()
-        .filter(|field| field.direction.pushes());
-    pushed.filter(|field| is_sent(&field.property)).find_map(|field| {
+        .filter(|field| field.is_sent() && is_sent(&field.property));
+    sent.find_map(|field| {
         let (table, column, id) = (&mapping.table, &field.column, row.record.local_id);
         if row.record.unreadable.contains(&field.property) {
             Some(format!(
@@ -262,6 +262,13 @@ mod tests {
             explanation.contains("characters that HubSpot takes"),
             "{explanation}"
         );
+        // What HubSpot lets nobody write any more is not sent, whatever it holds.
+        let mut locked = object.mapping().clone();
+        for field in &mut locked.fields {
+            field.modes.locked = true;
+        }
+        let why = unsendable(&locked, &row(7, None, &[("city", &long)]), |_| true);
+        assert_eq!(why, None);
     }
 
     #[test]

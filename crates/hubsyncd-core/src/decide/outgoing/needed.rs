@@ -21,7 +21,7 @@ pub fn missing(object: &SyncedObject, row: &MirrorRow) -> Option<String> {
     let table = &mapping.table;
     let sent = |name: &str| {
         let mut fields = mapping.fields.iter();
-        fields.find(|field| field.property.as_str() == name && field.direction.pushes())
+        fields.find(|field| field.property.as_str() == name && field.is_sent())
     };
     let has_value = |field: &FieldMapping| !row.value(&field.property).is_empty();
     let lacks = |name: &str, of: &str| match sent(name) {
@@ -359,5 +359,18 @@ mod tests {
         object.required = vec!["score".to_owned()];
         assert_eq!(object.mapping().fields[3].direction, Direction::Pull);
         assert!(missing(&object, &named).is_some());
+        // Nor does a column send what HubSpot lets nobody write any more.
+        object.required = vec!["dealname".to_owned()];
+        assert_eq!(missing(&object, &named), None);
+        let mut locked = object.mapping().clone();
+        let name = locked.fields.iter_mut();
+        let name = name.find(|field| field.property.as_str() == "dealname");
+        name.expect("a field").modes.locked = true;
+        let locked = SyncedObject {
+            required: object.required.clone(),
+            ..SyncedObject::of(locked)
+        };
+        let unsent = missing(&locked, &named).expect("it is missing");
+        assert!(unsent.contains("`dealname`, which no column"), "{unsent}");
     }
 }

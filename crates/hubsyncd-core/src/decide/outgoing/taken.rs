@@ -72,7 +72,7 @@ pub fn to_give<'a>(
     let is_create = entry.standing.operation == Operation::Create;
     let fields = object.mapping().fields.iter();
     fields
-        .filter(|field| object.is_unique(&field.property))
+        .filter(|field| object.is_unique(&field.property) && field.is_sent())
         .filter(|field| is_create || entry.field(&field.property).is_some())
         .filter_map(|field| {
             let value = row.value(&field.property);
@@ -250,6 +250,18 @@ mod tests {
         let count = |entry: &Entry| to_give(&object, entry, &here).len();
         assert_eq!(count(&entry(Operation::Create, &[])), 1);
         assert_eq!(count(&entry(Operation::Update, &[("city", "", None)])), 0);
-        assert_eq!(count(&entry(Operation::Update, &[("email", "", None)])), 1);
+        let update = entry(Operation::Update, &[("email", "", None)]);
+        assert_eq!(count(&update), 1);
+        // What HubSpot lets nobody write any more is not given.
+        let mut locked = object.mapping().clone();
+        for field in &mut locked.fields {
+            field.modes.locked = true;
+        }
+        let locked = SyncedObject {
+            unique: object.unique.clone(),
+            ..SyncedObject::of(locked)
+        };
+        assert!(locked.is_unique(&property("email")));
+        assert_eq!(to_give(&locked, &update, &here).len(), 0);
     }
 }
