@@ -458,6 +458,9 @@ fn a_type_that_hubspot_changed_degrades_its_field_until_it_is_set_back_or_the_fi
     // The file's own wish is refused as ever.
     let mut asked = typed("firstname", PropertyType::Number);
     of(&mut asked[0].fields, "firstname").declared_type = Some(PropertyType::Number);
+    let stage = of(&mut asked[0].fields, "stage");
+    stage.property_type = PropertyType::Number;
+    stage.declared_type = Some(PropertyType::Number);
     let (held, problems) = hold_types(&file.program, &mapping(asked.clone())).expect("looks");
     assert_eq!((held, problems), (mapping(asked), Vec::new()));
 }
