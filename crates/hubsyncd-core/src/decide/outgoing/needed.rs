@@ -363,7 +363,7 @@ mod tests {
         object.required = vec!["dealname".to_owned()];
         assert_eq!(missing(&object, &named), None);
         let mut locked = object.mapping().clone();
-        let name = locked.fields.iter_mut();
+        let mut name = locked.fields.iter_mut();
         let name = name.find(|field| field.property.as_str() == "dealname");
         name.expect("a field").modes.locked = true;
         let locked = SyncedObject {
