@@ -26,12 +26,14 @@ pub enum Bell {
     Links,
     /// Something was pushed.
     Looks,
+    /// Columns may be there whose values are to be read.
+    Filling,
     /// The daemon is doing otherwise.
     Health,
 }
 
 impl Bell {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Push,
         Self::Reads,
         Self::Inbox,
@@ -40,6 +42,7 @@ impl Bell {
         Self::Decisions,
         Self::Links,
         Self::Looks,
+        Self::Filling,
         Self::Health,
     ];
 
@@ -54,6 +57,7 @@ impl Bell {
             Self::Decisions => "decisions",
             Self::Links => "links",
             Self::Looks => "looks",
+            Self::Filling => "filling",
             Self::Health => "health",
         }
     }

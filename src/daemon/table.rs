@@ -153,7 +153,7 @@ const TABLE: [Line; 18] = {
             Task::Schema,
             WithTheSchema,
             None,
-            &[Bell::Inbound, Bell::Reads, Bell::Push],
+            &[Bell::Inbound, Bell::Reads, Bell::Push, Bell::Filling],
             Once(portal),
             "`engine/portal/schema`",
         ),
@@ -208,7 +208,7 @@ const TABLE: [Line; 18] = {
         line(
             Task::Comparison,
             WithTheSchema,
-            None,
+            Some(Bell::Filling),
             &[Bell::Reads, Bell::Links],
             ForEachObject,
             "`engine/source/filling`, `engine/source/reconcile`",
@@ -483,7 +483,7 @@ fn portal(parts: &Parts, rings: Rings) -> Paced {
             let mut soon = None;
             if again {
                 soon = schema::refresh(&engine).await?.soon;
-                // An object that waited for it begins at once.
+                // An object that waited for it begins at once, and so does what a field is to be filled with.
                 rings.ring();
             }
             steps::shared(&engine, round::Step::Reference).await?;

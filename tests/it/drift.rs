@@ -2,7 +2,9 @@
 //! else goes on, and it heals by itself.
 
 use std::process::Command;
+use std::time::Duration;
 
+use hubsyncd::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::daemon::{CONTACTS, Site, eventually};
@@ -122,7 +124,12 @@ fn a_property_that_is_gone_or_that_nobody_may_write_degrades_alone_and_heals_by_
         let waiting = "SELECT count(*) FROM sync_outbox AS e JOIN sync_outbox_fields AS f ON f.outbox_id = e.id
              WHERE f.property = 'colour' AND e.state = 'pending'";
         assert_eq!(site.number(waiting), 2, "{}", kind.problem);
+        let clock = SystemClock::new();
+        let healed = clock.monotonic();
         (kind.heal)(&portal);
+        site.until_sql("SELECT state = 'active' FROM sync_fields WHERE property = 'colour'");
+        let took = clock.monotonic().saturating_sub(healed);
+        assert!(took < Duration::from_secs(15), "{took:?}");
         site.until_pushed();
         assert_eq!(
             portal.value(id, COLOUR).as_deref(),
