@@ -109,6 +109,44 @@ fn the_daemon_makes_none_of_them_and_the_doctor_says_what_does() {
     }
 }
 
+/// The fields that are declared, by state and code.
+const FIELDS: &str =
+    "SELECT group_concat(state || coalesce(' ' || code, ''), ', ') FROM sync_fields
+                      WHERE property IN ('level', 'erp_id')";
+const UNKNOWN: &str = "degraded unknown-property, degraded unknown-property";
+
+#[test]
+fn once_syncs_what_was_made_since_the_run_before_it() {
+    let portal = Portal::with(Settings::quick());
+    let site = Site::with(&portal, "", &declared());
+    site.run(&["once", "--timeout", "50s"]);
+    assert_eq!(site.text(FIELDS).as_deref(), Some(UNKNOWN));
+    let applied = site.run(&["properties", "apply", "--yes"]);
+    assert_eq!(applied.status.code(), Some(0), "{}", told(&applied));
+    site.once();
+    assert_eq!(site.text(FIELDS).as_deref(), Some("active, active"));
+}
+
+#[test]
+fn what_is_made_beside_a_daemon_is_synced_from_its_next_read_of_the_schema_on() {
+    let portal = Portal::with(Settings::quick());
+    let mut site = Site::with(&portal, "[schedule]\nreference = \"1s\"\n", &declared());
+    site.start_and_load();
+    assert_eq!(site.text(FIELDS).as_deref(), Some(UNKNOWN));
+    // The record is made without what HubSpot has not.
+    site.execute(
+        "INSERT INTO contacts (email, level, erp) VALUES ('new@example.com', 'gold', '7')",
+    );
+    site.until_sql("SELECT hs_id IS NOT NULL FROM contacts WHERE email = 'new@example.com'");
+    let applied = site.run(&["properties", "apply", "--yes"]);
+    assert_eq!(applied.status.code(), Some(0), "{}", told(&applied));
+    site.until_sql(&format!("SELECT ({FIELDS}) = 'active, active'"));
+    site.until_pushed();
+    assert_eq!(portal.count_with("level", "gold"), 1);
+    assert_eq!(portal.count_with("erp_id", "7"), 1);
+    assert_eq!(site.stop(), 0);
+}
+
 #[test]
 fn what_is_there_and_other_than_declared_is_told_and_left() {
     let portal = Portal::with(Settings::quick());
