@@ -23,7 +23,8 @@ mod source;
 pub(crate) mod suggest;
 mod units;
 
-pub(crate) use crate::config::check::{Checked, check_file, needs_leave};
+use crate::config::check::check_file;
+pub(crate) use crate::config::check::{Checked, check_file_and_secrets, needs_leave};
 pub(crate) use crate::config::json_schema::json_schema;
 pub(crate) use crate::config::problem::Drawing;
 pub use crate::config::problem::{Report, Severity};

@@ -10,7 +10,7 @@ use crate::cli::ExitStatus;
 use crate::cli::format::{counted, printable};
 use crate::clock::{Clock, SystemClock};
 use crate::config::render::render_settings;
-use crate::config::{Checked, Config, Drawing, Severity, check_file, json_schema};
+use crate::config::{Checked, Config, Drawing, Severity, check_file_and_secrets, json_schema};
 
 /// What `check` is asked for.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -38,7 +38,7 @@ pub struct CheckArgs {
 /// # Errors
 /// `out` can't be written to.
 pub fn check(path: &Path, args: CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
-    let checked = check_file(path);
+    let checked = check_file_and_secrets(path);
     if args.json {
         writeln!(out, "{}", checked.report.to_json())?;
     } else {
@@ -69,7 +69,7 @@ pub async fn online(
     args: CheckArgs,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
-    let checked = check_file(path);
+    let checked = check_file_and_secrets(path);
     let problems = checked.report.to_json();
     let Some(config) = &checked.config else {
         if !args.json {

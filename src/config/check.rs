@@ -8,10 +8,12 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use crate::config::check::values::LookForSecret;
 use crate::config::keys;
 use crate::config::problem::{Problem, Report, Severity, UNREADABLE};
 use crate::config::reader::Reader;
 use crate::config::render::Setting;
+use crate::config::secret::SecretSource;
 use crate::config::settings::{Auth, Config};
 use crate::config::source::{FileSource, MAX_FILE_BYTES, ReadFailure};
 
@@ -44,17 +46,22 @@ pub(crate) struct Checked {
 
 /// Checks a file. It is read once and nothing else is touched.
 pub(crate) fn check_file(path: &Path) -> Checked {
-    finish(path, FileSource::read(path))
+    finish(path, FileSource::read(path), |_| Ok(()))
+}
+
+/// Checks a file, and warns of secrets that are not there for whoever runs the check.
+pub(crate) fn check_file_and_secrets(path: &Path) -> Checked {
+    finish(path, FileSource::read(path), SecretSource::look)
 }
 
 /// Checks bytes as if they were a file's.
 pub(crate) fn check_bytes(path: &Path, bytes: Vec<u8>) -> Checked {
-    finish(path, FileSource::from_bytes(path, bytes))
+    finish(path, FileSource::from_bytes(path, bytes), |_| Ok(()))
 }
 
-fn finish(path: &Path, source: Result<FileSource, ReadFailure>) -> Checked {
+fn finish(path: &Path, source: Result<FileSource, ReadFailure>, look: LookForSecret) -> Checked {
     match source {
-        Ok(source) => check_source(&source),
+        Ok(source) => check_source(&source, look),
         Err(failure) => {
             let report = Report::unreadable(path, unreadable(path, failure));
             Checked {
@@ -66,12 +73,13 @@ fn finish(path: &Path, source: Result<FileSource, ReadFailure>) -> Checked {
     }
 }
 
-fn check_source(source: &FileSource) -> Checked {
+fn check_source(source: &FileSource, look: LookForSecret) -> Checked {
     let (text, mistakes) = syntax::without_mistakes(source);
     let (document, _) = DeTable::parse_recoverable(&text);
     let mut reader = Reader::new(source);
     let config = read_root(&mut reader, document.get_ref());
     syntax::note(&mut reader, &mistakes);
+    reader.warn_of_missing_secrets(look);
     let report = Report::new(source, &reader.secrets, reader.problems);
     let config = report.is_ok().then(|| Config {
         warnings: report.problems.clone(),

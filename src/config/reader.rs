@@ -12,6 +12,7 @@ use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::problem::{Problem, Severity};
 use crate::config::render::{Setting, SettingOrigin};
+use crate::config::secret::SecretSource;
 use crate::config::source::FileSource;
 use crate::config::suggest::{nearest, which};
 use crate::decide::portal::wishes::PropertyWish;
@@ -32,6 +33,8 @@ pub(crate) struct Reader<'s> {
     pub(crate) secrets: Vec<Range<usize>>,
     /// Every setting in force, in reading order.
     pub(crate) settings: Vec<Setting>,
+    /// Where the secrets lie that are in use, with the key and its place in the file.
+    pub(crate) in_use: Vec<(SecretSource, String, Range<usize>)>,
     /// The properties that the file declares.
     pub(crate) creates: Vec<PropertyWish>,
 }
@@ -44,6 +47,7 @@ impl<'s> Reader<'s> {
             problems: Vec::new(),
             secrets: Vec::new(),
             settings: Vec::new(),
+            in_use: Vec::new(),
             creates: Vec::new(),
         }
     }

@@ -36,7 +36,21 @@ impl SecretSource {
     /// # Errors
     /// It is not there, can't be read, is empty, or can't be sent in a header.
     pub fn resolve(&self) -> Result<SecretString, ConfigError> {
-        self.resolve_with(&|name| env::var_os(name))
+        let secret = self.resolve_with(&|name| env::var_os(name))?;
+        if let Self::File(path) = self
+            && is_open_to_others(path)
+        {
+            tracing::warn!(path = %path.display(), "others than its owner may read the secret's file; `chmod 600` it");
+        }
+        Ok(secret)
+    }
+
+    /// Looks whether the secret is there for whoever runs this.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub(crate) fn look(&self) -> Result<(), ConfigError> {
+        self.resolve_with(&|name| env::var_os(name)).map(drop)
     }
 
     /// The place as the mapping file writes it; never the secret.
@@ -92,15 +106,11 @@ impl SecretSource {
                 .read_to_string(&mut text)?;
             Ok(text)
         };
-        let text = read().map_err(|source| ConfigError::SecretUnreadable {
+        read().map_err(|source| ConfigError::SecretUnreadable {
             place: self.to_string(),
             path: path.to_owned(),
             source,
-        })?;
-        if matches!(self, Self::File(_)) && is_open_to_others(path) {
-            tracing::warn!(path = %path.display(), "others than its owner may read the secret's file; `chmod 600` it");
-        }
-        Ok(text)
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use hubsyncd::clock::{Clock as _, SystemClock};
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
@@ -308,6 +309,74 @@ fn mistakes_of_the_mapping_file_end_with_78_and_touch_nothing() {
         );
     }
     assert!(!site.path("crm.db").exists());
+    assert!(portal.stand().request_log().is_empty());
+}
+
+#[test]
+fn check_warns_of_a_secret_that_is_not_set_here_and_what_needs_it_ends_with_78() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    let problems = || {
+        let output = site.run(&["check", "--json"]);
+        assert_eq!(output.status.code(), Some(0));
+        let page: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(page["ok"], true);
+        page["problems"].as_array().expect("a list").clone()
+    };
+    assert_eq!(problems(), [Value::Null; 0]);
+    let written = std::fs::read_to_string(site.path("config.toml")).expect("a file");
+    for (place, code, hint) in [
+        (
+            "{ env = \"NOT_SET_HERE\" }",
+            "secret-unset",
+            "export NOT_SET_HERE=",
+        ),
+        (
+            "{ credential = \"token\" }",
+            "secret-unset",
+            "add `LoadCredential=token:PATH`",
+        ),
+        (
+            "{ file = \"gone\" }",
+            "secret-unreadable",
+            "let the daemon's user read",
+        ),
+    ] {
+        let config = written.replace("{ file = \"token\" }", place);
+        std::fs::write(site.path("config.toml"), config).expect("written");
+        let found = problems();
+        let [missing] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        for (key, expected) in [
+            ("severity", "warning"),
+            ("code", code),
+            ("key", "auth.access_token"),
+        ] {
+            assert_eq!(missing[key], expected, "{missing}");
+        }
+        assert_eq!(missing["line"], 6);
+        assert!(
+            missing["hint"]
+                .as_str()
+                .is_some_and(|told| told.starts_with(hint)),
+            "{missing}"
+        );
+        let output = site.run(&["check"]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert!(
+            told.contains(&format!("warning[{code}]")) && told.contains("config.toml` is right"),
+            "{told}"
+        );
+        for arguments in [&["run"][..], &["once"], &["check", "--online"]] {
+            assert_eq!(
+                site.run(arguments).status.code(),
+                Some(78),
+                "{arguments:?} {place}"
+            );
+        }
+    }
     assert!(portal.stand().request_log().is_empty());
 }
 

@@ -6,7 +6,6 @@ use crate::config::check::connection::is_loopback;
 use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
-use crate::config::render::SettingOrigin;
 use crate::config::secret::SecretSource;
 use crate::config::settings::{Auth, ClientId, OAuth};
 use crate::decide::portal::scopes;
@@ -111,12 +110,11 @@ pub(super) fn scopes(
 
 fn token(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> SecretSource {
     let path = join(&table.path, "access_token");
-    let default = || SecretSource::Env(TOKEN_VARIABLE.to_owned());
     let Some(entry) = table.get("access_token").cloned() else {
-        reader.show(&path, &default().to_toml(), SettingOrigin::Default);
-        return default();
+        return reader.secret_in_variable(&path, TOKEN_VARIABLE);
     };
-    reader.shown_secret(&entry).unwrap_or_else(default)
+    let source = reader.shown_secret(&entry);
+    source.unwrap_or_else(|| SecretSource::Env(TOKEN_VARIABLE.to_owned()))
 }
 
 fn oauth(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<OAuth> {

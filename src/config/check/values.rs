@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use crate::config::ConfigError;
 use crate::config::file::KeyAndValue;
 use crate::config::keys;
 use crate::config::reader::Reader;
@@ -236,7 +237,30 @@ impl<'t> Reader<'_> {
             self.error("bad-secret", &entry.span, &entry.path, &message, hint);
             return None;
         };
-        self.secret_place(place)
+        let source = self.secret_place(place)?;
+        self.in_use
+            .push((source.clone(), entry.path.clone(), entry.span.clone()));
+        Some(source)
+    }
+
+    /// A secret whose place the file leaves to us.
+    pub(super) fn secret_in_variable(&mut self, path: &str, variable: &str) -> SecretSource {
+        let source = SecretSource::Env(variable.to_owned());
+        self.show(path, &source.to_toml(), SettingOrigin::Default);
+        self.in_use.push((source.clone(), path.to_owned(), 0..0));
+        source
+    }
+
+    /// Warns of secrets that are not there for whoever runs this: the daemon may have them all the same.
+    pub(super) fn warn_of_missing_secrets(&mut self, look: LookForSecret) {
+        for (source, path, span) in std::mem::take(&mut self.in_use) {
+            if let Err(error) = look(&source) {
+                let message = format!("{error}, as seen from here");
+                let (code, hint) = (error.code().unwrap_or_default(), error.hint());
+                let hint = hint.unwrap_or_default();
+                self.warning(code, &span, &path, &message, &hint);
+            }
+        }
     }
 
     /// The same, noted for `--show`: only a place that was understood is ever shown, in our own spelling.
@@ -330,6 +354,9 @@ impl<'t> Reader<'_> {
         self.error("secret-in-clear", &place.span, key, &message, &hint);
     }
 }
+
+/// Looks whether a secret is there.
+pub(super) type LookForSecret = fn(&SecretSource) -> Result<(), ConfigError>;
 
 /// A refusal of a name, short enough to be read.
 fn clipped(error: &NameError) -> String {

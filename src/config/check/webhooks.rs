@@ -152,11 +152,8 @@ fn public_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String
 /// One secret, or two while the app's secret is being changed.
 fn client_secrets(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Vec<SecretSource> {
     let path = join(&table.path, "client_secret");
-    let default = || vec![SecretSource::Env(SECRET_VARIABLE.to_owned())];
     let Some(entry) = table.get("client_secret").cloned() else {
-        let shown = format!("{{ env = \"{SECRET_VARIABLE}\" }}");
-        reader.show(&path, &shown, SettingOrigin::Default);
-        return default();
+        return vec![reader.secret_in_variable(&path, SECRET_VARIABLE)];
     };
     let places = if Reader::is_list(&entry) {
         reader.list(&entry).unwrap_or_default()
@@ -180,7 +177,7 @@ fn client_secrets(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Vec<SecretS
     };
     reader.show(&path, &shown, SettingOrigin::File { line });
     if sources.is_empty() {
-        return default();
+        return vec![SecretSource::Env(SECRET_VARIABLE.to_owned())];
     }
     sources
 }
