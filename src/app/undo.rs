@@ -353,11 +353,18 @@ impl<'a> Turning<'a> {
                     undo::insert_row(self.tx, &self.table(object), *row, values)?;
                     for link in links_in(text) {
                         // One that its other record, or the pair, does not take any more keeps the row from nothing.
-                        link.insert(self.tx).ok();
+                        if link.insert(self.tx).is_ok() {
+                            self.note_link(&link, now)?;
+                        }
                     }
                 }
                 Write::Associate(link) => link.insert(self.tx)?,
-                Write::Disassociate(link) => link.delete(self.tx)?,
+                Write::Disassociate(link) => {
+                    // What goes with it is told as an undo too: else the same command would choose it, and make it again.
+                    for gone in link.delete(self.tx)? {
+                        self.note_link(&gone, now)?;
+                    }
+                }
             }
         }
         for (object, local_id, property, value) in marks {
@@ -370,6 +377,23 @@ impl<'a> Turning<'a> {
             undo::note(self.tx, mark, now)?;
         }
         Ok(())
+    }
+
+    fn note_link(&self, link: &UndoLink, now: Timestamp) -> Result<(), CommandError> {
+        let is_of = |pair: &&PairMapping| {
+            pair.from.as_str() == link.from_object && pair.to.as_str() == link.to_object
+        };
+        let Some(pair) = self.pairs.iter().find(is_of) else {
+            return Ok(());
+        };
+        let value = link.mark();
+        let mark = UndoMark {
+            object: pair.key.as_str(),
+            local_id: link.from,
+            property: conflicts::ASSOCIATION,
+            value: Some(&value),
+        };
+        undo::note(self.tx, mark, now)
     }
 
     fn table(&self, object: &ObjectType) -> String {
@@ -402,7 +426,9 @@ impl<'a> Turning<'a> {
             }
             Some(WholeChange::Gone { ids, row }) => {
                 match (judge_gone(row.is_some(), around.now()), row) {
-                    (Ok(()), Some(row)) => return self.insert(&object, record, ids, row),
+                    (Ok(()), Some(row)) => {
+                        return self.insert(&object, (record, &around), ids, row);
+                    }
                     (Ok(()), None) => self.leave(record, WHOLE, ids, LeftWhy::HistoryOff),
                     (Err(why), _) => self.leave(record, WHOLE, ids, why),
                 }
@@ -432,6 +458,7 @@ impl<'a> Turning<'a> {
                 is_in_conflict: around.is_whole_in_conflict
                     || property.is_some_and(|property| around.open.contains(property)),
                 is_unkept: around.unkept.contains(&change.property),
+                write: field.map(FieldMapping::write_mode).unwrap_or_default(),
             };
             match (judge_field(change, now), field) {
                 (Some(Ok(())), Some(field)) => values.push(self.change(record, change, field)),
@@ -499,7 +526,7 @@ impl<'a> Turning<'a> {
     fn insert(
         &mut self,
         object: &ObjectSync,
-        record: &ChosenRecord,
+        (record, around): (&ChosenRecord, &Around),
         ids: &[i64],
         row: &str,
     ) -> Result<(), UndoError> {
@@ -515,6 +542,11 @@ impl<'a> Turning<'a> {
         let mut values = undo::own_columns(self.tx, object.mapping(), row)?;
         let fields = object.mapping().fields.iter();
         for field in fields.filter(|field| field.direction.pushes()) {
+            if around.unkept.contains(field.property.as_str()) {
+                // The history has kept no value of it: the column comes back empty.
+                self.leave(record, field.property.as_str(), ids, LeftWhy::HistoryOff);
+                continue;
+            }
             let held = rowjson::text_in(row, field.column.as_str()).flatten();
             let mut changes = record.fields.iter();
             let change = changes.find(|change| change.property == field.property.as_str());
@@ -610,7 +642,7 @@ impl<'a> Turning<'a> {
                 Some(link.mark()),
             );
             self.writes.push(match chosen.was_made {
-                true => Write::Disassociate(link),
+                true => Write::Disassociate(link.whole(self.tx, &chosen.pair)?),
                 false => Write::Associate(link),
             });
         }

@@ -3,7 +3,7 @@
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, Transaction, named_params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params_from_iter};
 use serde_json::Value as Json;
 
 use crate::decide::decision::undo::ChosenRow;
@@ -268,6 +268,74 @@ impl UndoLink {
         ))?)
     }
 
+    /// All associations that there are from its one record to its other one.
+    fn between(&self, tx: &Transaction<'_>) -> rusqlite::Result<Vec<Self>> {
+        let mut statement = tx.prepare_cached(
+            "SELECT category, type_id
+             FROM associations
+             WHERE from_object = ?1 AND from_local_id = ?2 AND to_object = ?3 AND to_local_id = ?4",
+        )?;
+        let ends = (&self.from_object, self.from, &self.to_object, self.to);
+        let all = statement.query_map(ends, |row| {
+            Ok(Self {
+                category: row.get(0)?,
+                type_id: row.get(1)?,
+                ..self.clone()
+            })
+        })?;
+        all.collect()
+    }
+
+    /// What is taken away to undo that it was made: where it has a label, and the plain type of its two records is there for it
+    /// alone, that one, with which it goes. Such a plain type came behind it, and no line of the history says that it was made.
+    pub(crate) fn whole(self, connection: &Connection, pair: &str) -> Result<Self, StoreError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT plain.category, plain.type_id
+             FROM associations AS own
+             JOIN associations AS plain USING (from_object, from_local_id, to_object, to_local_id)
+             WHERE from_object = :from_object AND from_local_id = :from AND to_object = :to_object AND to_local_id = :to
+               AND own.category IS :category AND own.type_id IS :type_id
+               AND own.label IS NOT NULL AND plain.label IS NULL AND plain.id > own.id
+               AND NOT EXISTS (
+                   SELECT 1
+                   FROM associations AS other
+                   WHERE other.from_object = :from_object AND other.from_local_id = :from
+                     AND other.to_object = :to_object AND other.to_local_id = :to
+                     AND other.id NOT IN (own.id, plain.id))
+               AND NOT coalesce((
+                   SELECT new_value IS NOT NULL
+                   FROM sync_history
+                   WHERE object = :pair AND local_id = :from AND property = 'association'
+                     AND json_extract(coalesce(new_value, old_value), '$.to_local_id') = :to
+                     AND json_extract(coalesce(new_value, old_value), '$.category') IS plain.category
+                     AND json_extract(coalesce(new_value, old_value), '$.type_id') IS plain.type_id
+                   ORDER BY id DESC
+                   LIMIT 1), 0)",
+        )?;
+        let plain = statement
+            .query_row(
+                named_params! {
+                    ":from_object": self.from_object,
+                    ":from": self.from,
+                    ":to_object": self.to_object,
+                    ":to": self.to,
+                    ":category": self.category,
+                    ":type_id": self.type_id,
+                    ":pair": pair,
+                },
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        Ok(match plain {
+            Some((category, type_id)) => Self {
+                category,
+                type_id,
+                ..self
+            },
+            None => self,
+        })
+    }
+
     /// Makes it.
     pub(crate) fn insert(&self, tx: &Transaction<'_>) -> Result<(), CommandError> {
         self.write(
@@ -277,14 +345,18 @@ impl UndoLink {
         )
     }
 
-    /// Takes it away.
-    pub(crate) fn delete(&self, tx: &Transaction<'_>) -> Result<(), CommandError> {
+    /// Takes it away, and tells what went: with the plain type all others of its two records go.
+    pub(crate) fn delete(&self, tx: &Transaction<'_>) -> Result<Vec<Self>, CommandError> {
+        let mut gone = self.between(tx)?;
         self.write(
             tx,
             "DELETE FROM associations
              WHERE from_object = ?1 AND from_local_id = ?2 AND to_object = ?3 AND to_local_id = ?4
                AND category IS ?5 AND type_id IS ?6",
-        )
+        )?;
+        let left = self.between(tx)?;
+        gone.retain(|link| !left.contains(link));
+        Ok(gone)
     }
 
     fn write(&self, tx: &Transaction<'_>, sql: &str) -> Result<(), CommandError> {

@@ -5,6 +5,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::daemon::{CONTACTS, Site};
+use crate::links::OBJECTS;
 use crate::portal::Portal;
 
 fn told(output: &Output) -> String {
@@ -276,6 +277,122 @@ fn associations_are_made_again_and_taken_away_again() {
     site.once();
     assert!(site.number(count) > there, "{again}");
     assert!(last_change(&site) > before);
+}
+
+/// Contacts and companies that nothing joins.
+fn unjoined() -> (Portal, Site) {
+    let portal = Portal::quick();
+    for number in 0..3 {
+        portal.contact(&format!("c{number}@example.com"));
+    }
+    let site = Site::with(&portal, "", OBJECTS);
+    site.once();
+    site.execute("INSERT INTO companies (name) VALUES ('Acme'), ('Beta')");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 0);
+    (portal, site)
+}
+
+fn join(site: &Site, column: &str, value: &str) {
+    site.execute(&format!(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id{column}) VALUES ('contacts', 1, 'companies', 1{value})"
+    ));
+    site.once();
+}
+
+#[test]
+fn the_same_undo_of_associations_does_nothing_the_second_time() {
+    let count = "SELECT count(*) FROM associations";
+    // The plain one, of which HubSpot makes the primary too; the label, with which the plain one comes.
+    for (column, value) in [("", ""), (", label", ", 'primary'")] {
+        let (_portal, site) = unjoined();
+        let before = last_change(&site);
+        join(&site, column, value);
+        assert_eq!(site.number(count), 2, "{value}");
+        let since = after(&site, before);
+        let done = undone(&site, &["--ids", &since, "--yes"]);
+        assert_eq!(done["undone"], json!(1), "{done}");
+        site.once();
+        assert_eq!(site.number(count), 0, "{value}: nothing is left of it");
+        let again = undone(
+            &site,
+            &["--since", "1h", "--object", "contacts_companies", "--yes"],
+        );
+        assert_eq!(again["undone"], json!(0), "{again}");
+        assert_eq!(site.number("SELECT count(*) FROM _sync_undone"), 0);
+    }
+}
+
+#[test]
+fn what_a_label_did_not_bring_alone_stays() {
+    let (_portal, site) = unjoined();
+    join(&site, "", "");
+    site.execute("DELETE FROM associations WHERE label = 'Primary'");
+    site.once();
+    let before = last_change(&site);
+    join(&site, ", label", ", 'primary'");
+    undone(&site, &["--ids", &after(&site, before), "--yes"]);
+    site.once();
+    assert_eq!(
+        site.number("SELECT count(*) FROM associations WHERE label IS NULL"),
+        1
+    );
+}
+
+#[test]
+fn a_row_that_comes_back_brings_its_associations_as_a_part_of_the_undo() {
+    let (_portal, site) = unjoined();
+    join(&site, "", "");
+    let before = last_change(&site);
+    site.execute("DELETE FROM contacts WHERE local_id = 1");
+    site.once();
+    let gone = after(&site, before);
+    undone(&site, &["--ids", &gone, "--yes"]);
+    site.once();
+    assert!(site.number("SELECT count(*) FROM associations") > 0);
+    let own = format!(
+        "SELECT count(*) FROM sync_history WHERE id > {before} AND property = 'association' AND origin = 'push' AND new_value IS NOT NULL"
+    );
+    assert_eq!(site.number(&own), 0);
+    let again = undone(
+        &site,
+        &[
+            "--ids",
+            &gone,
+            "--object",
+            "contacts_companies",
+            "--dry-run",
+        ],
+    );
+    assert_eq!(changes(&again), [""; 0], "{again}");
+}
+
+#[test]
+fn columns_that_an_ordinary_write_does_not_turn_back_are_left() {
+    let portal = Portal::quick();
+    portal.contact("ada@example.com");
+    let objects = CONTACTS.replace(
+        "city = \"city\"",
+        "city = { column = \"city\", write = \"if_empty\" }\nstate = { column = \"state\", history = false }",
+    );
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    let before = last_change(&site);
+    site.execute("UPDATE contacts SET city = 'Lima', state = 'Callao', first_name = 'Ada'");
+    site.once();
+    let written = after(&site, before);
+    let done = undone(&site, &["--ids", &written, "--yes"]);
+    assert_eq!(changes(&done), ["contacts 1 firstname: Ada -> Ann"]);
+    assert_eq!(left(&done), ["1 city if-empty"]);
+    site.once();
+    let before = last_change(&site);
+    site.execute("DELETE FROM contacts");
+    site.once();
+    let done = undone(&site, &["--ids", &after(&site, before), "--yes"]);
+    assert_eq!(changes(&done), ["contacts 1 *"]);
+    assert_eq!(left(&done), ["1 state history-off"]);
+    site.once();
+    assert_eq!(portal.count_with("city", "Lima"), 1);
 }
 
 #[test]

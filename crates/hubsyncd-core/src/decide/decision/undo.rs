@@ -7,6 +7,7 @@
 //! | a record that this daemon made | as it was made | its row is deleted |
 //! | a record that HubSpot made | | left: deleting it would archive what a person made |
 //! | a record that is gone | no row has its number | its row is inserted again |
+//! | changes of a field that is written as `if_empty` or `append` | HubSpot would not take the former value | left |
 //! | an association that was made, or taken away | still so, and both records are there | the other way round |
 //! | anything | something waits, or a person decides | left |
 //! | anything | changed again | left |
@@ -14,6 +15,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::entry::states;
+use crate::model::mapping::WriteMode;
 use crate::model::origin::Origin;
 use crate::model::value::PropertyType;
 
@@ -245,6 +247,10 @@ states! {
         Merged = "merged",
         /// HubSpot alone writes the column, or it is not synced at the moment.
         ReadOnly = "read-only",
+        /// What is written to the column goes out only where HubSpot has nothing, and HubSpot has something.
+        IfEmpty = "if-empty",
+        /// What is written to the column only adds options in HubSpot.
+        Append = "append",
     }
 }
 
@@ -264,6 +270,12 @@ impl LeftWhy {
                 "the record was merged into another one, and HubSpot can't take that back"
             }
             Self::ReadOnly => "HubSpot alone writes it, or it is not synced at the moment",
+            Self::IfEmpty => {
+                "`write = \"if_empty\"` sends nothing while HubSpot has a value: change it in HubSpot"
+            }
+            Self::Append => {
+                "`write = \"append\"` takes no option away in HubSpot: take it away there"
+            }
         }
     }
 }
@@ -281,6 +293,8 @@ pub struct FieldNow<'a> {
     pub is_in_conflict: bool,
     /// Whether its changes are kept out of the history.
     pub is_unkept: bool,
+    /// What a local write does in HubSpot.
+    pub write: WriteMode,
 }
 
 /// What becomes of a field; `None`: it holds already what it held before.
@@ -300,7 +314,27 @@ pub fn judge_field(change: &FieldChange, now: FieldNow<'_>) -> Option<Result<(),
     if !is_same(kind, now.value, change.from.as_deref()) {
         return Some(Err(LeftWhy::ChangedSince));
     }
-    (!is_same(kind, change.from.as_deref(), change.to.as_deref())).then_some(Ok(()))
+    (!is_same(kind, change.from.as_deref(), change.to.as_deref()))
+        .then(|| goes_out(kind, change, now.write))
+}
+
+/// Whether a local write of the former value reaches HubSpot, which holds what the change brought.
+fn goes_out(kind: PropertyType, change: &FieldChange, write: WriteMode) -> Result<(), LeftWhy> {
+    let (from, to) = (
+        kind.canonical(change.from.as_deref()).unwrap_or_default(),
+        kind.canonical(change.to.as_deref()).unwrap_or_default(),
+    );
+    match write {
+        WriteMode::IfEmpty if !from.is_empty() => Err(LeftWhy::IfEmpty),
+        WriteMode::Append
+            if from
+                .options()
+                .any(|one| to.options().all(|other| other != one)) =>
+        {
+            Err(LeftWhy::Append)
+        }
+        WriteMode::Replace | WriteMode::IfEmpty | WriteMode::Append => Ok(()),
+    }
 }
 
 /// Whether two texts are one value.
@@ -461,6 +495,7 @@ mod tests {
             is_pending: false,
             is_in_conflict: false,
             is_unkept: false,
+            write: WriteMode::Replace,
         };
         let check = |to: Option<&str>, now: FieldNow<'_>, expected| {
             let change = FieldChange {
@@ -520,6 +555,56 @@ mod tests {
             FieldNow { kind: None, ..free },
             left(LeftWhy::ReadOnly),
         );
+    }
+
+    #[test]
+    fn what_hubspot_would_not_take_from_a_column_is_left() {
+        let check = |write, kind, (from, to): (Option<&str>, Option<&str>), expected| {
+            let change = FieldChange {
+                ids: vec![1],
+                property: "field".to_owned(),
+                from: from.map(str::to_owned),
+                to: to.map(str::to_owned),
+            };
+            let now = FieldNow {
+                kind: Some(kind),
+                value: from,
+                is_pending: false,
+                is_in_conflict: false,
+                is_unkept: false,
+                write,
+            };
+            assert_eq!(judge_field(&change, now), Some(expected), "{change:?}");
+        };
+        let text = PropertyType::Text;
+        check(
+            WriteMode::IfEmpty,
+            text,
+            (Some("1"), None),
+            Err(LeftWhy::IfEmpty),
+        );
+        check(
+            WriteMode::IfEmpty,
+            text,
+            (Some("1"), Some("2")),
+            Err(LeftWhy::IfEmpty),
+        );
+        check(WriteMode::IfEmpty, text, (None, Some("1")), Ok(()));
+        let set = PropertyType::Set;
+        check(
+            WriteMode::Append,
+            set,
+            (Some("a;b"), Some("a")),
+            Err(LeftWhy::Append),
+        );
+        check(
+            WriteMode::Append,
+            set,
+            (Some("a"), None),
+            Err(LeftWhy::Append),
+        );
+        check(WriteMode::Append, set, (Some("a"), Some("a;b")), Ok(()));
+        check(WriteMode::Append, set, (None, Some("a")), Ok(()));
     }
 
     #[test]
