@@ -576,7 +576,7 @@ mod tests {
             };
             assert_eq!(judge_field(&change, now), Some(expected), "{change:?}");
         };
-        let text = PropertyType::Text;
+        let text = PropertyType::String;
         check(
             WriteMode::IfEmpty,
             text,
