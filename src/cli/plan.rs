@@ -159,10 +159,7 @@ fn lines(planned: &PlannedEntry, now: Timestamp) -> Vec<String> {
     for field in &planned.preview.kept {
         let property = printable(field.property.as_str());
         let why = kept_because(field.why.as_str(), &shown(&field.remote));
-        lines.push(format!(
-            "  {property}: {} stays here: {why}",
-            shown(&field.local)
-        ));
+        lines.push(format!("  {property}: {} {why}", shown(&field.local)));
     }
     lines
 }
@@ -201,10 +198,13 @@ fn waits(planned: &PlannedEntry, now: Timestamp) -> String {
 
 fn kept_because(why: &str, remote: &str) -> String {
     match why {
-        "if-empty" => format!("HubSpot has {remote}, and this goes out only where there is none"),
-        "conflict" => format!("in conflict with HubSpot's {remote}"),
+        "if-empty" => {
+            format!("gives way to HubSpot's {remote}: it goes out only where HubSpot has nothing")
+        }
+        "conflict" => format!("stays here: in conflict with HubSpot's {remote}"),
         _ => {
-            "the property is degraded; `SELECT problem, hint FROM sync_fields` says why".to_owned()
+            "stays here: the property is degraded; `SELECT problem, hint FROM sync_fields` says why"
+                .to_owned()
         }
     }
 }

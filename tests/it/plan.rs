@@ -6,6 +6,7 @@ use hubsyncd::simulator::settings::Settings;
 use serde_json::{Value, json};
 
 use crate::daemon::{CONTACTS, Site};
+use crate::links::OBJECTS;
 use crate::portal::Portal;
 use crate::reads::make_property;
 
@@ -445,4 +446,26 @@ fn there_is_no_plan_without_a_database() {
         "{}",
         told(&output)
     );
+}
+
+#[test]
+fn the_requests_around_associations_are_counted() {
+    let portal = Portal::quick();
+    portal.contact("ada@example.com");
+    let site = Site::with(&portal, "", OBJECTS);
+    site.once();
+    site.execute("INSERT INTO companies (name) VALUES ('Acme'), ('Beta')");
+    site.once();
+    let insert = "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, label) VALUES ('contacts', 1, 'companies',";
+    site.execute(&format!("{insert} 1, NULL)"));
+    let plan = said(&site, &["plan"]);
+    assert!(plan.contains("send 1 entry in 2 requests"), "{plan}");
+    // Behind the call stands the read of what it implied; before each of two calls that of what the label excludes.
+    site.execute(&format!("{insert} 2, 'Primary')"));
+    let plan = said(&site, &["plan"]);
+    assert!(plan.contains("send 2 entries in 6 requests"), "{plan}");
+    let before = portal.requests("associations");
+    site.once();
+    let sent = portal.requests("associations") - before;
+    assert!(sent >= 6, "{sent}");
 }

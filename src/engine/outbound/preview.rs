@@ -8,6 +8,7 @@ use rusqlite::Transaction;
 
 use crate::decide::echo::Histories;
 use crate::decide::guard::Verdict;
+use crate::decide::outgoing::associate::{LinkCall, ReadyLink, link_requests, ready};
 use crate::decide::outgoing::plan::{DueEntry, all_batches, requests};
 use crate::decide::outgoing::preview::{LeftOut, Preview, as_known, of_create, of_update};
 use crate::decide::record::CleanBase;
@@ -20,6 +21,7 @@ use crate::engine::outbound::guarded::Guarded;
 use crate::engine::outbound::push;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::hubspot::endpoints::associations::MOST_WRITTEN;
 use crate::model::association::PairMapping;
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
@@ -30,8 +32,9 @@ use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::history::Origin;
+use crate::store::links::types;
 use crate::store::lookups::Lookups;
-use crate::store::outbox::links::{QueuedEnds, queued_ends};
+use crate::store::outbox::links::{self, QueuedEnds, queued, queued_ends};
 use crate::store::outbox::{self, WaitingEntry};
 use crate::store::{StoreError, cleared, conflicts, fields};
 
@@ -135,7 +138,8 @@ impl Rehearsal<'_> {
                 }
                 each(planned)
             };
-            self.each_of(object, &mut tell)?;
+            let of_links = self.each_of(object, &mut tell)?;
+            totals.requests += of_links;
             let costs = sent.into_iter();
             totals.requests += costs
                 .map(|(operation, entries)| requests(operation, entries))
@@ -148,14 +152,16 @@ impl Rehearsal<'_> {
         &self,
         object: &ObjectSync,
         each: &mut impl FnMut(PlannedEntry) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<u64, E> {
         let mut later = Vec::new();
+        let mut requests_of_links = 0;
         let (mut links, mut archives) = (Vec::new(), Vec::new());
         for pair in pairs_of(object) {
             let due = self.due(&pair.from, Some(&pair.to), &LINKS, &mut later)?;
             let name = pair.name();
             let guarded = guarded_pair(self.tx, pair, &name, &self.guard, self.since())?;
             let is_held = self.is_held(&guarded)?;
+            requests_of_links += self.requests_of_pair(pair, &due, is_held)?;
             links.extend(due.into_iter().map(|entry| (entry, is_held)));
         }
         if object.mapping().direction.pushes() {
@@ -184,7 +190,37 @@ impl Rehearsal<'_> {
         for entry in later {
             self.tell(object, entry.id, false, false, each)?;
         }
-        Ok(())
+        Ok(requests_of_links)
+    }
+
+    /// What the due entries of a pair cost. One whose record is yet to be created goes along with it and costs nothing of its own.
+    fn requests_of_pair(
+        &self,
+        pair: &PairMapping,
+        due: &[WaitingEntry],
+        is_held: bool,
+    ) -> Result<u64, StoreError> {
+        let known = types::of(self.tx, pair)?;
+        let mut counted = Vec::new();
+        for entry in due {
+            let Some(link) = queued(self.tx, &known, entry.id)? else {
+                continue;
+            };
+            let operation = link.standing.operation;
+            if is_held && may_be_held(operation) && link.standing.approved_hold.is_none() {
+                continue;
+            }
+            let call = match (ready(&link, pair.key.as_str(), self.now), operation) {
+                (ReadyLink::Goes(call), _) => call,
+                (ReadyLink::Named(_), Operation::Associate) => LinkCall::Create,
+                (ReadyLink::Named(_), _) => LinkCall::ArchiveLabels,
+                _ => continue,
+            };
+            counted.push(links::counted(self.tx, pair, &known, (&link, call))?);
+        }
+        let names_primary = known.iter().any(|known| known.id.is_primary());
+        let implies = names_primary && pair.direction.pulls();
+        Ok(link_requests(counted, MOST_WRITTEN, implies))
     }
 
     /// What is due, the oldest first; the rest is added to `later`.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::entry::Answered;
 use crate::decide::outgoing::associate::{
-    LinkEnd, NamedType, QueuedLink, needs_reread, needs_reread_at_other_end,
+    CountedLink, LinkCall, LinkEnd, NamedType, QueuedLink, needs_reread, needs_reread_at_other_end,
     needs_reread_of_other_row, told,
 };
 use crate::decide::outgoing::refusal::ASSOCIATION_LIMIT;
@@ -104,6 +104,28 @@ pub(crate) fn is_reread_at_other_end(
         types,
         open.is_some(),
     ))
+}
+
+/// How an entry is counted that goes out by a call.
+pub(crate) fn counted(
+    connection: &Connection,
+    pair: &PairMapping,
+    types: &[KnownType],
+    (link, call): (&QueuedLink, LinkCall),
+) -> Result<CountedLink, StoreError> {
+    let (name, operation) = (pair.name(), link.standing.operation);
+    let named = link.kind.as_ref().map(NamedType::of).unwrap_or_default();
+    let is_open = |row| conflicts::is_open(connection, &name, row, conflicts::ASSOCIATION);
+    let is_read = needs_reread(operation, named, types, is_open(link.from.local_id)?)
+        || (pair.is_of_one_object()
+            && needs_reread_of_other_row(operation, named, types, is_open(link.to.local_id)?));
+    let at_end = (operation, named, link.to.local_id);
+    let is_read_there = is_reread_at_other_end(connection, pair, types, at_end)?;
+    Ok(CountedLink {
+        call,
+        is_read_first: pair.direction.pulls() && is_read,
+        is_read_at_other_end: pair.direction.pulls() && is_read_there,
+    })
 }
 
 /// Those of a pair, by its types; of each end at most `limit` an operation.

@@ -276,6 +276,36 @@ pub enum LinkCall {
     ArchiveAll,
 }
 
+/// An entry of a pair as its requests are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CountedLink {
+    /// The call by which it goes out.
+    pub call: LinkCall,
+    /// Whether the associations of the record where it starts are read first.
+    pub is_read_first: bool,
+    /// Whether those of the record where it leads are.
+    pub is_read_at_other_end: bool,
+}
+
+/// How many requests the entries of a pair cost that go out now: each call's own, before each the reads that what still waits of
+/// the pair needs, and behind one that makes some the read of what it implied. `implies`: HubSpot may name a primary by itself.
+pub fn link_requests(mut links: Vec<CountedLink>, most: usize, implies: bool) -> u64 {
+    let mut requests = 0;
+    while let Some(first) = links.first().copied() {
+        let makes = matches!(first.call, LinkCall::Default | LinkCall::Create);
+        requests += 1 + u64::from(makes && implies);
+        requests += u64::from(links.iter().any(|link| link.is_read_first));
+        requests += u64::from(links.iter().any(|link| link.is_read_at_other_end));
+        let mut room = most;
+        links.retain(|link| {
+            let goes = link.call == first.call && room > 0;
+            room -= usize::from(goes);
+            !goes
+        });
+    }
+    requests
+}
+
 /// What becomes of an entry that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadyLink {
@@ -524,6 +554,24 @@ mod tests {
             is_there: true,
             hs_id: Some(HubspotId(100 + local_id)),
         }
+    }
+
+    #[test]
+    fn each_call_of_a_pair_costs_itself_and_the_reads_around_it() {
+        let counted = |call, is_read_first| CountedLink {
+            call,
+            is_read_first,
+            is_read_at_other_end: false,
+        };
+        let (plain, named) = (LinkCall::Default, LinkCall::Create);
+        assert_eq!(link_requests(Vec::new(), 500, true), 0);
+        assert_eq!(link_requests(vec![counted(plain, false); 3], 500, false), 1);
+        assert_eq!(link_requests(vec![counted(plain, false); 3], 500, true), 2);
+        assert_eq!(link_requests(vec![counted(plain, false); 3], 2, true), 4);
+        let mixed = vec![counted(plain, false), counted(named, true)];
+        assert_eq!(link_requests(mixed, 500, true), 6);
+        let away = vec![counted(LinkCall::ArchiveAll, true)];
+        assert_eq!(link_requests(away, 500, true), 2);
     }
 
     fn link(operation: Operation, told: TypesSay) -> QueuedLink {

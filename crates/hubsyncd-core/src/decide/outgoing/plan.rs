@@ -143,12 +143,14 @@ pub fn all_batches(
     batches
 }
 
-/// How many requests so many entries cost that are sent at once: an update and an archive rest on a read of their own.
+/// How many requests so many entries about records cost that are sent at once: an update and an archive rest on a read of their
+/// own. Those of associations are counted by their pairs (`decide/outgoing/associate`).
 pub fn requests(operation: Operation, entries: usize) -> u64 {
     let batches = entries.div_ceil(BATCH) as u64;
     match operation {
         Operation::Update | Operation::Archive => 2 * batches,
-        Operation::Create | Operation::Associate | Operation::Disassociate => batches,
+        Operation::Create => batches,
+        Operation::Associate | Operation::Disassociate => 0,
     }
 }
 
