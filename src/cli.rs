@@ -95,11 +95,11 @@ pub(crate) struct Unusable {
 
 /// The status of a command that ended with an error: 78 where the file, a secret or the database must be changed first.
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
-    let is_usage =
-        |error: &UndoError| matches!(error, UndoError::NoObject(_) | UndoError::NoColumn { .. });
     if error.is::<WrongUsage>()
         || error.is::<NobodyToAsk>()
-        || error.downcast_ref::<UndoError>().is_some_and(is_usage)
+        || error
+            .downcast_ref::<UndoError>()
+            .is_some_and(UndoError::is_usage)
     {
         return ExitStatus::Usage;
     }

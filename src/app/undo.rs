@@ -1,6 +1,7 @@
 //! `undo`: turns recorded changes back as ordinary local writes on a program's connection, beside a running daemon or without one.
 //! What was changed again since is left. It asks HubSpot nothing: the push sends what it writes, and the guard counts it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, suggest};
 use crate::decide::decision::undo::{
     ChosenChanges, ChosenLink, ChosenRecord, FieldChange, FieldNow, LeftWhy, LinkNow, RowNow,
     WholeChange, is_same, judge_field, judge_gone, judge_link, judge_made, sorted,
@@ -44,8 +45,16 @@ pub(crate) enum UndoError {
     #[error(transparent)]
     Command(#[from] CommandError),
     /// No object has that name.
-    #[error("the mapping file has no object `{0}`")]
-    NoObject(String),
+    #[error("the mapping file has no object `{object}`")]
+    NoObject {
+        /// What was written.
+        object: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// No run has that number.
+    #[error("there is no run {0}")]
+    NoRun(i64),
     /// No column has that name.
     #[error("`{object}` has no column `{column}`")]
     NoColumn {
@@ -58,14 +67,25 @@ pub(crate) enum UndoError {
 
 impl UndoError {
     /// What somebody can do about it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Store(error) => error.hint(),
-            Self::Command(error) => error.hint(),
-            Self::NoObject(_) => Some("`SELECT object FROM sync_status` names them"),
-            Self::NoColumn { .. } => {
-                Some("`SELECT object, column_name FROM sync_fields` names them")
+            Self::Store(error) => error.hint().map(Cow::Borrowed),
+            Self::Command(error) => error.hint().map(Cow::Borrowed),
+            Self::NoObject { hint, .. } => Some(hint.into()),
+            Self::NoRun(_) => {
+                Some("`SELECT id, kind, object, started_at FROM sync_runs` names them".into())
             }
+            Self::NoColumn { .. } => {
+                Some("`SELECT object, column_name FROM sync_fields` names them".into())
+            }
+        }
+    }
+
+    /// Whether what was asked for is not there (status 2).
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::Command(_) => false,
+            Self::NoObject { .. } | Self::NoRun(_) | Self::NoColumn { .. } => true,
         }
     }
 
@@ -74,7 +94,8 @@ impl UndoError {
         match self {
             Self::Store(error) => error.code(),
             Self::Command(error) => error.code(),
-            Self::NoObject(_) => "unknown-object",
+            Self::NoObject { .. } => "unknown-object",
+            Self::NoRun(_) => "unknown-run",
             Self::NoColumn { .. } => "unknown-column",
         }
     }
@@ -84,7 +105,7 @@ impl UndoError {
         match self {
             Self::Store(error) => error.is_configuration(),
             Self::Command(error) => error.is_configuration(),
-            Self::NoObject(_) | Self::NoColumn { .. } => false,
+            Self::NoObject { .. } | Self::NoRun(_) | Self::NoColumn { .. } => false,
         }
     }
 }
@@ -113,6 +134,8 @@ pub(crate) struct UndoChange {
     pub from: Option<String>,
     /// What it is to hold.
     pub to: Option<String>,
+    /// The objects of an association, from and to.
+    pub ends: Option<(String, String)>,
 }
 
 /// A row of `sync_history` that is left.
@@ -147,6 +170,7 @@ pub(crate) struct Undo {
     objects: Objects,
     pairs: Vec<PairMapping>,
     chosen: ChosenChanges,
+    missing: Vec<(i64, i64)>,
     clock: Arc<dyn Clock>,
 }
 
@@ -161,22 +185,31 @@ impl Undo {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, UndoError> {
         let mut db = CommandDb::open_to_decide(&config.database)?;
-        let (objects, chosen) = {
+        let pairs = config.mapping.pairs.clone();
+        let (objects, chosen, missing) = {
             let tx = db.look()?;
             let objects = last_known::objects(&tx, &config.mapping)?;
+            check_names(&tx, &wish.choice, (&objects, &pairs))?;
             let choice = HistoryChoice {
                 property: property_of(&objects, wish)?,
                 ..wish.choice.clone()
             };
-            (objects, sorted(undo::chosen(&tx, &choice)?))
+            let missing = undo::missing(&tx, &choice.ids)?;
+            (objects, sorted(undo::chosen(&tx, &choice)?), missing)
         };
         Ok(Self {
             db,
             objects,
-            pairs: config.mapping.pairs.clone(),
+            pairs,
             chosen,
+            missing,
             clock: Arc::clone(clock),
         })
+    }
+
+    /// The ranges of numbers that were asked for and that no row of `sync_history` has.
+    pub(crate) fn missing(&self) -> &[(i64, i64)] {
+        &self.missing
     }
 
     /// What would be turned back as things stand.
@@ -226,6 +259,30 @@ impl Undo {
     }
 }
 
+/// A slip of the pen must not look as if there were nothing to turn back.
+fn check_names(
+    tx: &Transaction<'_>,
+    choice: &HistoryChoice,
+    (objects, pairs): (&Objects, &[PairMapping]),
+) -> Result<(), UndoError> {
+    if let Some(object) = &choice.object {
+        let names = objects.iter().map(|object| object.object().as_str());
+        let pairs = pairs.iter().map(|pair| pair.key.as_str());
+        let known: Vec<&str> = names.chain(pairs).collect();
+        // One that was taken out of the file since may have a history all the same.
+        if !known.contains(&object.as_str()) && !undo::is_told_of(tx, object)? {
+            return Err(UndoError::NoObject {
+                object: object.clone(),
+                hint: suggest::which(object, &known),
+            });
+        }
+    }
+    match choice.run {
+        Some(run) if !undo::is_run(tx, run)? => Err(UndoError::NoRun(run)),
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn property_of(objects: &Objects, wish: &UndoWish) -> Result<Option<String>, UndoError> {
     let Some(name) = &wish.choice.object else {
         return Ok(None);
@@ -236,7 +293,16 @@ fn property_of(objects: &Objects, wish: &UndoWish) -> Result<Option<String>, Und
     let object = ObjectType::parse(name)
         .ok()
         .and_then(|name| objects.get(&name));
-    let object = object.ok_or_else(|| UndoError::NoObject(name.clone()))?;
+    let object = object.ok_or_else(|| {
+        let known: Vec<&str> = objects
+            .iter()
+            .map(|object| object.object().as_str())
+            .collect();
+        UndoError::NoObject {
+            object: name.clone(),
+            hint: suggest::which(name, &known),
+        }
+    })?;
     let mut fields = object.mapping().fields.iter();
     let field = fields.find(|field| field.column.as_str().eq_ignore_ascii_case(column));
     match field {
@@ -485,6 +551,7 @@ impl<'a> Turning<'a> {
             property: change.property.clone(),
             from: change.from.clone(),
             to: change.to.clone(),
+            ends: None,
         });
         self.mark(
             &record.object,
@@ -516,6 +583,7 @@ impl<'a> Turning<'a> {
             property: WHOLE.to_owned(),
             from: Some(row.to_owned()),
             to: None,
+            ends: None,
         });
         self.mark(&record.object, record.local_id, WHOLE, None);
         self.gone.insert((record.object.clone(), record.local_id));
@@ -537,6 +605,7 @@ impl<'a> Turning<'a> {
             property: WHOLE.to_owned(),
             from: None,
             to: Some(row.to_owned()),
+            ends: None,
         });
         self.mark(&record.object, record.local_id, WHOLE, None);
         let mut values = undo::own_columns(self.tx, object.mapping(), row)?;
@@ -633,6 +702,7 @@ impl<'a> Turning<'a> {
             property: conflicts::ASSOCIATION.to_owned(),
             from,
             to,
+            ends: Some((link.from_object.clone(), link.to_object.clone())),
         });
         if !is_done {
             self.mark(

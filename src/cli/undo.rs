@@ -36,6 +36,12 @@ pub fn undo(
     let config = config::load(path)?;
     let clock: Arc<dyn Clock> = SystemClock::new();
     let mut undo = Undo::begin(&config, &wish(args, clock.as_ref()), &clock)?;
+    for (from, to) in undo.missing() {
+        match from == to {
+            true => writeln!(err, "`sync_history` has no row {from}")?,
+            false => writeln!(err, "`sync_history` has no row from {from} to {to}")?,
+        }
+    }
     let seen = undo.look()?;
     // With `--json` standard output is for the one value.
     let told: &mut dyn Write = if args.json { err } else { &mut *out };
@@ -167,11 +173,11 @@ fn change_line(change: &UndoChange) -> String {
         }
         ("association", None) => format!(
             "{place}: the association is taken away: {}",
-            value(change.from.as_deref())
+            association(change, change.from.as_deref())
         ),
         ("association", Some(_)) => format!(
             "{place}: the association is made again: {}",
-            value(change.to.as_deref())
+            association(change, change.to.as_deref())
         ),
         (property, _) => format!(
             "{place}: {}: {} -> {}",
@@ -180,6 +186,28 @@ fn change_line(change: &UndoChange) -> String {
             value(change.to.as_deref())
         ),
     }
+}
+
+/// An association by its two rows and its label, or its type where it has none.
+fn association(change: &UndoChange, text: Option<&str>) -> String {
+    let link: Json = text
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let Some((from, to)) = &change.ends else {
+        return value(text);
+    };
+    let kind = match (link["label"].as_str(), link["type_id"].as_i64()) {
+        (Some(label), _) => format!(" ({})", shortened(label, WIDEST_VALUE)),
+        (None, Some(id)) => format!(" (type {id})"),
+        (None, None) => String::new(),
+    };
+    format!(
+        "{} {} - {} {}{kind}",
+        printable(from),
+        link["from_local_id"],
+        printable(to),
+        link["to_local_id"]
+    )
 }
 
 fn value(text: Option<&str>) -> String {

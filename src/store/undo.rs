@@ -96,6 +96,38 @@ pub(crate) fn chosen(
     Ok(chosen)
 }
 
+/// Those of some ranges of numbers in which no row is.
+pub(crate) fn missing(
+    connection: &Connection,
+    ranges: &[(i64, i64)],
+) -> Result<Vec<(i64, i64)>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT 1 FROM sync_history WHERE id BETWEEN ?1 AND ?2")?;
+    let mut missing = Vec::new();
+    for range in ranges {
+        if !statement.exists(*range)? {
+            missing.push(*range);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether the history tells of an object, or of a pair.
+pub(crate) fn is_told_of(connection: &Connection, object: &str) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM sync_history WHERE object = ?1")?
+        .exists([object])?)
+}
+
+/// Whether there was a run of that number, though its own row may be aged by now.
+pub(crate) fn is_run(connection: &Connection, run: i64) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM sync_runs WHERE id = ?1 UNION ALL SELECT 1 FROM sync_history WHERE run_id = ?1",
+        )?
+        .exists([run])?)
+}
+
 /// Whether a person decides about something of a row.
 pub(crate) fn is_in_conflict(
     connection: &Connection,

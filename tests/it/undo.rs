@@ -310,6 +310,13 @@ fn the_same_undo_of_associations_does_nothing_the_second_time() {
         join(&site, column, value);
         assert_eq!(site.number(count), 2, "{value}");
         let since = after(&site, before);
+        let shown = told(&site.run(&["undo", "--ids", &since, "--dry-run"]));
+        assert!(
+            shown.contains(
+                "contacts_companies 1: the association is taken away: contacts 1 - companies 1 ("
+            ),
+            "{shown}"
+        );
         let done = undone(&site, &["--ids", &since, "--yes"]);
         assert_eq!(done["undone"], json!(1), "{done}");
         site.once();
@@ -431,6 +438,8 @@ fn wrong_usage_is_told() {
             "undo", "--since", "1h", "--object", "nothing", "--column", "city",
         ],
         &["undo", "--since", "1h", "--origin", "nobody"],
+        &["undo", "--since", "1h", "--object", "contcts"],
+        &["undo", "--run", "99999"],
     ] {
         let output = site.run(arguments);
         assert_eq!(
@@ -442,5 +451,13 @@ fn wrong_usage_is_told() {
     }
     let nothing = site.run(&["undo", "--ids", "9999"]);
     assert!(nothing.status.success());
-    assert_eq!(told(&nothing), "no recorded change is chosen\n");
+    assert_eq!(
+        told(&nothing),
+        "no recorded change is chosen\n`sync_history` has no row 9999\n"
+    );
+    let slip = told(&site.run(&["undo", "--since", "1h", "--object", "contcts"]));
+    assert_eq!(
+        slip,
+        "hubsyncd: the mapping file has no object `contcts` [unknown-object]\nhint: write `contacts`\n"
+    );
 }
