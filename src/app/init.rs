@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::app::budget::{AskError, AskingCommand};
 use crate::clock::Clock;
+use crate::config::suggest::nearest;
 use crate::config::{Auth, Config};
 pub(crate) use crate::decide::portal::draft::Extent;
 use crate::decide::portal::draft::{self, DraftField, DraftName, OfferedProperty};
@@ -33,9 +34,9 @@ pub(crate) enum InitError {
     /// HubSpot.
     #[error(transparent)]
     Hubspot(#[from] HubspotError),
-    /// An object that somebody names is not there.
-    #[error("the portal has no object `{0}`")]
-    UnknownObject(String),
+    /// Objects that somebody names are not there.
+    #[error("the portal has no object {}", listed(.0))]
+    UnknownObjects(Vec<UnknownName>),
     /// Nothing can be mapped.
     #[error("the token may read no object of the portal")]
     Nothing,
@@ -47,10 +48,7 @@ impl InitError {
         match self {
             Self::Ask(error) => error.hint().map(Cow::Owned),
             Self::Hubspot(error) => error.hint(),
-            Self::UnknownObject(_) => Some(
-                "name HubSpot's plural (`contacts`), or a custom object by its name or object type id"
-                    .into(),
-            ),
+            Self::UnknownObjects(unknown) => Some(meant(unknown).into()),
             Self::Nothing => Some(
                 "give the app or the service key the scope `crm.objects.contacts.read` and others in HubSpot"
                     .into(),
@@ -63,7 +61,7 @@ impl InitError {
         Some(match self {
             Self::Ask(error) => return error.code(),
             Self::Hubspot(error) => error.code(),
-            Self::UnknownObject(_) => "object-unknown",
+            Self::UnknownObjects(_) => "object-unknown",
             Self::Nothing => "missing-scope",
         })
     }
@@ -72,9 +70,32 @@ impl InitError {
     pub(crate) fn is_configuration(&self) -> bool {
         match self {
             Self::Ask(error) => error.is_configuration(),
-            Self::Hubspot(_) | Self::UnknownObject(_) | Self::Nothing => false,
+            Self::Hubspot(_) | Self::UnknownObjects(_) | Self::Nothing => false,
         }
     }
+}
+
+/// A name of an object that the portal hasn't, and what may have been meant.
+#[derive(Debug)]
+pub(crate) struct UnknownName {
+    written: String,
+    near: Option<String>,
+}
+
+fn listed(unknown: &[UnknownName]) -> String {
+    let names = unknown.iter().map(|name| format!("`{}`", name.written));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn meant(unknown: &[UnknownName]) -> String {
+    let near = unknown.iter().filter_map(|name| {
+        let near = name.near.as_ref()?;
+        Some(format!("write `{near}` for `{}`", name.written))
+    });
+    let rule =
+        "name HubSpot's plural (`contacts`), or a custom object by its name or object type id";
+    let hints: Vec<String> = near.chain([rule.to_owned()]).collect();
+    hints.join("; ")
 }
 
 /// What somebody wants a file of.
@@ -129,11 +150,12 @@ struct Candidate {
 /// Reads the portal; `config` is the file that `--config` names, or what is in force where there is none.
 ///
 /// # Errors
-/// HubSpot can't be asked; an object that is named isn't there.
+/// HubSpot can't be asked; an object that is named isn't there. What it goes on with is handed to `tell`.
 pub(crate) async fn draft(
     mut config: Config,
     wish: &Wish,
     clock: &Arc<dyn Clock>,
+    tell: &mut dyn FnMut(&str),
 ) -> Result<Draft, InitError> {
     if let Some(base_url) = &wish.base_url {
         base_url
@@ -147,7 +169,9 @@ pub(crate) async fn draft(
     let portal = client.account().await?.portal_id;
     let mut notes = Vec::new();
     let mut objects = Vec::new();
+    tell("looking which objects the portal has");
     for candidate in candidates(client, wish, &mut notes).await? {
+        tell(&format!("reading the properties of {}", candidate.name.key));
         let is_named = !wish.objects.is_empty();
         match read(client, &candidate, wish.extent).await {
             Ok(object) => objects.push(object),
@@ -160,6 +184,9 @@ pub(crate) async fn draft(
     objects.retain(|object| !object.fields.is_empty());
     if objects.is_empty() {
         return Err(InitError::Nothing);
+    }
+    if objects.len() > 1 {
+        tell("reading the associations of these objects");
     }
     let pairs = pairs(client, &objects).await?;
     let seen = client.limiter().snapshot();
@@ -186,11 +213,7 @@ async fn candidates(
         Err(error) => return Err(error.into()),
     };
     if !wish.objects.is_empty() {
-        let mut named = Vec::new();
-        for name in &wish.objects {
-            named.push(by_name(client, name, &schemas).await?);
-        }
-        return Ok(named);
+        return all_by_name(client, &wish.objects, &schemas).await;
     }
     let standard = draft::looked_at().map(of_standard);
     let custom = schemas.iter().filter_map(of_schema);
@@ -243,26 +266,55 @@ fn of_schema(schema: &ObjectSchema) -> Option<Candidate> {
     })
 }
 
+/// The objects of these names, each once, however often and in whichever spelling it is named.
+async fn all_by_name(
+    client: &Client,
+    names: &[String],
+    schemas: &[ObjectSchema],
+) -> Result<Vec<Candidate>, InitError> {
+    let mut found: Vec<Candidate> = Vec::new();
+    let mut unknown = Vec::new();
+    for name in names {
+        match by_name(client, name, schemas).await? {
+            Some(again) if found.iter().any(|known| known.name.key == again.name.key) => {}
+            Some(new) => found.push(new),
+            None => {
+                let standard = draft::looked_at().map(|object| object.name);
+                let custom = schemas.iter().map(|schema| schema.name.as_str());
+                let all: Vec<&str> = standard.chain(custom).collect();
+                unknown.push(UnknownName {
+                    written: name.clone(),
+                    near: nearest(name, &all).map(str::to_owned),
+                });
+            }
+        }
+    }
+    match unknown.is_empty() {
+        true => Ok(found),
+        false => Err(InitError::UnknownObjects(unknown)),
+    }
+}
+
+/// The object of a name; `None` where the portal has none.
 async fn by_name(
     client: &Client,
     name: &str,
     schemas: &[ObjectSchema],
-) -> Result<Candidate, InitError> {
+) -> Result<Option<Candidate>, HubspotError> {
     if let Some(standard) = StandardObject::spelled(name) {
-        return Ok(of_standard(standard));
+        return Ok(Some(of_standard(standard)));
     }
-    let unknown = || InitError::UnknownObject(name.to_owned());
     let listed = schemas.iter().find(|schema| schema.is_called(name));
     let schema = match (listed, ObjectType::parse(name)) {
         (Some(schema), _) => schema.clone(),
         (None, Ok(address)) => match client.schema(&address).await {
             Ok(schema) => schema,
-            Err(error) if error.status() == Some(404) => return Err(unknown()),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.status() == Some(404) => return Ok(None),
+            Err(error) => return Err(error),
         },
-        (None, Err(_)) => return Err(unknown()),
+        (None, Err(_)) => return Ok(None),
     };
-    of_schema(&schema).ok_or_else(unknown)
+    Ok(of_schema(&schema))
 }
 
 /// An object with its properties, and whether the token may write it.

@@ -1,16 +1,16 @@
 //! `init`: writes a mapping file from the portal's own schema, with a comment for each property.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use rustix::fs::Access;
 
 use crate::app::init::{Draft, DraftObject, Extent, Wish, draft};
 use crate::cli::args::InitArgs;
 use crate::cli::format::{counted, printable, shortened};
-use crate::cli::{ExitStatus, Unusable};
+use crate::cli::{ExitStatus, Unusable, WrongUsage};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Auth, ClientId, SecretSource};
 
@@ -36,10 +36,13 @@ pub async fn init(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
-    if let Some(file) = &args.out
-        && file.symlink_metadata().is_ok()
-    {
-        return Err(exists(file).into());
+    if args.objects.iter().any(|name| name.trim().is_empty()) {
+        let words =
+            "`--objects` has an empty name: write names with commas in between, or leave it out";
+        return Err(WrongUsage(words.to_owned()).into());
+    }
+    if let Some(file) = &args.out {
+        check_place(file)?;
     }
     let config = match path.exists() {
         true => config::load(path)?,
@@ -55,7 +58,11 @@ pub async fn init(
         base_url: args.base_url,
     };
     let clock: Arc<dyn Clock> = SystemClock::new();
-    let found = draft(config, &wish, &clock).await?;
+    let found = draft(config, &wish, &clock, &mut |doing| {
+        // Whoever has closed standard error wants no progress.
+        writeln!(err, "{}", printable(doing)).ok();
+    })
+    .await?;
     let text = rendered(&found, Path::new(SERVICE_FOLDER).is_dir());
     for note in &found.notes {
         writeln!(err, "{}", printable(note))?;
@@ -64,15 +71,11 @@ pub async fn init(
         out.write_all(text.as_bytes())?;
         return Ok(ExitStatus::Done);
     };
-    let made = File::create_new(file);
-    if made
-        .as_ref()
-        .is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists)
-    {
-        return Err(exists(file).into());
-    }
-    made.and_then(|mut made| made.write_all(text.as_bytes()))
-        .with_context(|| format!("can't write `{}`", file.display()))?;
+    let made = File::create_new(file).and_then(|mut made| made.write_all(text.as_bytes()));
+    made.map_err(|error| match error.kind() == ErrorKind::AlreadyExists {
+        true => exists(file),
+        false => unwritable(file, &error),
+    })?;
     let properties: usize = found.objects.iter().map(|object| object.fields.len()).sum();
     writeln!(
         err,
@@ -88,6 +91,31 @@ pub async fn init(
         file.display()
     )?;
     Ok(ExitStatus::Done)
+}
+
+/// Whether the file can be made is looked at before HubSpot is asked anything.
+fn check_place(file: &Path) -> Result<(), Unusable> {
+    if file.symlink_metadata().is_ok() {
+        return Err(exists(file));
+    }
+    let folder = match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        let missing = format!("there is no folder `{}`", folder.display());
+        return Err(unwritable(file, &missing));
+    }
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| unwritable(file, &std::io::Error::from(error)))
+}
+
+fn unwritable(file: &Path, why: &dyn std::fmt::Display) -> Unusable {
+    Unusable {
+        explanation: format!("can't write `{}`: {why}", file.display()),
+        code: Some("file-not-writable"),
+        hint: "give `--out` a path in a folder that is there and that you may write to",
+    }
 }
 
 fn exists(file: &Path) -> Unusable {

@@ -161,12 +161,49 @@ fn a_file_that_is_there_is_never_written_over_and_nothing_is_asked() {
     assert_eq!(portal.stand().request_log().len(), before);
     let text = std::fs::read_to_string(site.path("new.toml")).expect("a file");
     assert_eq!(text, "mine");
-    let output = init(&site, &portal, &["--objects", "unicorns"]);
+    let output = init(&site, &portal, &["--out", "nowhere/new.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        told(&output).contains("[object-unknown]"),
+        told(&output).contains("[file-not-writable]\nhint: "),
         "{}",
         told(&output)
+    );
+    assert_eq!(portal.stand().request_log().len(), before);
+}
+
+#[test]
+fn names_of_objects_are_told_from_slips_of_the_pen() {
+    let portal = portal();
+    let site = Site::new(&portal);
+    let output = init(&site, &portal, &["--objects", "contcts,deals,unicorns"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = told(&output);
+    assert!(
+        text.contains(
+            "the portal has no object `contcts`, `unicorns` [object-unknown]\nhint: write `contacts` for `contcts`; name HubSpot's plural"
+        ),
+        "{text}"
+    );
+    let output = init(&site, &portal, &["--objects", ""]);
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    // However often and in whichever spelling one is named, it is one.
+    let named = "contacts,contact,0-1,machine,contacts,companies,Machine";
+    let output = init(&site, &portal, &["--objects", named]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let text = String::from_utf8_lossy(&output.stdout);
+    for once in [
+        "[objects.contacts]",
+        "[objects.machine]",
+        "contacts_companies = ",
+    ] {
+        assert_eq!(text.matches(once).count(), 1, "{once}: {text}");
+    }
+    let progress = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        progress.starts_with(
+            "looking which objects the portal has\nreading the properties of contacts\n"
+        ),
+        "{progress}"
     );
 }
 
