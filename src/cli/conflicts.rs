@@ -55,7 +55,7 @@ pub fn conflicts(
 }
 
 fn list_json(db: &CommandDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut array = JsonArray::begin(out)?;
+    let mut array = JsonArray::begin(out);
     db.each_conflict(which, Most::All, |row| array.push(&row))?;
     array.end()
 }

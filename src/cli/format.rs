@@ -142,28 +142,34 @@ impl std::fmt::Display for TextTable {
     }
 }
 
-/// A JSON array that is written a row at a time, so that a list of any length takes no memory.
+/// A JSON array that is written a row at a time, so that a list of any length takes no memory. Nothing of it is written before
+/// its first row or its end: what fails before that leaves no half of a value.
 pub(crate) struct JsonArray<'out> {
     out: &'out mut dyn io::Write,
     first: bool,
 }
 
 impl<'out> JsonArray<'out> {
-    pub(crate) fn begin(out: &'out mut dyn io::Write) -> anyhow::Result<Self> {
-        out.write_all(b"[")?;
-        Ok(Self { out, first: true })
+    pub(crate) fn begin(out: &'out mut dyn io::Write) -> Self {
+        Self { out, first: true }
     }
 
     pub(crate) fn push(&mut self, row: &impl Serialize) -> anyhow::Result<()> {
-        if !std::mem::take(&mut self.first) {
-            self.out.write_all(b",\n")?;
-        }
+        let before: &[u8] = match std::mem::take(&mut self.first) {
+            true => b"[",
+            false => b",\n",
+        };
+        self.out.write_all(before)?;
         serde_json::to_writer(&mut *self.out, row)?;
         Ok(())
     }
 
     pub(crate) fn end(self) -> anyhow::Result<()> {
-        self.out.write_all(b"]\n")?;
+        let rest: &[u8] = match self.first {
+            true => b"[]\n",
+            false => b"]\n",
+        };
+        self.out.write_all(rest)?;
         Ok(())
     }
 }

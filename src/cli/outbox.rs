@@ -46,7 +46,7 @@ pub fn outbox(
 }
 
 fn list_json(db: &CommandDb, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut array = JsonArray::begin(out)?;
+    let mut array = JsonArray::begin(out);
     db.each_entry(Most::All, |row| array.push(&row))?;
     array.end()
 }

@@ -35,7 +35,7 @@ pub async fn plan(path: &Path, args: PlanArgs, out: &mut dyn Write) -> anyhow::R
     let clock: Arc<dyn Clock> = SystemClock::new();
     let sums = match args.json {
         true => {
-            let mut array = JsonArray::begin(out)?;
+            let mut array = JsonArray::begin(out);
             let sums = each(&config, args, &clock, |planned| {
                 array.push(&as_json(&planned))
             })

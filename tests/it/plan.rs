@@ -469,3 +469,12 @@ fn the_requests_around_associations_are_counted() {
     let sent = portal.requests("associations") - before;
     assert!(sent >= 6, "{sent}");
 }
+
+#[test]
+fn a_plan_that_hubspot_refuses_is_no_half_of_a_value() {
+    let (_portal, site) = loaded("", CONTACTS);
+    std::fs::write(site.path("token"), "pat-wrong").expect("written");
+    let refused = site.run(&["plan", "--online", "--json"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert_eq!(refused.stdout, b"");
+}
