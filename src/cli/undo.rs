@@ -230,6 +230,8 @@ mod tests {
     use super::*;
     use crate::decide::decision::undo::LeftWhy;
 
+    const LINK: &str = r#"{"from_local_id":7,"to_local_id":9,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Primary"}"#;
+
     fn change(property: &str, from: Option<&str>, to: Option<&str>) -> UndoChange {
         UndoChange {
             history_ids: vec![1],
@@ -238,6 +240,8 @@ mod tests {
             property: property.to_owned(),
             from: from.map(str::to_owned),
             to: to.map(str::to_owned),
+            ends: (property == "association")
+                .then(|| ("contacts".to_owned(), "companies".to_owned())),
         }
     }
 
@@ -260,6 +264,8 @@ mod tests {
             LeftWhy::MadeInHubspot,
             LeftWhy::Merged,
             LeftWhy::ReadOnly,
+            LeftWhy::IfEmpty,
+            LeftWhy::Append,
         ];
         let report = UndoReport {
             changes: vec![
@@ -267,8 +273,8 @@ mod tests {
                 change("city", Some("a\tb"), None),
                 change("*", Some("{}"), None),
                 change("*", None, Some("{}")),
-                change("association", Some("{\"to_local_id\":9}"), None),
-                change("association", None, Some("{\"to_local_id\":9}")),
+                change("association", Some(LINK), None),
+                change("association", None, Some(LINK)),
             ],
             left: reasons.iter().map(left).collect(),
         };
