@@ -13,6 +13,7 @@ use crate::cli::format::{counted, printable, shortened};
 use crate::cli::{ExitStatus, Unusable, WrongUsage};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Auth, ClientId, SecretSource};
+use crate::model::object::StandardObject;
 
 /// Where the database lies on a machine that the package was installed on.
 const SERVICE_FOLDER: &str = "/var/lib/hubsyncd";
@@ -214,6 +215,11 @@ fn object(text: &mut String, object: &DraftObject) {
         line(text, &format!("# {}", one_line(why)), "");
     }
     line(text, &format!("[objects.{key}]"), "");
+    let name = object.name.key.as_str();
+    // So that its name can't be taken for a slip of the pen.
+    if StandardObject::spelled(name).is_none() && !object.name.key.is_type_id() {
+        line(text, &format!("object = {}", quoted(name)), "an object of the portal's own");
+    }
     if let Some(table) = &object.name.table {
         line(text, &format!("table = {}", quoted(table.as_str())), "");
     }

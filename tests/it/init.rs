@@ -208,6 +208,30 @@ fn names_of_objects_are_told_from_slips_of_the_pen() {
 }
 
 #[test]
+fn an_object_of_the_portals_own_may_be_called_nearly_like_one_of_hubspots() {
+    let portal = portal();
+    let now = portal.now_ms();
+    for name in ["contracts", "tasks_"] {
+        let object = NewObject {
+            name,
+            singular: "Own",
+            plural: "Owns",
+            texts: &["model"],
+            unique: &[],
+            required: &[],
+            associated: &["contacts"],
+        };
+        portal.stand().create_object(object, now);
+        portal.stand().create(name, &[("model", "M1")], now);
+    }
+    let site = Site::new(&portal);
+    proposed(&site, &portal, &["--objects", "contacts,contracts,tasks_"]);
+    let output = with_file(&site, "new.toml", &["once", "--timeout", "50s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(site.number("SELECT count(*) FROM contracts"), 1);
+}
+
+#[test]
 fn what_the_token_may_not_do_is_left_out_or_only_read() {
     let portal = portal();
     portal.stand().settings_mut().denied_scopes = BTreeSet::from([
