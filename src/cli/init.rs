@@ -218,7 +218,11 @@ fn object(text: &mut String, object: &DraftObject) {
     let name = object.name.key.as_str();
     // So that its name can't be taken for a slip of the pen.
     if StandardObject::spelled(name).is_none() && !object.name.key.is_type_id() {
-        line(text, &format!("object = {}", quoted(name)), "an object of the portal's own");
+        line(
+            text,
+            &format!("object = {}", quoted(name)),
+            "an object of the portal's own",
+        );
     }
     if let Some(table) = &object.name.table {
         line(text, &format!("table = {}", quoted(table.as_str())), "");

@@ -375,6 +375,26 @@ fn a_row_that_comes_back_brings_its_associations_as_a_part_of_the_undo() {
 }
 
 #[test]
+fn a_row_whose_record_a_person_archived_comes_back_with_its_associations() {
+    let (portal, site) = unjoined();
+    join(&site, "", "");
+    let linked = site.number("SELECT count(*) FROM associations");
+    assert!(linked > 0);
+    let before = last_change(&site);
+    let now = portal.now_ms();
+    portal.stand().archive("contacts", id_of(&site, 1), now);
+    let compared = site.run(&["once", "--reconcile"]);
+    assert!(compared.status.success(), "{}", told(&compared));
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 0);
+    undone(&site, &["--ids", &after(&site, before), "--yes"]);
+    site.once();
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM associations"), linked);
+    let links = portal.stand().links("contacts", "companies");
+    assert_eq!(links.len() as i64, linked, "{links:?}");
+}
+
+#[test]
 fn columns_that_an_ordinary_write_does_not_turn_back_are_left() {
     let portal = Portal::quick();
     portal.contact("ada@example.com");

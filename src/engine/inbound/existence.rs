@@ -266,6 +266,8 @@ impl Matter<'_> {
         let mapping = self.pass.object.mapping();
         let others = fields::out_of_force(tx, mapping)?;
         let lost = self.pass.object.table.whole(tx, row, &others)?;
+        let lost =
+            outbox::links::with_associations(tx, self.pass.name(), row.record.local_id, lost)?;
         let whole = WholeRecord {
             mapping,
             local_id: row.record.local_id,
