@@ -8,7 +8,7 @@ use rusqlite::Transaction;
 use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
 use crate::engine::inbound::adopt::become_record;
 use crate::engine::inbound::applying::{Applying, refuse_saying, why_kept};
-use crate::engine::inbound::existence::Matter;
+use crate::engine::inbound::existence::{Matter, note_arrived};
 use crate::engine::pass::Pass;
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry};
@@ -284,6 +284,9 @@ fn end_archive(
         key: "",
         decided: None,
     };
+    if let Some(entry) = &queued {
+        note_arrived(tx, pass, entry, survivor)?;
+    }
     matter.carry_out(tx, &actions)?;
     tracing::warn!(object = %object.object(), hs_id = %id, "an archive was dropped: its record was merged in HubSpot");
     Ok(true)

@@ -4,7 +4,9 @@
 use rusqlite::Transaction;
 
 use crate::decide::decision::{former_record, settled_by_return};
+use crate::decide::echo::late_since;
 use crate::decide::existence::{Absence, Action};
+use crate::decide::outgoing::archiving::DeletedRow;
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::links::{self, OwnLinks};
 use crate::engine::outbound::pushed::note_archived;
@@ -336,6 +338,24 @@ impl Matter<'_> {
         }
         Ok(())
     }
+}
+
+/// Writes down what lost updates of a deleted row have brought to HubSpot, once: the entry's bases are all that is left of what they
+/// went over, and whatever ends the entry takes them along.
+pub(crate) fn note_arrived(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let sent = outbox::sent_earlier(tx, pass.name(), entry.local_id, late_since(pass.now))?;
+    let deleted = DeletedRow {
+        mapping: pass.object.mapping(),
+        entry,
+        record,
+        sent: &sent,
+    };
+    EntryWork::of_entry(tx, pass.name(), entry, pass.now).carry_out(deleted.arrived())
 }
 
 /// The latest version of a record that was shown here: its row has it, or the entry of a deleted one.

@@ -10,8 +10,7 @@ use crate::decide::outgoing::archiving::{DeletedRow, is_undecided};
 use crate::decide::outgoing::looking::former_values;
 use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::AFTER_READ;
-use crate::engine::acts::EntryWork;
-use crate::engine::inbound::existence::{Matter, missed, shown_version};
+use crate::engine::inbound::existence::{Matter, missed, note_arrived, shown_version};
 use crate::engine::outbound::claiming::put_aside;
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::{Guarded, archive_key, bounds, update_key};
@@ -219,14 +218,13 @@ fn claim(
     };
     // Each of these ends what the entry knows of lost updates: what they brought is written down before.
     let keeps = [Action::Archive, Action::BringBack, Action::Undelete];
-    if keeps.iter().any(|action| actions.contains(action)) {
+    let is_merged = hubspot == Hubspot::Merged;
+    if is_merged || keeps.iter().any(|action| actions.contains(action)) {
         look.note_arrived()?;
     }
     matter.carry_out(tx, &actions)?;
     // What HubSpot has merged the record into is another one by now, whose row hears of it at once.
-    if hubspot == Hubspot::Merged
-        && let Some(survivor) = read.of(hs_id)
-    {
+    if is_merged && let Some(survivor) = read.of(hs_id) {
         reads::ask(tx, object.object(), survivor.id, Origin::Poll, now)?;
     }
     if !actions.contains(&Action::Archive) {
@@ -304,16 +302,11 @@ impl ArchiveLook<'_, '_> {
         })
     }
 
-    /// Writes down what lost updates of the deleted row have brought to HubSpot, once: the entry's bases are all that is left
-    /// of what they went over.
     fn note_arrived(&self) -> Result<(), StoreError> {
-        let Some(record) = self.read.of(self.hs_id) else {
-            return Ok(());
-        };
-        let sent = self.sent_earlier()?;
-        let arrived = self.deleted(record, &sent).arrived();
-        let work = EntryWork::of_entry(self.tx, self.pass.name(), self.entry, self.pass.now);
-        work.carry_out(arrived)
+        match self.read.of(self.hs_id) {
+            Some(record) => note_arrived(self.tx, &self.pass, self.entry, record),
+            None => Ok(()),
+        }
     }
 
     fn sent_earlier(&self) -> Result<SentValues, StoreError> {
