@@ -20,8 +20,15 @@ use crate::decide::portal::wishes::PropertyWish;
 /// Problems that are kept: a file with more is no mapping file.
 const MOST_PROBLEMS: usize = 1000;
 
-/// Keys whose values may look like a secret and are none.
-const PUBLIC: [&str; 5] = ["client_id", "public_url", "path", "cert", "key"];
+/// The settings whose values may look like a secret and are none: each by its whole path, since an object's `key` is no file.
+const PUBLIC: [&str; 6] = [
+    "auth.oauth.client_id",
+    "database.path",
+    "webhooks.path",
+    "webhooks.public_url",
+    "webhooks.tls.cert",
+    "webhooks.tls.key",
+];
 
 /// Collects problems, places of secrets and settings while a file is read.
 pub(crate) struct Reader<'s> {
@@ -352,7 +359,7 @@ impl<'s> Reader<'s> {
         let (line, _) = self.source.position(entry.key_span.start);
         let written = self.source.text.get(entry.span.clone()).unwrap_or_default();
         let written = written.split_whitespace().collect::<Vec<_>>().join(" ");
-        let written = if PUBLIC.contains(&entry.name) && is_one_text(&written) {
+        let written = if PUBLIC.contains(&entry.path.as_str()) && is_one_text(&written) {
             redact_public(&written)
         } else {
             redact(&written)

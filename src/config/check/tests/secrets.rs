@@ -185,6 +185,10 @@ fn a_secret_that_slipped_into_a_public_key_is_not_shown_with_what_is_in_force() 
     let text = "[objects.contacts]\nkey = [003b4076-f25d-4adc-93ea-ee9a99bf83df\"\"\ntable = \"contacts\"\n";
     let printed = everything(text);
     assert!(!printed.contains("003b4076"), "{printed}");
+    // What names a file in one table names none in another.
+    let misplaced = "[objects.contacts]\nkey = \"003b4076-f25d-4adc-93ea-ee9a99bf83df\"\n";
+    let printed = everything(misplaced);
+    assert!(!printed.contains("003b4076"), "{printed}");
     // A path is one, and is shown as it is.
     let shown = everything("[database]\npath = \"/srv/0f8f1a2b3c4d5e6f/crm.db\"\n");
     assert!(shown.contains("/srv/0f8f1a2b3c4d5e6f/crm.db"), "{shown}");
