@@ -724,6 +724,34 @@ fn a_record_that_is_gone_keeps_no_other_association_of_its_batch_waiting() {
 }
 
 #[test]
+fn an_association_that_is_dead_already_ends_with_its_record() {
+    for kept in ["", "on_remote_delete = \"mark\"\n"] {
+        let objects = OBJECTS.replace(
+            "[objects.companies]\n",
+            &format!("[objects.companies]\n{kept}"),
+        );
+        let (portal, mut site, ann, _) = associated_once(&objects);
+        let day_ago = portal.now_ms() - 86_400_000;
+        let beta = portal
+            .stand()
+            .create("companies", &[("name", "Beta")], day_ago);
+        site.run(&["once", "--reconcile"]);
+        // What became of the record is read only after the association was refused for the last time.
+        portal.script(FaultKind::Unavailable, 100, "companies/batch/read");
+        let now = portal.now_ms();
+        assert!(portal.stand().archive("companies", beta, now));
+        site.execute(&link(ann, beta, "", ""));
+        site.start();
+        let dead =
+            "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'record-not-found'";
+        site.until_sql(dead);
+        portal.stand().faults_mut().scripts.clear();
+        site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+        until_equal(&site, &portal);
+    }
+}
+
+#[test]
 fn associations_outlive_a_record_whose_edited_row_a_person_takes() {
     let objects = OBJECTS.replace(
         "[objects.contacts]\n",

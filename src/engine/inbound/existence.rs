@@ -284,6 +284,7 @@ impl Matter<'_> {
         let (object, id, now) = (self.pass.name(), self.hs_id, self.pass.now);
         let local_id = row.record.local_id;
         self.end(tx)?;
+        outbox::links::look_at_gone(tx, object, local_id, now)?;
         conflicts::close_all_of(tx, object, local_id, Winner::Remote, reason, now)?;
         reads::bury(tx, object, id, now)?;
         absent::forget(tx, object, id)?;

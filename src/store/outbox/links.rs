@@ -914,6 +914,29 @@ pub(crate) fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Resul
     Ok(())
 }
 
+/// A row's record is gone: what was dead of its associations is looked at once more, and ends by what is there now. What waits
+/// is looked at anyway; a dead one nobody else touches.
+pub(crate) fn look_at_gone(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
+         WHERE operation IN ('associate', 'disassociate') AND state = 'dead' AND code IS NOT 'pair-unmapped'
+           AND ((object = :object AND local_id = :local_id)
+                OR (to_object = :object AND to_local_id = :local_id AND to_local_id IS NOT NULL))",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
 /// Associations that a limit of their pair forbade are tried again: those of two rows one of which has room by now, or all where
 /// the limit is another.
 pub(crate) fn revive_limited(
