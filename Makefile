@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test doctest docs deny demo fidelity clients proxies bench long planted planted-power
+.PHONY: check format lint test doctest docs deny demo fidelity clients proxies sandbox bench long planted planted-power
 
 # Every step runs, also after one that failed; the last line names all that did, and what a step left out. Each says what CPU
 # time it took.
@@ -68,6 +68,11 @@ clients:
 proxies:
 	cargo build
 	tests/proxies/run.py target/debug/hubsyncd
+
+# The service in the sandbox of its unit. Needs systemd-analyze, bubblewrap and python3-seccomp (Debian's).
+sandbox:
+	cargo build
+	/usr/bin/python3 tests/sandbox/run.py target/debug/hubsyncd
 
 # Ratios in one run; the last of them reads a million records for the first time. HUBSYNC_BENCH_RECORDS takes fewer.
 bench:

@@ -1,8 +1,21 @@
-//! What systemd is told: READY, STATUS, WATCHDOG and STOPPING (`Type=notify`). Without systemd nothing happens.
+//! What systemd is told: READY, STATUS, WATCHDOG and STOPPING (`Type=notify`), and the socket that it hands over. Without
+//! systemd nothing happens.
 
+use std::io;
+use std::net::TcpListener;
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use sd_notify::NotifyState;
+
+/// The listening socket that systemd opened for this process (`hubsyncd.socket`), the first time it is asked for; the caller
+/// owns it. `None`: systemd handed none over.
+///
+/// # Errors
+/// What was handed over is no listening TCP socket.
+pub(crate) fn handed_over() -> io::Result<Option<TcpListener>> {
+    ListenFd::from_env().take_tcp_listener(0)
+}
 
 /// The service manager, if there is one; by default there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

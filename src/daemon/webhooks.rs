@@ -1,11 +1,14 @@
 //! `[webhooks]`: binds the listener, checks each delivery's signature, stores it, answers.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use secrecy::SecretString;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +17,7 @@ use crate::config::{ConfigError, SecretSource, TlsFiles, Webhooks};
 use crate::daemon::bells::Ring;
 use crate::daemon::run::RunError;
 use crate::daemon::seldom::Seldom;
+use crate::daemon::systemd;
 use crate::daemon::tasks::{is_fatal, with_causes};
 use crate::engine::source::receive::{Receipt, receive};
 use crate::engine::{Engine, StepError};
@@ -55,7 +59,18 @@ impl Listening {
     }
 }
 
-/// Listens on `[webhooks].listen`; `ring` is rung for each delivery that was stored.
+/// The socket that systemd handed over, else one on `[webhooks].listen`.
+async fn bound(listen: SocketAddr) -> io::Result<TcpListener> {
+    match systemd::handed_over()? {
+        Some(handed) => {
+            handed.set_nonblocking(true)?;
+            TcpListener::from_std(handed)
+        }
+        None => TcpListener::bind(listen).await,
+    }
+}
+
+/// Listens where systemd says or on `[webhooks].listen`; `ring` is rung for each delivery that was stored.
 pub(super) async fn listen(
     webhooks: &Webhooks,
     engine: &Arc<Engine>,
@@ -74,13 +89,11 @@ pub(super) async fn listen(
         .map(|TlsFiles { cert, key }| Tls::load(cert, key).map(Arc::new))
         .transpose()?;
     let address = webhooks.listen;
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|source| RunError::Listen {
-            section: "webhooks",
-            address,
-            source,
-        })?;
+    let listener = bound(address).await.map_err(|source| RunError::Listen {
+        section: "webhooks",
+        address,
+        source,
+    })?;
     if webhooks.signature != SignatureVersion::V3 {
         tracing::warn!(
             signature = webhooks.signature.as_str(),

@@ -125,13 +125,17 @@ impl Site {
 
     /// Starts `run`; its log goes to `log`.
     pub(crate) fn start(&mut self) {
+        self.start_by(self.command(&["run"]));
+    }
+
+    /// Starts the daemon by a command of the test's own; its log goes to `log`.
+    pub(crate) fn start_by(&mut self, mut command: Command) {
         assert!(self.daemon.is_none(), "it runs already");
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.path("log"))
             .expect("a log");
-        let mut command = self.command(&["run"]);
         command.stdout(Stdio::null()).stderr(Stdio::from(log));
         self.daemon = Some(command.spawn().expect("it starts"));
     }

@@ -32,6 +32,7 @@ mod quotas;
 mod reads;
 mod regressions;
 mod rows;
+mod service;
 mod stages;
 mod subscriptions;
 mod troubles;

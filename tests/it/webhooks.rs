@@ -33,6 +33,11 @@ impl Door {
         }
     }
 
+    /// A door at an address of the test's own.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
     fn url(&self) -> String {
         format!("http://{}/webhooks/hubspot", self.address)
     }

@@ -759,6 +759,15 @@ fn the_unit_agrees_with_the_code() {
     );
 }
 
+#[test]
+fn the_template_unit_is_the_unit_with_a_folder_for_each_instance() {
+    let unit = |name: &str| fs::read_to_string(root().join("systemd").join(name)).expect("a unit");
+    let template = unit("hubsyncd@.service")
+        .replace(" (%i)", "")
+        .replace("hubsyncd/%i", "hubsyncd");
+    assert_eq!(template, unit("hubsyncd.service"));
+}
+
 /// The rows of the table under a heading, without its head.
 fn rows_under<'a>(page: &'a str, heading: &str) -> Vec<&'a str> {
     let section = page.split("\n## ").find(|part| part.starts_with(heading));

@@ -1,0 +1,55 @@
+//! What systemd does for the daemon, done by hand.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::daemon::{CONTACTS, eventually};
+use crate::portal::Portal;
+use crate::webhooks::Door;
+
+#[test]
+fn a_socket_that_is_handed_over_is_used_in_place_of_the_address_of_the_file() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    // The file names another address than the one that is called.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let door = Door::at(address);
+    let settings = door.settings("").replace(
+        &format!("listen = \"{address}\""),
+        "listen = \"127.0.0.1:1\"",
+    );
+    let mut site = Door::site_with(
+        &portal,
+        &format!("[schedule]\npoll = \"1h\"\n{settings}"),
+        CONTACTS,
+    );
+    let run = site.command(&["run"]);
+    let mut command = Command::new("sh");
+    // File 3 is the first that systemd hands over; the variables name the process that it is meant for.
+    command
+        .args([
+            "-c",
+            "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null",
+        ])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .env_remove("HUBSPOT_ACCESS_TOKEN")
+        .stdin(Stdio::from(OwnedFd::from(listener)));
+    site.start_by(command);
+    site.wait_loaded();
+    portal.edit(ann, &[("city", "Oslo")]);
+    let event = json!([{
+        "eventId": 1, "subscriptionId": 1, "portalId": site.number("SELECT portal_id FROM sync_health"), "appId": 1,
+        "occurredAt": portal.now_ms(), "subscriptionType": "contact.propertyChange", "attemptNumber": 0,
+        "objectId": ann, "propertyName": "city", "propertyValue": "Oslo", "changeSource": "CRM"
+    }]);
+    assert_eq!(door.deliver(&portal, &event), 204);
+    eventually("the change is here", || {
+        site.text("SELECT city FROM contacts").as_deref() == Some("Oslo")
+    });
+    assert_eq!(site.stop(), 0);
+}
