@@ -1,31 +1,36 @@
 //! `plan`: what the next push would send, beside a running daemon or without one. It tells from the database, which it only
-//! reads; online it reads the records again first, as the push does, and decides by what they show.
+//! reads; where people's decisions wait, which go before a push, they are carried out in a copy of it. Online it reads the records
+//! again first, as the push does, and decides by what they show.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::{Connection, Transaction};
 use thiserror::Error;
 
 use crate::app::budget::{AskError, AskingCommand};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, PortalIdSource};
 use crate::decide::echo::Histories;
-use crate::decide::incoming::convert::{histories, remote_record};
+use crate::decide::existence::Moment;
+use crate::decide::incoming::convert::{histories, remote_record, remote_records};
 use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::outgoing::present::Present;
+use crate::engine::decisions::ahead::{AheadOfDaemon, ShownToDecisions};
 use crate::engine::outbound::preview::{
     PlanTotals, PlannedEntry, ReadAgain, Rehearsal, ShownAgain,
 };
 use crate::engine::portal::last_known;
 use crate::engine::portal::objects::{ObjectSync, Objects};
-use crate::hubspot::{Client, HubspotError, Priority, ReadQuery};
+use crate::hubspot::{BatchRead, Client, HubspotError, Priority, ReadQuery};
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
-use crate::store::tokens::look;
+use crate::store::database::scratch;
+use crate::store::tokens::{look, looking};
 use crate::store::{StoreError, meta, quota};
 
 /// Why there is no plan.
@@ -111,7 +116,12 @@ pub fn offline<E: From<PlanError>>(
     now: Timestamp,
     each: impl FnMut(PlannedEntry) -> Result<(), E>,
 ) -> Result<PlanSums, E> {
-    rehearse(config, now, None, each)
+    let moment = Moment { now, offset_ms: 0 };
+    let Some(mut base) = PlanBase::open(config)? else {
+        return Ok(PlanSums::default());
+    };
+    base.carry_out_decisions(None, moment)?;
+    base.rehearse(None, moment, each)
 }
 
 /// The same by what HubSpot shows of the records that would be written.
@@ -123,49 +133,113 @@ pub async fn online<E: From<PlanError>>(
     clock: &Arc<dyn Clock>,
     each: impl FnMut(PlannedEntry) -> Result<(), E>,
 ) -> Result<PlanSums, E> {
-    let seen = read_again(config, clock).await?;
-    rehearse(config, clock.now(), Some(&seen), each)
+    let asking = AskingCommand::begin(config, clock)
+        .await
+        .map_err(PlanError::from)?;
+    let Some(mut base) = PlanBase::open(config)? else {
+        return Ok(PlanSums::default());
+    };
+    let shown = read_again(&mut base, asking.client(), clock).await?;
+    let moment = moment(asking.client(), clock);
+    // What it did not send of its share is none of the day's requests.
+    drop(asking);
+    base.rehearse(Some(&shown), moment, each)
 }
 
-/// What HubSpot showed, and how its clock stands to this machine's.
-struct SeenAgain {
-    shown: ShownAgain,
-    offset_ms: i64,
-}
-
-fn rehearse<E: From<PlanError>>(
-    config: &Config,
-    now: Timestamp,
-    seen: Option<&SeenAgain>,
-    mut each: impl FnMut(PlannedEntry) -> Result<(), E>,
-) -> Result<PlanSums, E> {
-    let path: &Path = &config.database;
-    let told = look(path, |connection| {
-        let state = quota::start_state(connection, now)?;
-        let tx = connection.unchecked_transaction()?;
-        let objects = last_known::objects(&tx, &config.mapping)?;
-        let rehearsal = Rehearsal {
-            tx: &tx,
-            objects: &objects,
-            guard: config.guard,
-            now,
-            offset_ms: seen.map_or(0, |seen| seen.offset_ms),
-            shown: seen.map(|seen| &seen.shown),
-            held_columns: RefCell::default(),
-        };
-        let totals = rehearsal.each(|planned| each(planned).map_err(Stopped::ByReader));
-        Ok(totals.map(|totals| PlanSums {
-            totals,
-            day_limit: state.day_limit,
-            day_used: state.day_used,
-        }))
-    });
-    match told.map_err(PlanError::from)? {
-        Some(Ok(sums)) => Ok(sums),
-        Some(Err(Stopped::ByReader(error))) => Err(error),
-        Some(Err(Stopped::ByStore(error))) => Err(PlanError::from(error).into()),
-        None => Ok(PlanSums::default()),
+fn moment(client: &Client, clock: &Arc<dyn Clock>) -> Moment {
+    Moment {
+        now: clock.now(),
+        offset_ms: client.clock_offset_ms(),
     }
+}
+
+/// What a plan is made of: the database, which is only read, or a copy in which is done what comes before a push.
+struct PlanBase<'a> {
+    config: &'a Config,
+    connection: Connection,
+    objects: Objects,
+    is_copy: bool,
+}
+
+impl<'a> PlanBase<'a> {
+    fn open(config: &'a Config) -> Result<Option<Self>, PlanError> {
+        let Some(connection) = looking(&config.database)? else {
+            return Ok(None);
+        };
+        let objects = last_known::objects(&begun(&connection)?, &config.mapping)?;
+        Ok(Some(Self {
+            config,
+            connection,
+            objects,
+            is_copy: false,
+        }))
+    }
+
+    fn decisions(&self) -> AheadOfDaemon<'_> {
+        AheadOfDaemon {
+            mapping: &self.config.mapping,
+            objects: &self.objects,
+        }
+    }
+
+    /// What is written from here on is written to a copy.
+    fn copy(&mut self) -> Result<(), PlanError> {
+        if !self.is_copy {
+            self.connection = scratch::copy(&self.connection)?;
+            self.is_copy = true;
+        }
+        Ok(())
+    }
+
+    /// Carries out what people have decided, as the daemon does before it pushes anything.
+    fn carry_out_decisions(
+        &mut self,
+        shown: Option<&ShownToDecisions>,
+        moment: Moment,
+    ) -> Result<(), PlanError> {
+        if !self.decisions().is_any(&self.connection)? {
+            return Ok(());
+        }
+        self.copy()?;
+        let tx = begun(&self.connection)?;
+        self.decisions().carry_out(&tx, shown, moment)?;
+        Ok(tx.commit().map_err(StoreError::from)?)
+    }
+
+    fn rehearse<E: From<PlanError>>(
+        &self,
+        shown: Option<&ShownAgain>,
+        moment: Moment,
+        mut each: impl FnMut(PlannedEntry) -> Result<(), E>,
+    ) -> Result<PlanSums, E> {
+        let mut told = || {
+            let state = quota::start_state(&self.connection, moment.now)?;
+            let tx = begun(&self.connection)?;
+            let rehearsal = Rehearsal {
+                tx: &tx,
+                objects: &self.objects,
+                guard: self.config.guard,
+                now: moment.now,
+                offset_ms: moment.offset_ms,
+                shown,
+                held_columns: RefCell::default(),
+            };
+            let totals = rehearsal.each(|planned| each(planned).map_err(Stopped::ByReader))?;
+            Ok(PlanSums {
+                totals,
+                day_limit: state.day_limit,
+                day_used: state.day_used,
+            })
+        };
+        told().map_err(|stopped| match stopped {
+            Stopped::ByReader(error) => error,
+            Stopped::ByStore(error) => PlanError::from(error).into(),
+        })
+    }
+}
+
+fn begun(connection: &Connection) -> Result<Transaction<'_>, StoreError> {
+    Ok(connection.unchecked_transaction()?)
 }
 
 /// Who ended it early.
@@ -180,35 +254,44 @@ impl<E> From<StoreError> for Stopped<E> {
     }
 }
 
-/// Reads the records of the updates that are due, and where the decision needs them the histories of their properties.
-async fn read_again(config: &Config, clock: &Arc<dyn Clock>) -> Result<SeenAgain, PlanError> {
-    let asking = AskingCommand::begin(config, clock).await?;
-    let client = asking.client();
-    check_portal(config, client).await?;
-    let objects = look(&config.database, |connection| {
-        last_known::objects(&connection.unchecked_transaction()?, &config.mapping)
-    })?
-    .unwrap_or_default();
-    let reading = PlanReading { client, objects };
+/// Reads what decisions and entries are about, and where the decision needs them the histories of their properties.
+async fn read_again(
+    base: &mut PlanBase<'_>,
+    client: &Client,
+    clock: &Arc<dyn Clock>,
+) -> Result<ShownAgain, PlanError> {
+    check_portal(base.config, client).await?;
+    let reading = PlanReading {
+        client,
+        objects: base.objects.clone(),
+    };
+    let asked_at = clock.now();
+    let records = base
+        .decisions()
+        .records(&base.connection, moment(client, clock))?;
+    let mut decided = ShownToDecisions::new();
+    for (object, ids) in records {
+        let present = reading.present(&object, &ids, asked_at).await?;
+        decided.insert(object, present);
+    }
+    base.carry_out_decisions(Some(&decided), moment(client, clock))?;
     let mut ids: BTreeMap<ObjectType, Vec<HubspotId>> = BTreeMap::new();
-    rehearse(config, clock.now(), None, |planned| {
+    base.rehearse(None, moment(client, clock), |planned| {
         if planned.is_to_be_read() {
             ids.entry(planned.object).or_default().extend(planned.hs_id);
         }
         Ok::<_, PlanError>(())
     })?;
-    let mut shown = ShownAgain::new();
-    for (object, ids) in &ids {
-        let all = shown.entry(object.clone()).or_default();
-        reading.read(object, ids, all).await?;
-    }
-    let mut seen = SeenAgain {
-        shown,
-        offset_ms: client.clock_offset_ms(),
+    let mut shown = ShownAgain {
+        asked_at: clock.now(),
+        ..ShownAgain::default()
     };
+    for (object, ids) in &ids {
+        reading.read(object, ids, &mut shown).await?;
+    }
     let mut wanted: BTreeMap<ObjectType, (Vec<HubspotId>, BTreeSet<PropertyName>)> =
         BTreeMap::new();
-    rehearse(config, clock.now(), Some(&seen), |planned| {
+    base.rehearse(Some(&shown), moment(client, clock), |planned| {
         if !planned.need_history.is_empty() {
             let (ids, properties) = wanted.entry(planned.object).or_default();
             ids.extend(planned.hs_id);
@@ -218,12 +301,11 @@ async fn read_again(config: &Config, clock: &Arc<dyn Clock>) -> Result<SeenAgain
     })?;
     for (object, (ids, properties)) in wanted {
         let properties: Vec<PropertyName> = properties.into_iter().collect();
-        let all = seen.shown.entry(object.clone()).or_default();
         reading
-            .read_with_histories(&object, &ids, &properties, all)
+            .read_with_histories(&object, &ids, &properties, &mut shown)
             .await?;
     }
-    Ok(seen)
+    Ok(shown)
 }
 
 async fn check_portal(config: &Config, client: &Client) -> Result<(), PlanError> {
@@ -253,27 +335,51 @@ struct PlanReading<'a> {
     objects: Objects,
 }
 
-/// What was read of an object's records, by the id that was asked for.
-type ReadRecords = BTreeMap<HubspotId, ReadAgain>;
-
 impl PlanReading<'_> {
+    /// What a read of some records shows.
+    async fn present(
+        &self,
+        name: &ObjectType,
+        ids: &[HubspotId],
+        asked_at: Timestamp,
+    ) -> Result<Present, PlanError> {
+        let mut present = Present {
+            asked_at,
+            ..Present::default()
+        };
+        let Some(object) = self.object(name) else {
+            return Ok(present);
+        };
+        for ids in ids.chunks(BATCH) {
+            let found = self.batch(name, &query(&object, ids, &[])).await?;
+            present
+                .records
+                .extend(remote_records(&object, found.records));
+            present.unread.extend(found.unread);
+        }
+        Ok(present)
+    }
+
+    async fn batch(&self, name: &ObjectType, query: &ReadQuery) -> Result<BatchRead, HubspotError> {
+        self.client
+            .batch_read(name, query, Priority::Interactive)
+            .await
+    }
+
     async fn read(
         &self,
         name: &ObjectType,
         ids: &[HubspotId],
-        shown: &mut ReadRecords,
+        shown: &mut ShownAgain,
     ) -> Result<(), PlanError> {
         let Some(object) = self.object(name) else {
             return Ok(());
         };
         for ids in ids.chunks(BATCH) {
-            let found = self
-                .client
-                .batch_read(name, &query(&object, ids, &[]), Priority::Interactive)
-                .await?;
-            let records = found.records.into_iter();
-            let records = records.map(|record| (remote_record(&object, record), None));
-            keep(ids, &records.collect::<Vec<_>>(), shown);
+            let found = self.batch(name, &query(&object, ids, &[])).await?;
+            let records = remote_records(&object, found.records).into_iter();
+            let records: Vec<_> = records.map(|record| (record, None)).collect();
+            keep(name, ids, (&records, &found.unread), shown);
         }
         Ok(())
     }
@@ -283,26 +389,20 @@ impl PlanReading<'_> {
         name: &ObjectType,
         ids: &[HubspotId],
         properties: &[PropertyName],
-        shown: &mut ReadRecords,
+        shown: &mut ShownAgain,
     ) -> Result<(), PlanError> {
         let Some(object) = self.object(name) else {
             return Ok(());
         };
         let own_app = self.client.own_app().await;
         for ids in ids.chunks(BATCH_WITH_HISTORY) {
-            let found = self
-                .client
-                .batch_read(
-                    name,
-                    &query(&object, ids, properties),
-                    Priority::Interactive,
-                )
-                .await?;
+            let found = self.batch(name, &query(&object, ids, properties)).await?;
             let records = found.records.into_iter().map(|record| {
                 let told = histories(&object, &record, properties, own_app.as_deref());
                 (remote_record(&object, record), Some(told))
             });
-            keep(ids, &records.collect::<Vec<_>>(), shown);
+            let records: Vec<_> = records.collect();
+            keep(name, ids, (&records, &found.unread), shown);
         }
         Ok(())
     }
@@ -325,15 +425,23 @@ fn query(object: &ObjectSync, ids: &[HubspotId], with_history: &[PropertyName]) 
 }
 
 /// Keeps each record under the id that was asked for: HubSpot answers to the id of a merged one with the survivor.
-fn keep(ids: &[HubspotId], records: &[(RemoteRecord, Option<Histories>)], shown: &mut ReadRecords) {
+fn keep(
+    object: &ObjectType,
+    ids: &[HubspotId],
+    (records, unread): (&[(RemoteRecord, Option<Histories>)], &[String]),
+    shown: &mut ShownAgain,
+) {
     for id in ids {
+        let of = (object.clone(), *id);
         let found = records.iter().find(|(record, _)| record.answers_to(*id));
         if let Some((record, histories)) = found {
             let again = ReadAgain {
                 record: record.clone(),
                 histories: histories.clone(),
             };
-            shown.insert(*id, again);
+            shown.records.insert(of, again);
+        } else if unread.contains(&id.to_string()) {
+            shown.unread.insert(of);
         }
     }
 }

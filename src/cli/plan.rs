@@ -12,7 +12,7 @@ use crate::cli::args::PlanArgs;
 use crate::cli::format::{JsonArray, counted, printable, shortened, thousands};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
-use crate::engine::outbound::preview::PlannedEntry;
+use crate::engine::outbound::preview::{PlanTotals, PlannedEntry};
 use crate::model::entry::WaitsFor;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -86,6 +86,8 @@ fn as_json(planned: &PlannedEntry) -> Json {
         "due_at": planned.due.map(|at| at.to_string()),
         "fields": fields.collect::<Vec<_>>(),
         "kept": kept.collect::<Vec<_>>(),
+        "sent": planned.is_sent(),
+        "reason": planned.why_not_sent(),
     });
     if let Some(ends) = &planned.association {
         shown["to_object"] = ends.to_object.as_str().into();
@@ -146,8 +148,8 @@ fn lines(planned: &PlannedEntry, now: Timestamp) -> Vec<String> {
         operation(planned),
         waits(planned, now)
     )];
-    if let Some(explanation) = &planned.explanation {
-        lines.push(format!("  is not sent: {}", shortened(explanation, 300)));
+    if let Some(why) = planned.why_not_sent() {
+        lines.push(format!("  is not sent: {}", shortened(why, 300)));
     }
     for field in &planned.preview.fields {
         let (old, new) = (shown(&field.old), shown(&field.new));
@@ -191,7 +193,7 @@ fn waits(planned: &PlannedEntry, now: Timestamp) -> String {
         (Some(what), _) if what.as_str() == "guard" => ", held by the guard".to_owned(),
         (Some(what), _) => format!(", waits for {}", what.as_str()),
         (None, Some(due)) => format!(", not before {due}"),
-        (None, None) if planned.due.is_none() => ", in flight".to_owned(),
+        (None, None) if planned.is_in_flight => ", in flight".to_owned(),
         (None, None) => String::new(),
     }
 }
@@ -202,6 +204,7 @@ fn kept_because(why: &str, remote: &str) -> String {
             format!("gives way to HubSpot's {remote}: it goes out only where HubSpot has nothing")
         }
         "conflict" => format!("stays here: in conflict with HubSpot's {remote}"),
+        "guard" => format!("stays here, held by the guard: HubSpot keeps {remote}"),
         _ => {
             "stays here: the property is degraded; `SELECT problem, hint FROM sync_fields` says why"
                 .to_owned()
@@ -228,13 +231,28 @@ fn summed_up(sums: &PlanSums) -> Vec<String> {
             share_of_day(sums)
         ),
     };
-    let held = (totals.held > 0).then(|| {
-        format!(
-            "the guard holds {}: `hubsyncd outbox approve` lets it go once it is held, `hubsyncd outbox discard --hold ID` takes it back",
-            counted(totals.held as i64, "entry", "entries")
-        )
-    });
-    [sent].into_iter().chain(held).collect()
+    [sent].into_iter().chain(held(totals)).collect()
+}
+
+/// What the guard holds, or would hold, and what can be said about it.
+fn held(totals: &PlanTotals) -> Option<String> {
+    let kinds = [
+        (totals.held, "entry", "entries"),
+        (totals.held_values, "emptied value", "emptied values"),
+    ];
+    let kinds = kinds.into_iter().filter(|(number, ..)| *number > 0);
+    let said: Vec<String> = kinds
+        .map(|(number, one, many)| counted(number as i64, one, many))
+        .collect();
+    let (goes, comes_back) = match totals.held + totals.held_values {
+        0 => return None,
+        1 => ("it", "it is"),
+        _ => ("them", "they are"),
+    };
+    Some(format!(
+        "the guard holds {}: `hubsyncd outbox approve` lets {goes} go once {comes_back} held, `hubsyncd outbox discard --hold ID` takes {goes} back",
+        said.join(" and ")
+    ))
 }
 
 fn share_of_day(sums: &PlanSums) -> String {

@@ -23,11 +23,17 @@ pub struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// A pass in this transaction.
     pub fn of(tx: &WriteTx<'_>, object: &'a ObjectSync, origin: Origin, offset_ms: i64) -> Self {
+        let now = tx.now();
+        Self::at(Moment { now, offset_ms }, object, origin)
+    }
+
+    /// A pass at that moment.
+    pub(crate) fn at(moment: Moment, object: &'a ObjectSync, origin: Origin) -> Self {
         Self {
             object,
             origin,
-            now: tx.now(),
-            offset_ms,
+            now: moment.now,
+            offset_ms: moment.offset_ms,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 use crate::store::database::text;
 use crate::store::holds::Side;
+use crate::store::outbox::OF_ROW;
 use crate::store::shape::ddl::quoted;
 use crate::store::{StoreError, meta};
 
@@ -91,6 +92,23 @@ pub(crate) fn of_row(
         connection,
         "WHERE h.object = ?1 AND h.local_id = ?2",
         (object.as_str(), local_id.0),
+    )
+}
+
+/// What is held on its way to HubSpot of rows of which nothing else waits, row by row.
+pub(crate) fn without_entry(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Vec<HeldClear>, StoreError> {
+    many(
+        connection,
+        &format!(
+            "WHERE h.object = ?1 AND h.side = 'hubspot'
+               AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
+                               WHERE e.object = h.object AND e.local_id = h.local_id AND {OF_ROW} AND state <> 'dead')
+             ORDER BY h.local_id, h.property"
+        ),
+        [object.as_str()],
     )
 }
 

@@ -9,6 +9,7 @@ pub mod program;
 pub(crate) mod readers;
 pub(crate) mod room;
 pub mod savepoint;
+pub(crate) mod scratch;
 pub(crate) mod text;
 pub(crate) mod wal;
 pub mod watch;

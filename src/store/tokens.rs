@@ -311,6 +311,20 @@ fn look_beside<T>(
     path: &Path,
     job: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {
+    connect_beside(path)?
+        .map(|connection| job(&connection))
+        .transpose()
+}
+
+/// A connection for longer looks; `None` as of [`look`].
+///
+/// # Errors
+/// The file can't be read, or is newer.
+pub(crate) fn looking(path: &Path) -> Result<Option<Connection>, StoreError> {
+    connect_beside(path).map_err(|error| access::explain(path, error))
+}
+
+fn connect_beside(path: &Path) -> Result<Option<Connection>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
@@ -321,7 +335,7 @@ fn look_beside<T>(
         [],
         |row| row.get(0),
     )?;
-    is_there.then(|| job(&connection)).transpose()
+    Ok(is_there.then_some(connection))
 }
 
 /// The version of the file's bookkeeping; -1 where there is no file.

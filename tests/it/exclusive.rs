@@ -24,7 +24,7 @@ fn both_sides(portal: &Portal, site: &Site, from: &str, to: &str) -> [String; 2]
 }
 
 /// Associates two rows by a type; 0: by the pair's default.
-fn associate(from: (&str, u64), to: (&str, u64), number: i64) -> String {
+pub(crate) fn associate(from: (&str, u64), to: (&str, u64), number: i64) -> String {
     let ((from, start), (to, end)) = (from, to);
     format!(
         "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, type_id)
@@ -118,7 +118,7 @@ fn a_primary_whose_company_is_still_to_be_made_gives_way_to_one_that_was_named_l
 }
 
 /// Limits the associations of one object's records by a type to one record.
-fn limit(portal: &Portal, pair: (&str, &str), number: Option<u32>) {
+pub(crate) fn limit(portal: &Portal, pair: (&str, &str), number: Option<u32>) {
     let types = portal.stand().pair_types(pair.0, pair.1);
     let kind = types.into_iter().find(|known| match number {
         Some(number) => known.kind.type_id == number,

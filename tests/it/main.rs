@@ -1,6 +1,7 @@
 //! The real binary against HubSpot's stand-in over HTTP, with real SQLite files: the promises of the manual, and what
 //! other connectors got wrong.
 
+mod ahead;
 mod alone;
 mod along;
 mod associations;

@@ -11,7 +11,7 @@ use crate::portal::Portal;
 use crate::reads::make_property;
 
 /// The plan of the site as JSON; nothing in the database may change by it.
-fn planned(site: &Site, arguments: &[&str]) -> Vec<Value> {
+pub(crate) fn planned(site: &Site, arguments: &[&str]) -> Vec<Value> {
     let waiting = "SELECT group_concat(id || operation || state || attempts || coalesce(next_attempt_at, ''), ' ') FROM sync_outbox";
     let before = site.text(waiting);
     let output = site.run(&[&["plan", "--json"], arguments].concat());
@@ -31,7 +31,7 @@ fn said(site: &Site, arguments: &[&str]) -> String {
 }
 
 /// The plan in short: operation and row, with what would be sent and what is kept.
-fn in_short(plan: &[Value]) -> Vec<String> {
+pub(crate) fn in_short(plan: &[Value]) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     plan.iter()
         .map(|entry| {
@@ -229,8 +229,8 @@ fn what_the_guard_would_hold_is_told_before_and_after_it_is_held() {
     let text = said(&site, &["plan", "--exit-code"]);
     assert!(
         text.ends_with(
-            "the next push would send nothing\nthe guard holds 30 entries: `hubsyncd outbox approve` lets it go once it is held, \
-             `hubsyncd outbox discard --hold ID` takes it back\n"
+            "the next push would send nothing\nthe guard holds 30 entries: `hubsyncd outbox approve` lets them go once they are held, \
+             `hubsyncd outbox discard --hold ID` takes them back\n"
         ),
         "{text}"
     );
@@ -264,6 +264,8 @@ fn a_column_that_would_be_emptied_is_told_before_it_is_held() {
     let fields = sent[0]["fields"].as_array().expect("a list");
     assert_eq!(fields.len(), 1, "the other fields go on: {fields:?}");
     assert_eq!(fields[0]["property"], "lastname");
+    let kept = json!([{"property": "city", "local": null, "remote": "Rome", "why": "guard"}]);
+    assert_eq!(sent[0]["kept"], kept);
     let told = site.once();
     assert!(told.contains(", 150 held"), "{told}");
     assert_eq!(portal.count_with("city", "Rome"), 150);
@@ -271,6 +273,24 @@ fn a_column_that_would_be_emptied_is_told_before_it_is_held() {
     assert_eq!(
         site.number("SELECT records FROM sync_holds WHERE operation = 'clear'"),
         150
+    );
+    // What is held stands in the plan, with the record's other fields where there are some.
+    site.execute("UPDATE contacts SET last_name = 'Again' WHERE local_id = 1");
+    let plan = planned(&site, &[]);
+    assert_eq!(plan.len(), 150);
+    let (sent, held): (Vec<_>, Vec<_>) = plan.iter().partition(|entry| entry["sent"] == true);
+    assert_eq!((sent.len(), &sent[0]["kept"]), (1, &kept));
+    assert!(held.iter().all(|entry| entry["waits_for"] == "guard"));
+    let text = said(&site, &["plan"]);
+    for line in [
+        "  city: - stays here, held by the guard: HubSpot keeps Rome",
+        "  city: Rome -> -",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+    }
+    assert!(
+        text.contains("the guard holds 149 entries and 1 emptied value: "),
+        "{text}"
     );
 }
 
@@ -433,6 +453,34 @@ fn a_plan_reads_as_it_should() {
         text = text.replace(id, "ID");
     }
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_is_not_sent_says_so_and_why() {
+    let modes =
+        "[objects.contacts]\non_local_delete = \"restore\"\nnew_records = \"from_hubspot\"\n";
+    let (portal, site) = loaded("", &format!("{modes}{CONTACTS}"));
+    site.execute("DELETE FROM contacts WHERE local_id = 1");
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 2");
+    let plan = planned(&site, &[]);
+    let told = |entry: &Value| {
+        let reason = entry["reason"].as_str().map(str::to_owned);
+        (entry["sent"] == true, reason.unwrap_or_default())
+    };
+    let told: Vec<_> = plan.iter().map(told).collect();
+    assert_eq!(told[0], (true, String::new()), "{plan:?}");
+    assert!(
+        !told[1].0 && told[1].1.ends_with("the row comes back"),
+        "{told:?}"
+    );
+    site.once();
+    assert_eq!(
+        (
+            portal.contacts(),
+            site.number("SELECT count(*) FROM contacts")
+        ),
+        (5, 5)
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! deleted comes back what waited for HubSpot, and the rows stay whose records HubSpot no longer has, marked. A row goes or
 //! is marked only if a fresh read does not show its record.
 
+use std::sync::Arc;
+
 use rusqlite::Transaction;
 
 use crate::decide::existence::{Here, Hubspot, Sides, decide};
@@ -13,14 +15,15 @@ use crate::engine::inbound::existence::Matter;
 use crate::engine::inbound::removal::remove_all;
 use crate::engine::outbound::present::read_records;
 use crate::engine::pass::Pass;
-use crate::engine::portal::objects::ObjectSync;
+use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::Priority;
 use crate::model::association::PairMapping;
 use crate::model::id::{HoldId, HubspotId};
-use crate::model::mapping::{Modes, OnRemoteDelete};
+use crate::model::mapping::{Mapping, Modes, OnRemoteDelete};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::holds::{Decided, HeldOperation, HoldWord};
 use crate::store::outbox::GuardedEntries;
@@ -28,34 +31,53 @@ use crate::store::reads::FallsDue;
 use crate::store::{Lane, StoreError, holds, reads};
 
 /// How many removals one step carries out.
-const BATCH: usize = 100;
+pub(super) const BATCH: usize = 100;
 
 /// Lets go, or takes back, what decided holds hold at this moment.
 pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
     let decided = engine.store.read(holds::decided).await?;
     let mut carried_out = false;
+    let (mapping, objects) = (engine.mapping_arc(), engine.objects());
     for hold in decided {
-        if let Some(pair) = engine.mapping().pair_of_key(&hold.object)
-            && hold.operation == HeldOperation::Disassociate.as_str()
-        {
-            carried_out |= settle_entries(engine, &hold, Some(pair)).await?;
-            continue;
-        }
-        let Some(object) = ObjectType::parse(&hold.object)
-            .ok()
-            .and_then(|name| engine.object(&name))
-        else {
-            continue;
-        };
-        carried_out |= if hold.operation == HeldOperation::Clear.as_str() {
-            decide_clears(engine, &object, &hold).await?
-        } else if hold.local {
-            decide_removals(engine, &object, &hold).await?
-        } else {
-            settle_entries(engine, &hold, None).await?
+        carried_out |= match held_by(&hold, &mapping, &objects) {
+            Some(Held::Entries(pair)) => settle_entries(engine, &hold, pair).await?,
+            Some(Held::Clears(object)) => decide_clears(engine, &object, &hold).await?,
+            Some(Held::Removals(object)) => decide_removals(engine, &object, &hold).await?,
+            None => false,
         };
     }
     Ok(carried_out)
+}
+
+/// What a hold holds.
+pub(super) enum Held<'a> {
+    /// Entries of the outbox: a pair's, or an object's.
+    Entries(Option<&'a PairMapping>),
+    /// Emptied values.
+    Clears(Arc<ObjectSync>),
+    /// Rows here.
+    Removals(Arc<ObjectSync>),
+}
+
+/// What a hold holds; nothing where what it is about is not in force.
+pub(super) fn held_by<'a>(
+    hold: &Decided,
+    mapping: &'a Mapping,
+    objects: &Objects,
+) -> Option<Held<'a>> {
+    if let Some(pair) = mapping.pair_of_key(&hold.object)
+        && hold.operation == HeldOperation::Disassociate.as_str()
+    {
+        return Some(Held::Entries(Some(pair)));
+    }
+    let object = objects.get(&ObjectType::parse(&hold.object).ok()?)?;
+    Some(if hold.operation == HeldOperation::Clear.as_str() {
+        Held::Clears(object)
+    } else if hold.local {
+        Held::Removals(object)
+    } else {
+        Held::Entries(None)
+    })
 }
 
 /// Lets entries of the outbox go, an object's or a pair's, or gives them up.
@@ -68,19 +90,28 @@ async fn settle_entries(
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
-            let entries = match &pair {
-                Some(pair) => GuardedEntries::of_pair(pair),
-                None => GuardedEntries::of(&hold.object, &hold.operation),
-            };
-            match hold.word {
-                HoldWord::Approved => entries.release_held(tx, hold.id, now)?,
-                HoldWord::Discarded => entries.discard_held(tx, now)?,
-            }
-            holds::settle(tx, hold.id, now)
+            settle_held(tx, &hold, pair.as_ref(), tx.now())
         })
         .await?;
     Ok(true)
+}
+
+/// The same in one transaction.
+pub(super) fn settle_held(
+    tx: &Transaction<'_>,
+    hold: &Decided,
+    pair: Option<&PairMapping>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let entries = match pair {
+        Some(pair) => GuardedEntries::of_pair(pair),
+        None => GuardedEntries::of(&hold.object, &hold.operation),
+    };
+    match hold.word {
+        HoldWord::Approved => entries.release_held(tx, hold.id, now)?,
+        HoldWord::Discarded => entries.discard_held(tx, now)?,
+    }
+    holds::settle(tx, hold.id, now)
 }
 
 /// Empties, or fills again, the values that a hold holds.
@@ -124,14 +155,7 @@ async fn decide_removals(
     let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
     let offset_ms = engine.client.clock_offset_ms();
     let sync = object.clone();
-    let modes = object.mapping().modes;
-    let modes = match hold.word {
-        HoldWord::Approved => modes,
-        HoldWord::Discarded => Modes {
-            on_remote_delete: OnRemoteDelete::Mark,
-            ..modes
-        },
-    };
+    let modes = modes_of(object, hold.word);
     let carried_out = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -147,6 +171,18 @@ async fn decide_removals(
         })
         .await?;
     Ok(carried_out)
+}
+
+/// What becomes of a row that a word is about: one that is kept is marked.
+pub(super) fn modes_of(object: &ObjectSync, word: HoldWord) -> Modes {
+    let modes = object.mapping().modes;
+    match word {
+        HoldWord::Approved => modes,
+        HoldWord::Discarded => Modes {
+            on_remote_delete: OnRemoteDelete::Mark,
+            ..modes
+        },
+    }
 }
 
 /// Removals that a hold holds, as many as one batch takes.

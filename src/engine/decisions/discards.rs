@@ -3,11 +3,12 @@
 use rusqlite::Transaction;
 
 use crate::decide::decision::taken_back;
-use crate::decide::existence::{GivenUp, given_up};
+use crate::decide::existence::{GivenUp, Moment, given_up};
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::existence::undelete;
 use crate::engine::outbound::guarded::{archive_key, disassociation_key, update_key};
 use crate::engine::pass::Pass;
+use crate::engine::portal::objects::Objects;
 use crate::engine::{Engine, StepError};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryField, Operation};
@@ -38,25 +39,35 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
     let more = engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let mut carried_out = false;
-            for (object, queued) in outbox::discarded(tx, BATCH)? {
-                let Some(sync) = objects.get(&object) else {
-                    continue;
-                };
-                carried_out = true;
-                let pass = Pass::of(tx, &sync, Origin::Discard, offset_ms);
-                match savepoint::within(tx, || discard_one(tx, &pass, &queued)) {
-                    Err(error) if error.is_of_one_row() => {
-                        let explanation = format!("it can't be discarded: {error}");
-                        outbox::refuse_discard(tx, queued.id, &explanation)?;
-                    }
-                    discarded => discarded?,
-                }
-            }
-            Ok(carried_out)
+            let now = tx.now();
+            carry_out(tx, &objects, Moment { now, offset_ms })
         })
         .await?;
     Ok(more)
+}
+
+/// Gives up what people have discarded, a batch of it. Tells whether something was.
+pub(super) fn carry_out(
+    tx: &Transaction<'_>,
+    objects: &Objects,
+    moment: Moment,
+) -> Result<bool, StoreError> {
+    let mut carried_out = false;
+    for (object, queued) in outbox::discarded(tx, BATCH)? {
+        let Some(sync) = objects.get(&object) else {
+            continue;
+        };
+        carried_out = true;
+        let pass = Pass::at(moment, &sync, Origin::Discard);
+        match savepoint::within(tx, || discard_one(tx, &pass, &queued)) {
+            Err(error) if error.is_of_one_row() => {
+                let explanation = format!("it can't be discarded: {error}");
+                outbox::refuse_discard(tx, queued.id, &explanation)?;
+            }
+            discarded => discarded?,
+        }
+    }
+    Ok(carried_out)
 }
 
 pub(super) fn discard_one(

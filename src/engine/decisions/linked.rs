@@ -6,9 +6,11 @@ use rusqlite::{Connection, Transaction};
 
 use crate::decide::decision::NOT_AN_ASSOCIATION;
 use crate::engine::inbound::links::{PairSync, decide_open};
+use crate::engine::portal::objects::Objects;
 use crate::engine::{Engine, StepError};
 use crate::model::association::ExclusiveEnd;
 use crate::model::conflict::Winner;
+use crate::model::mapping::Mapping;
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{self, End, Waiting};
 use crate::store::{Lane, StoreError};
@@ -19,15 +21,8 @@ const BATCH: usize = 100;
 /// Carries out what people have decided. Tells whether something was.
 pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
     let mapping = engine.mapping_arc();
-    let pairs = mapping.pairs.iter().filter_map(|pair| {
-        Some(PairSync {
-            mapping: pair.clone(),
-            from: engine.object(&pair.from)?,
-            to: engine.object(&pair.to)?,
-        })
-    });
     let mut is_any = false;
-    for pair in pairs {
+    for pair in pairs(&mapping, &engine.objects()) {
         let look = pair.clone();
         let found = engine
             .store
@@ -39,18 +34,41 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
         is_any = true;
         engine
             .store
-            .write(Lane::Interactive, move |tx| {
-                for conflict in waiting(tx, &pair)? {
-                    decide(tx, &conflict, &pair, tx.now())?;
-                }
-                Ok::<_, StoreError>(())
-            })
+            .write(Lane::Interactive, move |tx| carry_out(tx, &pair, tx.now()))
             .await?;
     }
     Ok(is_any)
 }
 
-fn waiting(connection: &Connection, pair: &PairSync) -> Result<Vec<Waiting>, StoreError> {
+/// The pairs whose objects are both in force.
+pub(super) fn pairs(mapping: &Mapping, objects: &Objects) -> Vec<PairSync> {
+    let pairs = mapping.pairs.iter().filter_map(|pair| {
+        Some(PairSync {
+            mapping: pair.clone(),
+            from: objects.get(&pair.from)?,
+            to: objects.get(&pair.to)?,
+        })
+    });
+    pairs.collect()
+}
+
+/// Carries out what waits of a pair, a batch of it.
+pub(super) fn carry_out(
+    tx: &Transaction<'_>,
+    pair: &PairSync,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for conflict in waiting(tx, pair)? {
+        decide(tx, &conflict, pair, now)?;
+    }
+    Ok(())
+}
+
+/// What waits of a pair.
+pub(super) fn waiting(
+    connection: &Connection,
+    pair: &PairSync,
+) -> Result<Vec<Waiting>, StoreError> {
     let tables = (&pair.from.mapping().table, &pair.to.mapping().table);
     conflicts::of_associations(connection, &pair.mapping, tables, BATCH)
 }

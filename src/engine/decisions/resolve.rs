@@ -6,7 +6,7 @@ use crate::decide::decision::{
     decide_field, not_in_force, taken_here, waits_of_decided,
 };
 use crate::decide::echo::late_since;
-use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
+use crate::decide::existence::{Action, Again, Here, Hubspot, Moment, Sides, Word, decide};
 use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::acts::EntryWork;
@@ -20,7 +20,7 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::WHOLE_RECORD;
 use crate::model::entry::{Base, Entry};
-use crate::model::id::HubspotId;
+use crate::model::id::{ConflictId, HubspotId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::row::MirrorRow;
@@ -34,7 +34,7 @@ use crate::store::{Lane, StoreError, outbox};
 use rusqlite::Transaction;
 
 /// How many decisions one step takes.
-const BATCH: usize = 100;
+pub(super) const BATCH: usize = 100;
 
 /// Carries out what people have decided.
 pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
@@ -106,47 +106,80 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
     let (carried_out, put_off) = engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let mut carried_out = false;
-            let mut put_off = Vec::new();
-            // Both sides may have moved, and the person may have thought better of it, while the records were read.
-            let still = conflicts::waiting(tx, limit)?;
-            for (conflict, key) in waiting.iter().zip(&keys) {
-                let found = still.iter().find(|present| {
-                    present.id == conflict.id
-                        && present.hs_id == conflict.hs_id
-                        && present.resolution == conflict.resolution
-                });
-                let Some(conflict) = found else {
-                    carried_out = true;
-                    continue;
-                };
-                let Some(object) = object_of(&objects, conflict) else {
-                    continue;
-                };
-                let mut of_object = records.iter();
-                let Some((_, present)) = of_object.find(|(name, _)| name == object.object()) else {
-                    continue;
-                };
-                let decision = Decision {
-                    pass: Pass::of(tx, &object, Origin::Conflict, offset_ms),
-                    conflict,
-                    present,
-                    key,
-                };
-                match decision.carry_out(tx)? {
-                    CarriedOut::Yes => carried_out = true,
-                    CarriedOut::NotYet => {}
-                    CarriedOut::Later(until) => put_off.push((conflict.id, until)),
-                }
-            }
-            Ok((carried_out, put_off))
+            let now = tx.now();
+            let read = ReadDecisions {
+                waiting: &waiting,
+                limit,
+                records: &records,
+                keys: &keys,
+            };
+            read.carry_out(tx, &objects, Moment { now, offset_ms })
         })
         .await?;
     engine.memory.later.put_off(put_off);
     Ok(carried_out)
 }
 
-fn object_of(objects: &Objects, conflict: &Waiting) -> Option<std::sync::Arc<ObjectSync>> {
+/// Decisions with what a read of their records showed.
+pub(super) struct ReadDecisions<'a> {
+    pub(super) waiting: &'a [Waiting],
+    /// How many are looked at to find them again.
+    pub(super) limit: usize,
+    /// What the read showed, by object.
+    pub(super) records: &'a [(ObjectType, Present)],
+    /// A key for each of them: a record may have to be created again.
+    pub(super) keys: &'a [String],
+}
+
+impl ReadDecisions<'_> {
+    /// Tells whether something was carried out, and what waits until when.
+    pub(super) fn carry_out(
+        &self,
+        tx: &Transaction<'_>,
+        objects: &Objects,
+        moment: Moment,
+    ) -> Result<(bool, Vec<(ConflictId, Timestamp)>), StoreError> {
+        let mut carried_out = false;
+        let mut put_off = Vec::new();
+        // Both sides may have moved, and the person may have thought better of it, while the records were read.
+        let still = conflicts::waiting(tx, self.limit)?;
+        for (conflict, key) in self.waiting.iter().zip(self.keys) {
+            let found = still.iter().find(|present| {
+                present.id == conflict.id
+                    && present.hs_id == conflict.hs_id
+                    && present.resolution == conflict.resolution
+            });
+            let Some(conflict) = found else {
+                carried_out = true;
+                continue;
+            };
+            let Some(object) = object_of(objects, conflict) else {
+                continue;
+            };
+            let mut of_object = self.records.iter();
+            let Some((_, present)) = of_object.find(|(name, _)| name == object.object()) else {
+                continue;
+            };
+            let decision = Decision {
+                pass: Pass::at(moment, &object, Origin::Conflict),
+                conflict,
+                present,
+                key,
+            };
+            match decision.carry_out(tx)? {
+                CarriedOut::Yes => carried_out = true,
+                CarriedOut::NotYet => {}
+                CarriedOut::Later(until) => put_off.push((conflict.id, until)),
+            }
+        }
+        Ok((carried_out, put_off))
+    }
+}
+
+pub(super) fn object_of(
+    objects: &Objects,
+    conflict: &Waiting,
+) -> Option<std::sync::Arc<ObjectSync>> {
     ObjectType::parse(&conflict.object)
         .ok()
         .and_then(|name| objects.get(&name))

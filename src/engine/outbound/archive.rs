@@ -190,19 +190,12 @@ fn claim(
         hs_id,
         read,
     };
-    let hubspot = look.hubspot()?;
-    let actions = decide(&Sides {
-        hubspot,
-        here: look.here()?,
-        word: match present.standing.waits_for {
-            Some(WaitsFor::Guard) => Word::Held,
-            Some(WaitsFor::Backfill | WaitsFor::Answer | WaitsFor::Create | WaitsFor::Lock)
-            | None => Word::Passed,
-        },
-        policy: object.mapping().policy,
-        modes: object.mapping().modes,
-        is_erasure: false,
-    });
+    if let Look::Shown(record) = look.look()?
+        && record.id == hs_id
+    {
+        unreadable::forget_whole(tx, object.object(), hs_id)?;
+    }
+    let (hubspot, actions) = look.judge()?;
     if let [Action::LookAgain(again)] = actions[..] {
         look.put_off(again)?;
         return Ok(None);
@@ -238,6 +231,23 @@ fn claim(
     Ok(Some(Sent::archive_of(entry, hs_id)))
 }
 
+/// What is done with the archive of a deleted row whose record a read has shown like this, or not.
+pub(super) fn judged(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    (entry, hs_id): (&Entry, HubspotId),
+    read: &Present,
+) -> Result<(Hubspot, Vec<Action>), StoreError> {
+    let look = ArchiveLook {
+        tx,
+        pass: *pass,
+        entry,
+        hs_id,
+        read,
+    };
+    look.judge()
+}
+
 /// A deleted row and its record, before its archive.
 struct ArchiveLook<'a, 'tx> {
     tx: &'a Transaction<'tx>,
@@ -248,6 +258,32 @@ struct ArchiveLook<'a, 'tx> {
 }
 
 impl ArchiveLook<'_, '_> {
+    fn judge(&self) -> Result<(Hubspot, Vec<Action>), StoreError> {
+        let hubspot = self.hubspot()?;
+        let mapping = self.pass.object.mapping();
+        let actions = decide(&Sides {
+            hubspot,
+            here: self.here()?,
+            word: match self.entry.standing.waits_for {
+                Some(WaitsFor::Guard) => Word::Held,
+                Some(WaitsFor::Backfill | WaitsFor::Answer | WaitsFor::Create | WaitsFor::Lock)
+                | None => Word::Passed,
+            },
+            policy: mapping.policy,
+            modes: mapping.modes,
+            is_erasure: false,
+        });
+        Ok((hubspot, actions))
+    }
+
+    fn look(&self) -> Result<Look<'_>, StoreError> {
+        let known = KnownVersion {
+            version: shown_version(self.tx, None, Some(self.entry))?,
+            offset_ms: self.pass.offset_ms,
+        };
+        Ok(self.read.look(self.hs_id, known))
+    }
+
     fn here(&self) -> Result<Here, StoreError> {
         let (tx, object) = (self.tx, self.pass.object);
         if object.table.by_hs_id(tx, self.hs_id)?.is_some() {
@@ -267,11 +303,7 @@ impl ArchiveLook<'_, '_> {
 
     fn hubspot(&self) -> Result<Hubspot, StoreError> {
         let (tx, object, hs_id) = (self.tx, self.pass.object, self.hs_id);
-        let known = KnownVersion {
-            version: shown_version(tx, None, Some(self.entry))?,
-            offset_ms: self.pass.offset_ms,
-        };
-        let record = match self.read.look(hs_id, known) {
+        let record = match self.look()? {
             Look::Shown(record) if record.id == hs_id => record,
             // HubSpot answers to the id of a record that was merged away with the one that is left (`hubspot/api-facts.md#13`).
             Look::Shown(_) => return Ok(Hubspot::Merged),
@@ -279,7 +311,6 @@ impl ArchiveLook<'_, '_> {
             Look::Unread => return Ok(Hubspot::Unread),
             Look::Missing => return self.missing(),
         };
-        unreadable::forget_whole(tx, object.object(), hs_id)?;
         let sent = self.sent_earlier()?;
         let histories = self.read.histories.get(&hs_id);
         let edited = self.deleted(record, &sent).edited(histories);

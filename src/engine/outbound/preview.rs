@@ -2,17 +2,24 @@
 //! Each entry that is not dead is told, also what is not due.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Transaction;
 
+use crate::decide::decision::former_record;
 use crate::decide::echo::Histories;
+use crate::decide::existence::{Action, Again, Hubspot, NOT_VISIBLE};
 use crate::decide::guard::Verdict;
 use crate::decide::outgoing::associate::{LinkCall, ReadyLink, link_requests, ready};
+use crate::decide::outgoing::looking::agreed_before;
 use crate::decide::outgoing::plan::{DueEntry, all_batches, requests};
-use crate::decide::outgoing::preview::{LeftOut, Preview, as_known, of_create, of_update};
+use crate::decide::outgoing::present::Present;
+use crate::decide::outgoing::preview::{
+    KeptWhy, LeftOut, Preview, PreviewField, as_known, of_create, of_update,
+};
 use crate::decide::record::CleanBase;
 use crate::engine::inbound::clearing;
+use crate::engine::inbound::existence::shown_version;
 use crate::engine::inbound::merge::{ShownRecord, decided};
 use crate::engine::outbound::archive::{self, archives_records};
 use crate::engine::outbound::associate::guarded_pair;
@@ -31,7 +38,9 @@ use crate::model::row::MirrorRow;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+use crate::store::cleared::HeldClear;
 use crate::store::history::Origin;
+use crate::store::holds::Side;
 use crate::store::links::types;
 use crate::store::lookups::Lookups;
 use crate::store::outbox::links::{self, QueuedEnds, queued, queued_ends};
@@ -48,7 +57,34 @@ pub struct ReadAgain {
 }
 
 /// What HubSpot showed of records that were read again, by object and the id that was asked for.
-pub type ShownAgain = BTreeMap<ObjectType, BTreeMap<HubspotId, ReadAgain>>;
+#[derive(Debug, Default)]
+pub struct ShownAgain {
+    /// When HubSpot was asked.
+    pub asked_at: Timestamp,
+    /// The records that it showed.
+    pub records: BTreeMap<(ObjectType, HubspotId), ReadAgain>,
+    /// Those that it could not read this time.
+    pub unread: BTreeSet<(ObjectType, HubspotId)>,
+}
+
+impl ShownAgain {
+    fn of(&self, object: &ObjectType, id: HubspotId) -> Option<&ReadAgain> {
+        self.records.get(&(object.clone(), id))
+    }
+
+    /// What the read said of one record.
+    fn present(&self, object: &ObjectType, id: HubspotId) -> Present {
+        let read = self.of(object, id);
+        let histories = read.and_then(|read| Some((read.record.id, read.histories.clone()?)));
+        let is_unread = self.unread.contains(&(object.clone(), id));
+        Present {
+            asked_at: self.asked_at,
+            records: read.map(|read| read.record.clone()).into_iter().collect(),
+            histories: histories.into_iter().collect(),
+            unread: is_unread.then(|| id.to_string()).into_iter().collect(),
+        }
+    }
+}
 
 /// An entry as the next push would find it.
 #[derive(Debug)]
@@ -73,19 +109,31 @@ pub struct PlannedEntry {
     pub explanation: Option<String>,
     /// Properties whose history the push would read before it decides.
     pub need_history: Vec<PropertyName>,
+    /// Whether it is under way.
+    pub is_in_flight: bool,
     is_due: bool,
 }
 
 impl PlannedEntry {
     /// Whether the next push would send something of it.
     pub(crate) fn is_sent(&self) -> bool {
-        let is_empty = self.operation == Operation::Update && self.preview.fields.is_empty();
-        self.is_due && self.waits_for.is_none() && self.explanation.is_none() && !is_empty
+        self.is_due && self.waits_for.is_none() && self.explanation.is_none() && !self.is_empty()
+    }
+
+    /// Why it would not, in a sentence. `None`: it would, or is not due yet.
+    pub(crate) fn why_not_sent(&self) -> Option<&str> {
+        let is_empty = self.is_due && self.waits_for.is_none() && self.is_empty();
+        let empty = is_empty.then_some(NOTHING_LEFT);
+        self.explanation.as_deref().or(empty)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.operation == Operation::Update && self.preview.fields.is_empty()
     }
 
     /// Whether a record has to be read before the push decides about it.
     pub(crate) fn is_to_be_read(&self) -> bool {
-        self.is_due && self.operation == Operation::Update
+        self.is_due && matches!(self.operation, Operation::Update | Operation::Archive)
     }
 }
 
@@ -98,6 +146,8 @@ pub struct PlanTotals {
     pub requests: u64,
     /// Entries that the guard would hold, or holds.
     pub held: u64,
+    /// Emptied values of other entries that it would hold, or holds.
+    pub held_values: u64,
 }
 
 /// One look at everything that waits.
@@ -132,6 +182,7 @@ impl Rehearsal<'_> {
             let mut sent: BTreeMap<Operation, usize> = BTreeMap::new();
             let mut tell = |planned: PlannedEntry| {
                 totals.held += u64::from(planned.waits_for == Some(WaitsFor::Guard));
+                totals.held_values += planned.preview.kept_because(KeptWhy::Guard);
                 if planned.is_sent() {
                     totals.entries += 1;
                     *sent.entry(planned.operation).or_default() += 1;
@@ -189,6 +240,9 @@ impl Rehearsal<'_> {
         later.sort_by_key(|entry| (entry.due, entry.id));
         for entry in later {
             self.tell(object, entry.id, false, false, each)?;
+        }
+        if object.mapping().direction.pushes() {
+            self.tell_held_alone(object, each)?;
         }
         Ok(requests_of_links)
     }
@@ -282,11 +336,47 @@ impl Rehearsal<'_> {
             },
             preview: Preview::default(),
             association: None,
-            explanation: None,
+            explanation: match entry.standing.is_at_rest() && !is_held {
+                true => entry.standing.last_error.clone(),
+                false => None,
+            },
             need_history: Vec::new(),
+            is_in_flight: entry.standing.state == EntryState::InFlight,
             is_due,
         };
         each(self.with_fields(object, &entry, planned)?)
+    }
+
+    /// Rows of which nothing waits but what the guard took out of their entries.
+    fn tell_held_alone<E: From<StoreError>>(
+        &self,
+        object: &ObjectSync,
+        each: &mut impl FnMut(PlannedEntry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let held = cleared::without_entry(self.tx, object.object())?;
+        for of_row in held.chunk_by(|one, other| one.local_id == other.local_id) {
+            let Some(first) = of_row.first() else {
+                continue;
+            };
+            each(PlannedEntry {
+                object: object.object().clone(),
+                local_id: first.local_id,
+                hs_id: first.hs_id,
+                operation: Operation::Update,
+                waits_for: Some(WaitsFor::Guard),
+                due: None,
+                preview: Preview {
+                    fields: of_row.iter().map(emptied).collect(),
+                    kept: Vec::new(),
+                },
+                association: None,
+                explanation: None,
+                need_history: Vec::new(),
+                is_in_flight: false,
+                is_due: false,
+            })?;
+        }
+        Ok(())
     }
 
     fn with_fields(
@@ -304,15 +394,68 @@ impl Rehearsal<'_> {
         match entry.standing.operation {
             Operation::Create => self.create(&pass, entry, planned),
             Operation::Update => self.update(&pass, entry, planned),
-            Operation::Archive => Ok(PlannedEntry {
-                explanation: (!archives_records(object)).then(|| BACK.to_owned()),
-                ..planned
-            }),
+            Operation::Archive => self.archive(&pass, entry, planned),
             Operation::Associate | Operation::Disassociate => Ok(PlannedEntry {
                 association: queued_ends(self.tx, entry.id)?,
                 ..planned
             }),
         }
+    }
+
+    fn archive(
+        &self,
+        pass: &Pass<'_>,
+        entry: &Entry,
+        planned: PlannedEntry,
+    ) -> Result<PlannedEntry, StoreError> {
+        if !archives_records(pass.object) {
+            return Ok(not_sent(planned, BACK));
+        }
+        let Some(hs_id) = entry.standing.hs_id else {
+            return Ok(planned);
+        };
+        if !planned.is_due || planned.waits_for.is_some() {
+            return Ok(planned);
+        }
+        let present = match self.shown {
+            Some(shown) => shown.present(pass.name(), hs_id),
+            None => self.present_as_known(pass, entry, hs_id)?,
+        };
+        let judged = archive::judged(self.tx, pass, (entry, hs_id), &present)?;
+        Ok(match not_archived(judged.0, &judged.1) {
+            Some(explanation) => not_sent(planned, explanation),
+            None => planned,
+        })
+    }
+
+    /// The record of a deleted row as it is known here: as both sides knew it last.
+    fn present_as_known(
+        &self,
+        pass: &Pass<'_>,
+        entry: &Entry,
+        hs_id: HubspotId,
+    ) -> Result<Present, StoreError> {
+        let (object, row) = (pass.object, entry.row.as_deref().unwrap_or_default());
+        let former = former_record(object, hs_id, row, self.now);
+        let version = shown_version(self.tx, None, Some(entry))?;
+        let open = conflicts::open_of(self.tx, pass.name(), entry.local_id)?;
+        let agreed = agreed_before(object, entry);
+        let agreed = agreed.iter().filter(|(name, _)| !open.contains_key(name));
+        let agreed = agreed.map(|(name, value)| (name.clone(), value.clone()));
+        let seen = open
+            .iter()
+            .map(|(name, open)| (name.clone(), open.remote.clone()));
+        let values = agreed.chain(seen).collect();
+        let record = RemoteRecord {
+            values,
+            updated_at: version.max(Some(former.updated_at)).unwrap_or_default(),
+            ..former
+        };
+        Ok(Present {
+            asked_at: self.now,
+            records: vec![record],
+            ..Present::default()
+        })
     }
 
     fn create(
@@ -351,7 +494,7 @@ impl Rehearsal<'_> {
             return Ok(rowless(planned));
         };
         let open = conflicts::open_of(tx, pass.name(), entry.local_id)?;
-        let read = self.shown.and_then(|all| all.get(pass.name())?.get(&hs_id));
+        let read = self.shown.and_then(|all| all.of(pass.name(), hs_id));
         if self.shown.is_some() && planned.is_due && read.is_none() {
             return Ok(unshown(planned, hs_id));
         }
@@ -374,13 +517,19 @@ impl Rehearsal<'_> {
             },
         )?;
         let held = cleared::of_row(tx, pass.name(), entry.local_id)?;
-        plan.leave(&held.into_iter().map(|held| held.property).collect());
+        plan.leave(&held.iter().map(|held| held.property.clone()).collect());
         let left_out = self.left_out(object, entry.local_id)?;
         let mut preview = of_update(object, &row, (entry, &open), &plan, &left_out);
+        for held in held.iter().filter(|held| held.side == Side::Hubspot) {
+            // One that a program has written again waits like any other.
+            if entry.field(&held.property).is_none() {
+                preview.keep(emptied(held), KeptWhy::Guard);
+            }
+        }
         let explanation = self.refused(pass, &row, record, &mut preview)?;
         let planned = PlannedEntry {
             preview,
-            explanation,
+            explanation: planned.explanation.or(explanation),
             need_history: plan.need_history,
             ..planned
         };
@@ -396,17 +545,22 @@ impl Rehearsal<'_> {
         object: &ObjectSync,
         mut planned: PlannedEntry,
     ) -> Result<PlannedEntry, StoreError> {
-        let mut sent = Vec::with_capacity(planned.preview.fields.len());
+        let (mut sent, mut held) = (Vec::new(), Vec::new());
         for field in &planned.preview.fields {
             let is_emptied = field.new.is_empty() && !field.old.is_empty();
-            if !is_emptied || !self.is_held_column(object, &field.property)? {
-                sent.push(field.clone());
+            match is_emptied && self.is_held_column(object, &field.property)? {
+                true => held.push(field.clone()),
+                false => sent.push(field.clone()),
             }
         }
-        if sent.is_empty() && !planned.preview.fields.is_empty() {
+        if sent.is_empty() && !held.is_empty() {
             planned.waits_for = Some(WaitsFor::Guard);
+            planned.due = None;
         } else {
             planned.preview.fields = sent;
+            for field in held {
+                planned.preview.keep(field, KeptWhy::Guard);
+            }
         }
         Ok(planned)
     }
@@ -454,7 +608,7 @@ impl Rehearsal<'_> {
             let held = preview.fields[place].old.clone();
             if push::is_fought_over(self.tx, pass, (row, record), &property, &held)? {
                 let field = preview.fields.remove(place);
-                preview.hold(field);
+                preview.keep(field, KeptWhy::Conflict);
             }
         }
         Ok(None)
@@ -505,18 +659,71 @@ fn due_of(entries: &[WaitingEntry]) -> Vec<DueEntry> {
     due.map(WaitingEntry::as_due).collect()
 }
 
-fn rowless(planned: PlannedEntry) -> PlannedEntry {
+/// What a row's value would become that the guard holds.
+fn emptied(held: &HeldClear) -> PreviewField {
+    PreviewField {
+        property: held.property.clone(),
+        old: held.remote.clone(),
+        new: Value::EMPTY,
+    }
+}
+
+/// Why an archive is not sent; `None`: it is.
+fn not_archived(hubspot: Hubspot, actions: &[Action]) -> Option<&'static str> {
+    if actions.contains(&Action::Archive) {
+        return None;
+    }
+    let explanation = match actions {
+        _ if hubspot == Hubspot::Merged => {
+            "HubSpot has merged the record into another one, which is let be: the deletion is kept in sync_conflicts"
+        }
+        [Action::LookAgain(Again::Create)] => {
+            "a row that was inserted again may be the same record: its own entry goes before"
+        }
+        [Action::LookAgain(_)] => {
+            "HubSpot does not show what became of the record: it is read again first"
+        }
+        [Action::End] => "another row is the record by now",
+        _ if actions.contains(&Action::Done) => "HubSpot has archived the record already",
+        _ if actions.contains(&Action::BringBack) => {
+            "the record was edited in HubSpot since, and that wins: the row comes back"
+        }
+        _ if actions
+            .iter()
+            .any(|action| matches!(action, Action::Ask(_))) =>
+        {
+            "the record was edited in HubSpot since: a person decides in sync_conflicts"
+        }
+        _ if actions
+            .iter()
+            .any(|action| matches!(action, Action::Park(_))) =>
+        {
+            NOT_VISIBLE
+        }
+        _ => "what is under way of the record comes first",
+    };
+    Some(explanation)
+}
+
+/// Of an update that has no field left.
+const NOTHING_LEFT: &str = "nothing of it is left to be sent";
+
+fn not_sent(planned: PlannedEntry, why: &str) -> PlannedEntry {
     PlannedEntry {
-        explanation: Some("its row is gone, so that nothing of it can be sent".to_owned()),
+        explanation: Some(why.to_owned()),
         ..planned
     }
 }
 
+fn rowless(planned: PlannedEntry) -> PlannedEntry {
+    not_sent(
+        planned,
+        "its row is gone, so that nothing of it can be sent",
+    )
+}
+
 fn unshown(planned: PlannedEntry, hs_id: HubspotId) -> PlannedEntry {
-    PlannedEntry {
-        explanation: Some(format!(
-            "HubSpot does not show record {hs_id}: the push looks into its archive first"
-        )),
-        ..planned
-    }
+    let why =
+        format!("HubSpot does not show record {hs_id}: the push looks into its archive first");
+    not_sent(planned, &why)
 }

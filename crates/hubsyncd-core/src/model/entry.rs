@@ -152,6 +152,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Whether it waits for no time and nothing that comes by itself: what is said of it says for what.
+    pub fn is_at_rest(&self) -> bool {
+        self.state == EntryState::Pending && self.due.is_none() && self.waits_for.is_none()
+    }
+
     /// The stable code of `last_error`: what stands in brackets at its end, in lower case with hyphens
     /// (`… [stage-of-another-pipeline]`); `None` where nothing does.
     pub fn code(&self) -> Option<&str> {

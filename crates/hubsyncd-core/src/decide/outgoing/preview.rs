@@ -39,6 +39,8 @@ states! {
         Conflict = "conflict",
         /// The property is not as the mapping has it.
         Degraded = "degraded",
+        /// It would be emptied, and the guard holds what empties its column.
+        Guard = "guard",
     }
 }
 
@@ -65,14 +67,22 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// A field that two systems fight over is parked for a person.
-    pub fn hold(&mut self, field: PreviewField) {
+    /// How many fields are kept back for a reason.
+    pub fn kept_because(&self, why: KeptWhy) -> u64 {
+        let kept = self.kept.iter().filter(|field| field.why == why);
+        kept.count() as u64
+    }
+
+    /// A field that would be sent is kept back for a reason.
+    pub fn keep(&mut self, field: PreviewField, why: KeptWhy) {
         self.kept.push(KeptField {
             property: field.property,
             local: field.new,
             remote: field.old,
-            why: KeptWhy::Conflict,
+            why,
         });
+        self.kept
+            .sort_by(|one, other| one.property.cmp(&other.property));
     }
 }
 

@@ -1,0 +1,192 @@
+//! What people have decided goes before a push: a plan shows what goes then, and changes nothing of it.
+
+use serde_json::Value;
+
+use crate::daemon::{CONTACTS, Site};
+use crate::exclusive::{associate, limit};
+use crate::links::{company, in_hubspot};
+use crate::plan::{in_short, planned};
+use crate::portal::Portal;
+
+/// 110 contacts of one city, of which five deletions and a hundred emptied cities are held.
+fn held() -> (Portal, Site) {
+    let portal = Portal::quick();
+    for number in 0..110 {
+        let id = portal.contact(&format!("c{number}@example.com"));
+        portal.edit(id, &[("city", "Rome")]);
+    }
+    let guard = "[guard]\nmax_archives = 2\nmax_share = 0.0\n";
+    let site = Site::with(&portal, guard, CONTACTS);
+    site.once();
+    site.execute("DELETE FROM contacts WHERE local_id <= 5");
+    site.execute("UPDATE contacts SET city = NULL WHERE local_id <= 105");
+    site.execute("UPDATE contacts SET last_name = 'Moved' WHERE local_id = 6");
+    site.once();
+    (portal, site)
+}
+
+fn count(plan: &[Value], operation: &str, waits_for: &Value) -> usize {
+    let of = plan.iter().filter(|entry| {
+        entry["operation"] == operation
+            && entry["waits_for"] == *waits_for
+            && entry["sent"] == waits_for.is_null()
+    });
+    of.count()
+}
+
+#[test]
+fn what_a_decided_hold_holds_is_shown_as_it_goes() {
+    let guard = Value::from("guard");
+    for (approved, archives, clears) in [("archive", 5, 0), ("clear", 0, 100)] {
+        let (portal, site) = held();
+        let plan = planned(&site, &[]);
+        assert_eq!(count(&plan, "archive", &guard), 5);
+        assert_eq!(count(&plan, "update", &guard), 100, "a clear is held");
+        assert_eq!(plan.len(), 105);
+        site.execute(&format!(
+            "DELETE FROM sync_holds WHERE operation <> '{approved}'"
+        ));
+        site.execute(&format!(
+            "UPDATE sync_holds SET approved_at = '2026-11-30T10:00:00.000Z' WHERE operation = '{approved}'"
+        ));
+        for arguments in [&[][..], &["--online"]] {
+            let plan = planned(&site, arguments);
+            let sent = |operation| count(&plan, operation, &Value::Null);
+            let found = (sent("archive"), sent("update"), plan.len());
+            let expected = (archives, clears, archives + clears);
+            assert_eq!(found, expected, "{approved} {arguments:?}");
+        }
+        site.once();
+        assert_eq!(portal.contacts(), 110 - archives, "{approved}");
+        let emptied = 110 - portal.count_with("city", "Rome") - archives;
+        assert_eq!(emptied, clears, "{approved}");
+    }
+}
+
+#[test]
+fn a_decided_conflict_is_shown_as_it_goes() {
+    let portal = Portal::quick();
+    let ids =
+        ["ann", "bob", "cyd", "dan"].map(|name| portal.contact(&format!("{name}@example.com")));
+    let site = Site::with(&portal, "[conflicts]\npolicy = \"manual\"\n", CONTACTS);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'ours'");
+    for id in ids {
+        portal.edit(id, &[("city", "theirs")]);
+    }
+    site.once();
+    assert_eq!(in_short(&planned(&site, &[])), [""; 0]);
+    let of = |name: &str, word: &str| {
+        let row = format!("(SELECT local_id FROM contacts WHERE email = '{name}@example.com')");
+        site.execute(&format!(
+            "UPDATE sync_conflicts SET resolution = '{word}' WHERE local_id = {row}"
+        ));
+        site.number(&format!(
+            "SELECT local_id FROM contacts WHERE email = '{name}@example.com'"
+        ))
+    };
+    let (ann, bob) = (of("ann", "local"), of("bob", "value:Turku"));
+    of("cyd", "remote");
+    let mut expected = [
+        format!("update {ann}; city: theirs -> ours"),
+        format!("update {bob}; city: theirs -> Turku"),
+    ];
+    expected.sort();
+    for arguments in [&[][..], &["--online"]] {
+        let mut plan = in_short(&planned(&site, arguments));
+        plan.sort();
+        assert_eq!(plan, expected, "{arguments:?}");
+    }
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL"),
+        4,
+        "a plan decides nothing"
+    );
+    site.once();
+    let shown = ids.map(|id| portal.value(id, "city").unwrap_or_default());
+    assert_eq!(shown, ["ours", "Turku", "theirs", "theirs"]);
+}
+
+#[test]
+fn a_decided_conflict_of_a_whole_record_is_shown_as_it_goes() {
+    for (word, deleted, archived) in [
+        (
+            "local",
+            Some("archive 1"),
+            Some("create 2; email: - -> bob@example.com; firstname: - -> Ann; city: - -> ours"),
+        ),
+        ("remote", None, None),
+    ] {
+        let portal = Portal::quick();
+        let (ann, bob) = (
+            portal.contact("ann@example.com"),
+            portal.contact("bob@example.com"),
+        );
+        let site = Site::with(&portal, "[conflicts]\npolicy = \"manual\"\n", CONTACTS);
+        site.once();
+        site.execute("UPDATE contacts SET city = 'ours' WHERE local_id = 2");
+        site.execute("DELETE FROM contacts WHERE local_id = 1");
+        portal.edit(ann, &[("city", "theirs")]);
+        let now = portal.now_ms();
+        portal.stand().archive("contacts", bob, now);
+        let waits = site.run(&["once", "--timeout", "50s", "--reconcile"]);
+        assert_eq!(
+            site.number("SELECT count(*) FROM sync_conflicts WHERE property = '*'"),
+            2,
+            "{waits:?}"
+        );
+        let plan = planned(&site, &[]);
+        assert!(plan.iter().all(|entry| entry["sent"] == false), "{plan:?}");
+        let is_told = |entry: &Value| {
+            let reason = entry["reason"].as_str();
+            reason.is_some_and(|reason| reason.ends_with("[open-conflict]"))
+        };
+        assert!(plan.iter().all(is_told), "{plan:?}");
+        site.execute(&format!("UPDATE sync_conflicts SET resolution = '{word}'"));
+        for arguments in [&[][..], &["--online"]] {
+            let mut plan = in_short(&planned(&site, arguments));
+            plan.sort();
+            let expected: Vec<&str> = deleted.into_iter().chain(archived).collect();
+            assert_eq!(plan, expected, "{word} {arguments:?}");
+        }
+        site.once();
+        let here = site.text("SELECT group_concat(email) FROM contacts");
+        let left = match word {
+            "local" => "bob@example.com",
+            _ => "ann@example.com",
+        };
+        assert_eq!(here.as_deref(), Some(left), "{word}");
+        assert_eq!(portal.contacts(), 1, "{word}");
+    }
+}
+
+#[test]
+fn a_decided_conflict_of_associations_is_shown_as_it_goes() {
+    for (word, number) in [("local", 2), ("remote", 0)] {
+        let portal = Portal::quick();
+        portal.stand().settings_mut().first_company_is_primary = false;
+        limit(&portal, ("companies", "contacts"), None);
+        let [bob, ann] = ["bob@example.com", "ann@example.com"].map(|name| portal.contact(name));
+        let acme = company(&portal, "Acme");
+        let objects = "[objects.companies]\n[objects.contacts]\n[associations]\n\
+             staff = { from = \"contacts\", to = \"companies\", conflict = \"manual\" }\n";
+        let site = Site::with(&portal, "", objects);
+        site.once();
+        let now = portal.now_ms();
+        let ends = (("contacts", bob), ("companies", acme));
+        assert!(portal.stand().associate(ends.0, ends.1, now));
+        site.execute(&associate(("contacts", ann), ("companies", acme), 0));
+        site.once();
+        site.execute(&format!("UPDATE sync_conflicts SET resolution = '{word}'"));
+        let plan = planned(&site, &[]);
+        assert_eq!(plan.len(), number, "{word} {plan:?}");
+        assert!(plan.iter().all(|entry| entry["sent"] == true), "{plan:?}");
+        site.once();
+        let stands = if number > 0 { ann } else { bob };
+        assert_eq!(
+            in_hubspot(&portal),
+            format!("{stands} {acme} 279 -"),
+            "{word}"
+        );
+    }
+}
