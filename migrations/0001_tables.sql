@@ -121,6 +121,8 @@ CREATE TABLE sync_outbox (
     taken_by INTEGER,
     -- Whether the last attempt of a create carried no key of ours: no look by key finds what it made.
     sent_keyless INTEGER NOT NULL DEFAULT 0,
+    -- Whether nobody named an association's type: it goes out as the pair's default, of which HubSpot may make a primary.
+    by_default INTEGER NOT NULL DEFAULT 0,
     CONSTRAINT sync_outbox_archive_has_id CHECK (operation <> 'archive' OR hs_id IS NOT NULL),
     CONSTRAINT sync_outbox_create_has_key CHECK (operation <> 'create' OR key IS NOT NULL),
     CONSTRAINT sync_outbox_association_has_ends CHECK ((operation <> 'associate' AND operation <> 'disassociate') OR (to_object IS NOT NULL AND to_local_id IS NOT NULL))

@@ -330,6 +330,26 @@ fn the_same_undo_of_associations_does_nothing_the_second_time() {
     }
 }
 
+/// A portal makes the first company that comes by default the primary one, which nobody asked for.
+#[test]
+fn a_plain_association_is_made_and_brought_back_as_no_primary() {
+    let (portal, site) = unjoined();
+    let types = || {
+        let links = portal.stand().links("contacts", "companies");
+        let types = links.iter().map(|link| link.kind.type_id);
+        types.collect::<Vec<_>>()
+    };
+    join(&site, ", type_id", ", 279");
+    assert_eq!(types(), [279], "the one that was named");
+    let before = last_change(&site);
+    site.execute("DELETE FROM associations");
+    site.once();
+    assert_eq!(types(), [0; 0]);
+    undone(&site, &["--ids", &after(&site, before), "--yes"]);
+    site.once();
+    assert_eq!(types(), [279], "the one that went");
+}
+
 #[test]
 fn what_a_label_did_not_bring_alone_stays() {
     let (_portal, site) = unjoined();

@@ -240,7 +240,7 @@ pub fn queued(
     id: OutboxId,
 ) -> Result<Option<QueuedLink>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {STANDING}, local_id, to_local_id, category, type_id, label, object, to_object
+        "SELECT {STANDING}, local_id, to_local_id, category, type_id, label, object, to_object, by_default
          FROM sync_outbox
          WHERE id = :id AND to_local_id IS NOT NULL"
     ))?;
@@ -264,6 +264,7 @@ pub fn queued(
         told: told(named, types),
         kind: named.kind(),
         label,
+        by_default: row.get(22)?,
     }))
 }
 
@@ -651,9 +652,10 @@ fn bring_one_back(tx: &Transaction<'_>, link: &str, now: Timestamp) -> Result<()
     .execute(named_params! { ":link": link })?;
     tx.prepare_cached(
         "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
-                                  to_object, to_local_id, category, type_id, label)
+                                  to_object, to_local_id, category, type_id, label, by_default)
          SELECT :link ->> 'from_object', :link ->> 'from_local_id', :link ->> 'from_hs_id', 'associate', :now, :now,
-                :link ->> 'to_object', :link ->> 'to_local_id', :link ->> 'category', :link ->> 'type_id', :link ->> 'label'
+                :link ->> 'to_object', :link ->> 'to_local_id', :link ->> 'category', :link ->> 'type_id', :link ->> 'label',
+                coalesce(:link ->> 'by_default', 0)
          WHERE :link ->> 'pending' = 1
          ON CONFLICT DO NOTHING",
     )?

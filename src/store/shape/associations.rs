@@ -36,7 +36,7 @@ pub(crate) const PREFIX: &str = "sync_link_";
 
 /// The views that triggers write to, and their columns.
 const WRITTEN_TO: [(&str, &str); 4] = [
-    ("_sync_link_made", "id"),
+    ("_sync_link_made", "id, by_default"),
     (
         "_sync_link_gone",
         "id, from_object, from_local_id, to_object, to_local_id, category, type_id, label",
@@ -509,7 +509,7 @@ fn inserted() -> Vec<String> {
             told("type_id", "new.type_id"),
             told("label", "nullif(trim(new.label, char(9, 10, 13, 32)), '')"),
         ),
-        "INSERT INTO _sync_link_made VALUES (new.id)".to_owned(),
+        format!("INSERT INTO _sync_link_made VALUES (new.id, NOT {IS_NAMED})"),
         CLOSE_GATE.to_owned(),
     ]
 }
@@ -543,9 +543,9 @@ fn is_entry_of(row: &str) -> String {
 const IS_FREE: &str = "e.state <> 'in_flight' AND e.unanswered_since IS NULL";
 
 /// Turns round what is in doubt, and raises the version of what is on its way: settling looks whether the row is there.
-fn turned(row: &str, source: &str, operation: &str) -> String {
+fn turned(row: &str, source: &str, (operation, more): (&str, &str)) -> String {
     format!(
-        "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL,
+        "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL,{more}
     next_attempt_at = iif(state = 'dead', {NOW}, next_attempt_at),
     operation = iif(state = 'in_flight', operation, '{operation}'),
     attempts = iif(state = 'dead', 0, attempts),
@@ -576,12 +576,16 @@ fn made_link(pairs: &Pairs<'_>) -> Vec<String> {
 WHERE id IN ({})",
             creates_of(row, &format!("c.state = 'dead' AND c.code = '{ASSOCIATION_REQUIRED}'"))
         ),
-        turned("a", &format!(", {row} AS a"), "associate"),
+        turned(
+            "a",
+            &format!(", {row} AS a"),
+            ("associate", " by_default = new.by_default,"),
+        ),
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for,
-    to_object, to_local_id, category, type_id, label)
+    to_object, to_local_id, category, type_id, label, by_default)
 SELECT a.from_object, a.from_local_id, h.from_id, 'associate', {NOW}, iif(h.waits, NULL, {NOW}), iif(h.waits, 'create', NULL),
-    a.to_object, a.to_local_id, a.category, a.type_id, a.label
+    a.to_object, a.to_local_id, a.category, a.type_id, a.label, new.by_default
 FROM {row} AS a, (SELECT f.from_id, f.from_id IS NULL OR f.to_id IS NULL AS waits
     FROM (SELECT {from} AS from_id, {to} AS to_id FROM {row} AS a) AS f) AS h
 WHERE NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE {is_entry})"
@@ -667,7 +671,7 @@ fn gone(pairs: &Pairs<'_>) -> Vec<String> {
     let unmapped = literal(UNMAPPED);
     vec![
         release(ends),
-        turned("new", "", "disassociate"),
+        turned("new", "", ("disassociate", "")),
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
     to_object, to_local_id, category, type_id, label, state, last_error, code)
@@ -697,8 +701,8 @@ const OF_ROW: &str = "(a.from_object = new.object AND a.from_local_id = new.loca
 /// The associations of a mirror row as its entry keeps them, a JSON list; those that HubSpot has not heard of are marked. The
 /// row is that of a part which is told of `new.object`, `new.local_id` and `new.hs_id`.
 fn kept(pairs: &Pairs<'_>) -> String {
-    let waits = format!(
-        "EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.operation = 'associate' AND {})",
+    let waiting = format!(
+        "FROM sync_outbox AS e WHERE e.operation = 'associate' AND {}",
         is_entry_of("a")
     );
     let hs_id = |end: &str| {
@@ -716,7 +720,8 @@ fn kept(pairs: &Pairs<'_>) -> String {
         hs_id("to")
     );
     format!(
-        "SELECT json_group_array(json(iif({waits}, json_insert({all}, '$.pending', 1), {all}))) FROM associations AS a WHERE {OF_ROW}"
+        "SELECT json_group_array(json(iif(EXISTS (SELECT 1 {waiting}),
+    json_insert({all}, '$.pending', 1, '$.by_default', (SELECT max(e.by_default) {waiting})), {all}))) FROM associations AS a WHERE {OF_ROW}"
     )
 }
 
@@ -835,9 +840,10 @@ fn back(pairs: &Pairs<'_>) -> Vec<String> {
         .map(|column| format!("{} AS {column}", value(column)))
         .collect();
     let all = format!(
-        "(SELECT {}, {} AS pending FROM json_each(new.row, '$.associations') AS j)",
+        "(SELECT {}, {} AS pending, coalesce({}, 0) AS by_default FROM json_each(new.row, '$.associations') AS j)",
         values.join(", "),
-        value("pending")
+        value("pending"),
+        value("by_default")
     );
     let columns = columns.join(", ");
     let same = format!(
@@ -852,7 +858,7 @@ WHERE {} AND {} AND NOT EXISTS (SELECT 1 FROM associations AS a WHERE {same})",
             pairs.is_there("v.to_object", "v.to_local_id")
         ),
         format!(
-            "INSERT INTO _sync_link_made SELECT a.id FROM {all} AS v, associations AS a WHERE v.pending = 1 AND {same}"
+            "INSERT INTO _sync_link_made SELECT a.id, v.by_default FROM {all} AS v, associations AS a WHERE v.pending = 1 AND {same}"
         ),
     ]
 }

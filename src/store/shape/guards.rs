@@ -249,6 +249,7 @@ fn outbox() -> Vec<Made> {
         "shown_version",
         "taken_by",
         "sent_keyless",
+        "by_default",
     ]);
     let wait = "this entry is in flight: wait until its attempt is answered";
     let update = refuse_where(&[

@@ -231,6 +231,7 @@ mod tests {
                 kind: Some(TypeId::of_hubspot(202)),
                 label: None,
                 has_row: true,
+                by_default: false,
                 told: TypesSay::Plain,
             },
             pair: TableName::parse("pair").expect("a name"),

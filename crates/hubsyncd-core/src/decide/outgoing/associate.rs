@@ -44,6 +44,8 @@ pub struct QueuedLink {
     pub label: Option<String>,
     /// Whether `associations` has its row.
     pub has_row: bool,
+    /// Whether nobody named its type, so that the pair's default is meant, of which HubSpot may make a primary.
+    pub by_default: bool,
     /// What the pair's types say of it.
     pub told: TypesSay,
 }
@@ -349,7 +351,10 @@ pub fn ready(link: &QueuedLink, pair: &str, now: Timestamp) -> ReadyLink {
         )),
         // What HubSpot no longer has needs not be taken away.
         (TypesSay::Unknown(_), false) => ReadyLink::Ends,
-        (_, true) if is_plain => ReadyLink::Goes(LinkCall::Default),
+        // The plain type that somebody named, as it is brought back, is to be no primary.
+        (_, true) if is_plain && (link.by_default || link.kind.is_none()) => {
+            ReadyLink::Goes(LinkCall::Default)
+        }
         (_, true) => ReadyLink::Goes(LinkCall::Create),
         (_, false) if is_plain => ReadyLink::Goes(LinkCall::ArchiveAll),
         (_, false) => ReadyLink::Goes(LinkCall::ArchiveLabels),
@@ -588,6 +593,7 @@ mod tests {
             kind: Some(TypeId::of_hubspot(279)),
             label: None,
             has_row: operation == Operation::Associate,
+            by_default: true,
             told,
         }
     }
@@ -789,6 +795,14 @@ mod tests {
             ..link(Associate, told)
         };
         check(untyped(None, TypesSay::Plain), ReadyLink::Goes(Default));
+        for (kind, call) in [(Some(TypeId::of_hubspot(279)), Create), (None, Default)] {
+            let named = QueuedLink {
+                by_default: false,
+                kind,
+                ..link(Associate, TypesSay::Plain)
+            };
+            check(named, ReadyLink::Goes(call));
+        }
         check(
             untyped(Some("Boss"), TypesSay::Unread),
             ReadyLink::WaitsForTypes,
