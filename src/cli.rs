@@ -19,6 +19,7 @@ use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
 use crate::engine::StepError;
+use crate::model::entry::code_in;
 use crate::store::StoreError;
 use crate::store::commands::{CommandDb, CommandError};
 
@@ -190,7 +191,7 @@ pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Re
     let sentence = told.lines().map(printable).collect::<Vec<_>>().join("\n");
     // What HubSpot or a trigger refused names its code itself.
     let code = known.code.map(|code| format!(" [{code}]"));
-    let code = code.filter(|code| !sentence.ends_with(code.as_str()));
+    let code = code.filter(|_| code_in(&sentence).is_none());
     writeln!(err, "hubsyncd: {sentence}{}", code.unwrap_or_default())?;
     if let Some(hint) = &known.hint {
         writeln!(err, "hint: {}", printable(hint))?;

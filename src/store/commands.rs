@@ -15,7 +15,12 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::decide::decision::{NOT_AN_ASSOCIATION, WHOLE_TAKES, third_value};
+use crate::model::conflict::WHOLE_RECORD;
+use crate::model::entry::code_in;
+use crate::model::value::PropertyType;
 use crate::store::StoreError;
+use crate::store::conflicts::ASSOCIATION;
 use crate::store::database::access;
 use crate::store::database::migrate::known_version;
 
@@ -171,10 +176,7 @@ impl CommandError {
     /// Its sentence, and the code that stands in brackets at its end.
     pub(crate) fn told(&self) -> (String, String) {
         let sentence = self.to_string();
-        let code = sentence
-            .strip_suffix(']')
-            .and_then(|text| text.rsplit_once(" ["));
-        let code = code.map_or("refused", |(_, code)| code).to_owned();
+        let code = code_in(&sentence).unwrap_or("refused").to_owned();
         (sentence, code)
     }
 }
@@ -545,6 +547,9 @@ impl CommandDb {
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let conflicts = waiting(&tx, wanted)?;
         for conflict in &conflicts {
+            if let Some(text) = resolution.strip_prefix("value:") {
+                check_value(&tx, conflict, text)?;
+            }
             tx.execute(
                 "UPDATE sync_conflicts
                  SET resolution = :resolution
@@ -651,6 +656,33 @@ impl CommandDb {
         }
         tx.commit()?;
         Ok(held)
+    }
+}
+
+/// Refuses a value that the daemon would give back: the person is told at once.
+fn check_value(tx: &Transaction<'_>, conflict: &Row, text: &str) -> Result<(), CommandError> {
+    let refused = |explanation: &str| {
+        let id = conflict.number("id").unwrap_or(0);
+        CommandError::Refused(format!("conflict {id}: {explanation}"))
+    };
+    let property = conflict.text("property");
+    if property == Some(WHOLE_RECORD) {
+        return Err(refused(WHOLE_TAKES));
+    }
+    let kind: Option<String> = tx
+        .query_row(
+            "SELECT type FROM sync_fields WHERE object = :object AND property = :property",
+            named_params! { ":object": conflict.text("object"), ":property": property },
+            |row| row.get(0),
+        )
+        .optional()?;
+    match kind.as_deref().map(PropertyType::parse) {
+        Some(Some(kind)) => third_value(kind, text)
+            .map(|_| ())
+            .map_err(|explanation| refused(&explanation)),
+        None if property == Some(ASSOCIATION) => Err(refused(NOT_AN_ASSOCIATION)),
+        // Nothing is known of it here: the daemon says what becomes of the decision.
+        Some(None) | None => Ok(()),
     }
 }
 

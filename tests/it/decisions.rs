@@ -193,3 +193,38 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))",
         0
     );
 }
+
+/// The daemon would give it back a second later, behind a person's back.
+#[test]
+fn a_value_that_the_type_can_not_hold_is_refused_at_once_and_by_sql_with_its_reason() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    portal.edit(ann, &[("birthday", "2001-01-01")]);
+    let settings = format!("[conflicts]\npolicy = \"manual\"\n{SOON}");
+    let mut site = Site::with(
+        &portal,
+        &settings,
+        &format!("{CONTACTS}birthday = \"birthday\"\n"),
+    );
+    site.once();
+    site.execute("UPDATE contacts SET birthday = '2002-02-02'");
+    portal.edit(ann, &[("birthday", "2003-03-03")]);
+    site.once();
+    let refused = site.run(&["conflicts", "resolve", "1", "--value", "soon"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&refused.stderr),
+        "hubsyncd: conflict 1: the value is not a date [invalid-date]\n"
+    );
+    let word = "SELECT resolution FROM sync_conflicts";
+    assert_eq!(site.text(word), None);
+    site.execute("UPDATE sync_conflicts SET resolution = 'value:soon'");
+    site.start();
+    site.until_sql(
+        "SELECT resolution IS NULL AND reason = 'the value is not a date [invalid-date]' FROM sync_conflicts",
+    );
+    assert_eq!(site.stop(), 0);
+    let taken = site.run(&["conflicts", "resolve", "1", "--value", "2004-04-04"]);
+    assert!(taken.status.success());
+    assert_eq!(site.text(word).as_deref(), Some("value:2004-04-04"));
+}

@@ -829,7 +829,7 @@ mod row_tests {
             ("CAST(x'76616c75653afffe' AS TEXT)", UNKNOWN_WORD),
             (
                 "'value:' || hex(zeroblob(32769))",
-                "the value is longer than HubSpot takes",
+                "the value is longer than HubSpot takes [value-too-long]",
             ),
         ] {
             in_conflict(&store, resolution);

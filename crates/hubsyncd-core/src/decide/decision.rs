@@ -31,7 +31,7 @@ use crate::model::row::MirrorRow;
 use crate::model::row::json as rowjson;
 use crate::model::synced::SyncedObject;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::value::{PropertyType, Value};
 
 /// Why a resolution is given back that is no decision.
 pub const UNKNOWN_WORD: &str =
@@ -131,22 +131,33 @@ pub fn decide_field(conflict: &FieldConflict<'_>) -> FieldDecision {
         };
     };
     let third = word.strip_prefix("value:");
-    match (word, third.map(|text| kind.canonical_here(Some(text)))) {
+    match (word, third.map(|text| third_value(kind, text))) {
         ("local", _) => {
             let end = decided(Winner::Local, "decided: the value here stays");
             settle(end, conflict.local)
         }
         ("remote", _) if is_unreadable => refuse(NOT_TO_BE_HELD),
         ("remote", _) => settle(REMOTE_TAKEN, theirs),
-        (_, Some(Ok(value))) if value.is_too_long() => {
-            refuse("the value is longer than HubSpot takes")
-        }
         (_, Some(Ok(value))) => {
             let end = decided(Winner::Value, "decided: a third value goes to both sides");
             settle(end, &value)
         }
-        (_, Some(Err(invalid))) => FieldDecision::Refuse(invalid.to_string()),
+        (_, Some(Err(explanation))) => FieldDecision::Refuse(explanation),
         (_, None) => refuse(UNKNOWN_WORD),
+    }
+}
+
+/// The value of its own that a person writes to both sides of a field.
+///
+/// # Errors
+/// The sentence that says why no property of that type can hold it, with its code.
+pub fn third_value(kind: PropertyType, text: &str) -> Result<Value, String> {
+    match kind.canonical_here(Some(text)) {
+        Ok(value) if value.is_too_long() => {
+            Err("the value is longer than HubSpot takes [value-too-long]".to_owned())
+        }
+        Ok(value) => Ok(value),
+        Err(invalid) => Err(format!("{invalid} [{}]", invalid.code())),
     }
 }
 

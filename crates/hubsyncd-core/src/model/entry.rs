@@ -160,14 +160,15 @@ impl Standing {
     /// The stable code of `last_error`: what stands in brackets at its end, in lower case with hyphens
     /// (`… [stage-of-another-pipeline]`); `None` where nothing does.
     pub fn code(&self) -> Option<&str> {
-        let (_, code) = self
-            .last_error
-            .as_deref()?
-            .strip_suffix(']')?
-            .rsplit_once(" [")?;
-        let is_code = |letter: char| letter.is_ascii_lowercase() || letter == '-';
-        (!code.is_empty() && code.chars().all(is_code)).then_some(code)
+        code_in(self.last_error.as_deref()?)
     }
+}
+
+/// The stable code in brackets at the end of a sentence; `None` where there is none.
+pub fn code_in(sentence: &str) -> Option<&str> {
+    let (_, code) = sentence.strip_suffix(']')?.rsplit_once(" [")?;
+    let is_code = |letter: char| letter.is_ascii_lowercase() || letter == '-';
+    (!code.is_empty() && code.chars().all(is_code)).then_some(code)
 }
 
 #[cfg(test)]

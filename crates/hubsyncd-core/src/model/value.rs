@@ -267,6 +267,21 @@ pub struct InvalidValue {
     pub expected: PropertyType,
 }
 
+impl InvalidValue {
+    /// The stable name of the refusal, the same where HubSpot is the one that refuses.
+    pub(crate) fn code(self) -> &'static str {
+        match self.expected {
+            PropertyType::Number | PropertyType::Decimal | PropertyType::Integer => {
+                "invalid-number"
+            }
+            PropertyType::Bool => "invalid-boolean",
+            PropertyType::Date | PropertyType::Datetime => "invalid-date",
+            PropertyType::Enumeration | PropertyType::Set => "invalid-option",
+            PropertyType::String => "refused",
+        }
+    }
+}
+
 impl PropertyType {
     /// Canonical form of text from HubSpot, in each of its spellings (`hubspot/api-facts.md#7`). Whatever HubSpot holds is
     /// believed: guards against slips of a program are in `canonical_here`.
