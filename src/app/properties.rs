@@ -30,6 +30,16 @@ pub(crate) enum PropertiesError {
     /// HubSpot.
     #[error(transparent)]
     Hubspot(#[from] HubspotError),
+    /// HubSpot does not make one of the steps.
+    #[error("can't make {what}{words}")]
+    Step {
+        /// The group, property or options.
+        what: String,
+        /// HubSpot's words, behind a colon; they are about the declaration, and quote nothing of a record. Empty where it has none.
+        words: String,
+        /// What came of the request.
+        source: HubspotError,
+    },
     /// The token belongs to another portal than the file.
     #[error("the token is for portal {found}, and the mapping file for portal {expected}")]
     OtherPortal {
@@ -56,7 +66,13 @@ impl PropertiesError {
         match self {
             Self::Ask(error) => error.hint().map(Cow::Owned),
             Self::Config(error) => error.hint().map(Cow::Owned),
-            Self::Hubspot(error) => error.hint(),
+            Self::Step {
+                source: HubspotError::Refused { .. },
+                ..
+            } => Some(
+                "correct its `create` in the mapping file and apply again: what was made before it stays".into(),
+            ),
+            Self::Hubspot(error) | Self::Step { source: error, .. } => error.hint(),
             Self::OtherPortal { .. } => {
                 Some("use the token of the portal that the mapping file names".into())
             }
@@ -69,7 +85,7 @@ impl PropertiesError {
         Some(match self {
             Self::Ask(error) => return error.code(),
             Self::Config(error) => return error.code(),
-            Self::Hubspot(error) => error.code(),
+            Self::Hubspot(error) | Self::Step { source: error, .. } => error.code(),
             Self::OtherPortal { .. } => "other-portal",
             Self::Object { code, .. } => code,
         })
@@ -80,7 +96,7 @@ impl PropertiesError {
         match self {
             Self::Ask(error) => error.is_configuration(),
             Self::Config(_) | Self::OtherPortal { .. } => true,
-            Self::Hubspot(_) | Self::Object { .. } => false,
+            Self::Hubspot(_) | Self::Step { .. } | Self::Object { .. } => false,
         }
     }
 }
@@ -165,10 +181,33 @@ impl DeclaredProperties {
             return Ok(());
         };
         for step in &self.plan.steps {
-            carry_out(asking.client(), step).await?;
+            let made = carry_out(asking.client(), step).await;
+            made.map_err(|source| PropertiesError::Step {
+                what: named(step),
+                words: match &source {
+                    HubspotError::Refused { answer, .. } if !answer.message.as_str().is_empty() => {
+                        format!(": HubSpot says `{}`", answer.message.as_str())
+                    }
+                    _ => String::new(),
+                },
+                source,
+            })?;
             done(step);
         }
         Ok(())
+    }
+}
+
+/// What a step makes, for a sentence.
+fn named(step: &PropertyStep) -> String {
+    match step {
+        PropertyStep::Group { object, name } => format!("the group `{name}` of {object}"),
+        PropertyStep::Property { wish, .. } => {
+            format!("the property `{}` of {}", wish.property, wish.object)
+        }
+        PropertyStep::Options {
+            object, property, ..
+        } => format!("the options of `{property}` of {object}"),
     }
 }
 

@@ -719,7 +719,7 @@ pub(crate) const CREATE_KEYS: &[MappingKey] = &[
         name: "field_type",
         shape: ValueShape::Text,
         default: "what fits the type",
-        meaning: "HubSpot's `fieldType`: `text`, `textarea`, `select`, `radio` and others",
+        meaning: "HubSpot's `fieldType`: of a `string` `text`, `textarea`, `html`, `file` or `phonenumber`, of an `enumeration` `select`, `radio`, `checkbox` or `booleancheckbox`; each other type has one alone",
     },
     MappingKey {
         name: "group",

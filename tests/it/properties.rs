@@ -166,3 +166,35 @@ fn what_is_there_and_other_than_declared_is_told_and_left() {
     assert_eq!(plan.status.code(), Some(78), "{}", told(&plan));
     assert!(told(&plan).contains("[other-portal]"), "{}", told(&plan));
 }
+
+#[test]
+fn what_hubspot_does_not_make_is_told_in_the_file_or_in_its_words() {
+    let portal = Portal::with(Settings::quick());
+    let declared = |field_type: &str| {
+        format!(
+            "{CONTACTS}_x = {{ create = {{ label = \"X\", type = \"number\"{field_type} }} }}\n"
+        )
+    };
+    let site = Site::with(&portal, "", &declared(", field_type = \"text\""));
+    let checked = site.run(&["check"]);
+    assert_eq!(checked.status.code(), Some(78));
+    let words = told(&checked);
+    assert!(words.contains("write `number`"), "{words}");
+    site.configure(&portal, "", &declared(""));
+    let applied = site.run(&["properties", "apply", "--yes"]);
+    assert_eq!(applied.status.code(), Some(1));
+    let words = told(&applied);
+    let (_, refused) = words.split_once("hubsyncd: ").expect("an error");
+    assert!(
+        refused.starts_with(
+            "can't make the property `_x` of contacts: HubSpot says `The name _x is not valid"
+        ),
+        "{refused}"
+    );
+    assert!(
+        refused.ends_with(
+            " [refused]\nhint: correct its `create` in the mapping file and apply again: what was made before it stays\n"
+        ),
+        "{refused}"
+    );
+}

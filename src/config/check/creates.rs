@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::config::file::{KeyAndValue, TomlTable};
 use crate::config::keys::{self, MADE_TYPES};
 use crate::config::reader::Reader;
-use crate::decide::portal::wishes::{PropertyWish, WishedOption};
+use crate::config::suggest;
+use crate::decide::portal::wishes::{PropertyWish, WishedOption, wire_types};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::ObjectType;
 use crate::model::value::PropertyType;
@@ -35,6 +36,15 @@ pub(super) fn create(
     };
     let (field_type, group) = (text("field_type"), text("group"));
     let description = text("description").unwrap_or_default();
+    if let (Some(entry), Some(kind), Some(field_type)) =
+        (table.get("field_type"), kind, &field_type)
+        && let (_, field_types) = wire_types(kind)
+        && !field_types.contains(&field_type.as_str())
+    {
+        let message = format!("HubSpot has no property of type `{kind}` with this field_type");
+        let hint = suggest::which(field_type, field_types);
+        reader.error("contradiction", &entry.span, &entry.path, &message, &hint);
+    }
     let options = table.get("options").cloned();
     let options = options.map(|entry| options_of(reader, &entry, kind));
     let unique = table.get("unique").cloned();
@@ -45,6 +55,12 @@ pub(super) fn create(
         let message = format!("HubSpot keeps no property of type `{kind}` unique");
         let hint = "take `unique` out; it is for `string` and `number`";
         reader.error("contradiction", &entry.span, &entry.path, &message, hint);
+    } else if let (Some(entry), Some(true), Some("textarea")) =
+        (&unique, is_unique, field_type.as_deref())
+    {
+        let message = "HubSpot keeps no text of several lines unique";
+        let hint = "take `unique` out, or write `field_type = \"text\"`";
+        reader.error("contradiction", &entry.span, &entry.path, message, hint);
     }
     let has_options = matches!(kind, Some(PropertyType::Enumeration | PropertyType::Set));
     if has_options && options.as_ref().is_none_or(Vec::is_empty) {

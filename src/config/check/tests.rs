@@ -643,6 +643,20 @@ fn a_declared_property_says_what_hubspot_needs_to_make_it() {
         "contradiction 2:56, contradiction 2:72",
     );
     declared(
+        "label = \"A\", type = \"string\", field_type = \"textarea\"",
+        "",
+    );
+    declared(
+        "label = \"A\", type = \"string\", field_type = \"textarea\", unique = true",
+        "contradiction 2:82",
+    );
+    for (kind, field_type) in [("number", "text"), ("date", "datetime"), ("bool", "select")] {
+        declared(
+            &format!("field_type = \"{field_type}\", type = \"{kind}\", label = \"A\""),
+            "contradiction 2:31",
+        );
+    }
+    declared(
         "label = \"A\", type = \"set\", options = [\"b\", \"b\", \"c;d\"]",
         "bad-value 2:61, bad-value 2:66",
     );

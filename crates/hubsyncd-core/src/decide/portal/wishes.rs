@@ -40,21 +40,33 @@ pub struct PropertyWish {
     pub unique: bool,
 }
 
+/// HubSpot's `type` of properties of a type, and the `fieldType`s that it makes them with; the first is what is meant where nobody
+/// names one (`hubspot/api-facts.md#7`).
+pub fn wire_types(kind: PropertyType) -> (&'static str, &'static [&'static str]) {
+    match kind {
+        PropertyType::Number | PropertyType::Decimal | PropertyType::Integer => {
+            ("number", &["number"])
+        }
+        PropertyType::Bool => ("bool", &["booleancheckbox"]),
+        PropertyType::Date => ("date", &["date"]),
+        PropertyType::Datetime => ("datetime", &["date"]),
+        PropertyType::Enumeration => (
+            "enumeration",
+            &["select", "radio", "checkbox", "booleancheckbox"],
+        ),
+        PropertyType::Set => ("enumeration", &["checkbox"]),
+        PropertyType::String => (
+            "string",
+            &["text", "textarea", "html", "file", "phonenumber"],
+        ),
+    }
+}
+
 impl PropertyWish {
-    /// HubSpot's `type` and `fieldType` of it (`hubspot/api-facts.md#7`).
+    /// HubSpot's `type` and `fieldType` of it.
     pub fn wire_type(&self) -> (&'static str, &str) {
-        let (kind, field_type) = match self.kind {
-            PropertyType::Number | PropertyType::Decimal | PropertyType::Integer => {
-                ("number", "number")
-            }
-            PropertyType::Bool => ("bool", "booleancheckbox"),
-            PropertyType::Date => ("date", "date"),
-            PropertyType::Datetime => ("datetime", "date"),
-            PropertyType::Enumeration => ("enumeration", "select"),
-            PropertyType::Set => ("enumeration", "checkbox"),
-            PropertyType::String => ("string", "text"),
-        };
-        (kind, self.field_type.as_deref().unwrap_or(field_type))
+        let (kind, field_types) = wire_types(self.kind);
+        (kind, self.field_type.as_deref().unwrap_or(field_types[0]))
     }
 
     /// Those of its options that are not among some.
