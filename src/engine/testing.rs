@@ -130,6 +130,7 @@ impl Scene {
             evidence: how.evidence,
             asked_at: how.asked_at,
             with_history: true,
+            later: &[],
         }
     }
 

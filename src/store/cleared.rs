@@ -263,6 +263,25 @@ pub(crate) fn filled(
     Ok(count.unsigned_abs())
 }
 
+/// How many of these records' rows hold a value in a column.
+pub(crate) fn filled_of(
+    connection: &Connection,
+    (table, column): (&str, &str),
+    records: &[HubspotId],
+) -> Result<u64, StoreError> {
+    let sql = format!(
+        "SELECT count(*) FROM {} WHERE hs_id IN (SELECT value FROM json_each(:ids)) AND coalesce({}, '') <> ''",
+        quoted(table),
+        quoted(column)
+    );
+    let ids: Vec<i64> = records.iter().map(|id| id.0).collect();
+    let count: i64 = connection.prepare_cached(&sql)?.query_row(
+        named_params! { ":ids": serde_json::json!(ids).to_string() },
+        |row| row.get(0),
+    )?;
+    Ok(count.unsigned_abs())
+}
+
 /// What of the guard's bounds is looked at where HubSpot's values are taken: the share of a column and the window.
 const BOUND: &str = "guard_cleared";
 

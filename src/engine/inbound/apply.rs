@@ -97,8 +97,12 @@ fn apply_all(
     way: PageWay,
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let mut changed = Vec::new();
-    for record in records {
+    for (at, record) in records.iter().enumerate() {
         lookups = after_merges(lookups, record);
+        let applying = &Applying {
+            later: &records[at + 1..],
+            ..*applying
+        };
         let apply = || apply_within(tx, applying, record, None, lookups);
         let applied = match way {
             PageWay::Together => apply(),

@@ -6,12 +6,13 @@ use crate::decide::incoming::freshness::{Evidence, Question};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::HubspotId;
+use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::shape::referrers;
 use crate::store::{StoreError, reads};
 
 /// What is being applied, and how.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Applying<'a> {
     /// The transaction's work that this is a part of.
     pub pass: Pass<'a>,
@@ -21,6 +22,8 @@ pub struct Applying<'a> {
     pub asked_at: Timestamp,
     /// Whether changes are written to `sync_history`: not during the first backfill.
     pub with_history: bool,
+    /// Records of the same answer that come after the one that is applied: the guard judges what they empty together.
+    pub later: &'a [&'a RemoteRecord],
 }
 
 impl<'a> Applying<'a> {
@@ -31,6 +34,7 @@ impl<'a> Applying<'a> {
             evidence: Evidence::Store,
             asked_at,
             with_history: true,
+            later: &[],
         }
     }
 

@@ -1,8 +1,8 @@
 //! Values that are emptied: a column of which one side empties more than the guard allows is held (`decide/guard`). What is held
 //! is taken out of its entries, and the field stays as it is on each side until an operator has said something.
 //!
-//! What a program empties here is counted before its batch is sent, and held as a whole. What comes in empty from HubSpot is held
-//! from the record on that crosses the bound.
+//! What a program empties here is counted before its batch is sent, and held as a whole. What comes in empty from HubSpot is judged
+//! with all that the same answer empties, and held from the answer on that crosses the bound.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,7 @@ use rusqlite::{Connection, Transaction};
 
 use crate::decide::guard::{Count, Verdict, judge_cleared};
 use crate::decide::record::RecordPlan;
+use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::merge::ShownRecord;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -258,18 +259,19 @@ pub(crate) fn count_claimed(
 /// Leaves fields alone that are held, and holds what comes in empty beyond the bound.
 pub(crate) fn guarded(
     tx: &Transaction<'_>,
-    pass: &Pass<'_>,
+    applying: &Applying<'_>,
     row: &MirrorRow,
     shown: ShownRecord<'_>,
     mut plan: RecordPlan,
 ) -> Result<RecordPlan, StoreError> {
+    let pass = &applying.pass;
     if shown.lookups.held_clears {
         let held = still_held(tx, pass, row, shown.record)?;
         plan.leave(&held);
     }
     let mut held = BTreeSet::new();
     for property in plan.emptied() {
-        if is_to_be_held(tx, pass, &property)? {
+        if is_to_be_held(tx, applying, &property)? {
             hold_incoming(tx, pass, (row, shown.record), &property)?;
             held.insert(property);
         }
@@ -325,10 +327,10 @@ fn hold_incoming(
 
 fn is_to_be_held(
     tx: &Transaction<'_>,
-    pass: &Pass<'_>,
+    applying: &Applying<'_>,
     property: &PropertyName,
 ) -> Result<bool, StoreError> {
-    let object = pass.object;
+    let (pass, object) = (&applying.pass, applying.pass.object);
     let key = clear_key(object.object(), Side::Local, property);
     if holds::open(tx, key)?.is_some() {
         return Ok(true);
@@ -342,25 +344,49 @@ fn is_to_be_held(
     let there = pass.moment().there();
     let in_window = holds::counted(tx, key, there - window)?;
     let names = (object.mapping().table.as_str(), field.column.as_str());
-    // No more of the column is looked at than is needed to see that this one may go.
-    let enough = ((in_window + 1) as f64 / max_cleared.max(0.000_001)).ceil() as u64 + 1;
-    let left = cleared::filled(tx, names, Some(enough.max(SMALL)))?;
-    let count = Count {
-        due: 1,
-        in_window,
-        left: left.saturating_sub(1),
+    let judge = |due: u64| -> Result<Verdict, StoreError> {
+        // No more of the column is looked at than is needed to see that these may go.
+        let enough = ((in_window + due) as f64 / max_cleared.max(0.000_001)).ceil() as u64 + due;
+        let filled = cleared::filled(tx, names, Some(enough.max(SMALL)))?;
+        let count = Count {
+            due,
+            in_window,
+            left: filled.saturating_sub(due),
+        };
+        Ok(judge_cleared(count, max_cleared))
     };
-    match judge_cleared(count, max_cleared) {
+    let empty_later = empty_in(applying.later, property);
+    // Most of them were empty before: only where they would matter is it looked which were not.
+    let (due, verdict) = match judge(1 + empty_later.len() as u64)? {
+        Verdict::Go => (1, Verdict::Go),
+        Verdict::Hold { .. } => {
+            let due = 1 + cleared::filled_of(tx, names, &empty_later)?;
+            (due, judge(due)?)
+        }
+    };
+    match verdict {
         Verdict::Go => {
             holds::count(tx, key, 1, there)?;
             Ok(false)
         }
         Verdict::Hold { allowed } => {
-            holds::hold(tx, key, 1, allowed, pass.now)?;
-            tell(object.object(), property, 1, allowed);
+            holds::hold(tx, key, due, allowed, pass.now)?;
+            tell(object.object(), property, due, allowed);
             Ok(true)
         }
     }
+}
+
+/// Those of some records that show a property empty.
+fn empty_in(records: &[&RemoteRecord], property: &PropertyName) -> Vec<HubspotId> {
+    let shows_empty = |record: &&&RemoteRecord| {
+        record
+            .values
+            .get(property)
+            .is_some_and(|value| value.is_empty())
+    };
+    let empty = records.iter().filter(shows_empty);
+    empty.map(|record| record.id).collect()
 }
 
 /// More values than a column of which there is no bound has.

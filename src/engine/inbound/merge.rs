@@ -62,7 +62,7 @@ pub(crate) fn merge_into(
     let plan = decided(tx, pass, &row, queued.as_ref(), shown)?;
     let is_page = clean_base == CleanBase::Mirror && freshness != Freshness::Unsure;
     let plan = match is_page {
-        true => clearing::guarded(tx, pass, &row, shown, plan)?,
+        true => clearing::guarded(tx, applying, &row, shown, plan)?,
         false => plan,
     };
     if freshness == Freshness::Unsure {

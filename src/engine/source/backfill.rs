@@ -108,6 +108,7 @@ async fn apply(
             evidence: Evidence::Store,
             asked_at: page.asked_at,
             with_history: false,
+            later: &[],
         };
         let rows = page.records.len();
         let work = runs::Work {

@@ -157,6 +157,7 @@ async fn save_page(
                 evidence: page.read.evidence,
                 asked_at: page.asked_at,
                 with_history: true,
+                later: &[],
             };
             let doubtful = match page.read.evidence {
                 Evidence::Search => doubtful(tx, &sync, &page.read.records, page.window.from)?,

@@ -88,17 +88,25 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 answers::end_events(tx, &pass, *due, &found)?;
             }
             let mut own_app = own_app;
-            for record in found {
+            let remotes: Vec<RemoteRecord> = found
+                .iter()
+                .map(|record| remote_record(&sync, record.clone()))
+                .collect();
+            let remotes: Vec<&RemoteRecord> = remotes.iter().collect();
+            for (at, record) in found.into_iter().enumerate() {
                 if wanted.in_doubt && own_app.is_none() {
                     own_app = app_of_our_pushes(tx, &pass, &record)?;
                     own_app.as_deref().inspect(|id| client.learn_own_app(id));
                 }
                 let histories = histories(&sync, &record, &histories_of, own_app.as_deref());
-                let remote = remote_record(&sync, record);
-                let origin = origin_of(&ids, &remote);
-                let applying = Applying::from_store(pass.saying(origin), asked_at);
+                let remote = remotes[at];
+                let origin = origin_of(&ids, remote);
+                let applying = Applying {
+                    later: &remotes[at + 1..],
+                    ..Applying::from_store(pass.saying(origin), asked_at)
+                };
                 match savepoint::within(tx, || {
-                    apply_record(tx, &applying, &remote, Some(&histories))
+                    apply_record(tx, &applying, remote, Some(&histories))
                 }) {
                     Err(error) if error.is_of_one_row() => {
                         refuse_record(tx, &applying.pass, remote.id, &error)?;
