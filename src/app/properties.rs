@@ -184,12 +184,9 @@ impl DeclaredProperties {
             let made = carry_out(asking.client(), step).await;
             made.map_err(|source| PropertiesError::Step {
                 what: named(step),
-                words: match &source {
-                    HubspotError::Refused { answer, .. } if !answer.message.as_str().is_empty() => {
-                        format!(": HubSpot says `{}`", answer.message.as_str())
-                    }
-                    _ => String::new(),
-                },
+                words: source
+                    .words_of_refusal()
+                    .map_or_else(String::new, |words| format!(": HubSpot says `{words}`")),
                 source,
             })?;
             done(step);

@@ -592,6 +592,14 @@ impl HubspotError {
         coded(&self.explanation(), category, codes)
     }
 
+    /// HubSpot's words about a request that it refuses, where it has some. They may quote what was sent.
+    pub(crate) fn words_of_refusal(&self) -> Option<&str> {
+        let Self::Refused { answer, .. } = self else {
+            return None;
+        };
+        Some(answer.message.as_str()).filter(|words| !words.is_empty())
+    }
+
     /// HubSpot's own words, else what failed: for `last_error` in the database, never for the log.
     pub fn explanation(&self) -> String {
         // Which scope is missing says more than that one is; what is not HubSpot's has no words of HubSpot's.
