@@ -260,6 +260,17 @@ pub(crate) fn last_opened_at(
     Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
+/// When a conflict was found.
+pub(crate) fn detected_at(
+    connection: &Connection,
+    id: ConflictId,
+) -> Result<Timestamp, StoreError> {
+    let text: String = connection
+        .prepare_cached("SELECT detected_at FROM sync_conflicts WHERE id = :id")?
+        .query_row(named_params! { ":id": id.0 }, |row| row.get(0))?;
+    Timestamp::parse(&text).ok_or(StoreError::UnknownValue(text))
+}
+
 /// The open conflicts of a row's fields, with the local value as the triggers keep it.
 pub(crate) fn open_of(
     connection: &Connection,

@@ -231,6 +231,20 @@ impl FieldModel {
         !doubt.unanswered && !self.coincided
     }
 
+    /// Whether HubSpot holds what the daemon brought there last: of a request whose answer was lost an open conflict tells what it
+    /// went over.
+    pub(crate) fn landed_late(&self, doubt: Doubt) -> bool {
+        let there = &self.sides[1];
+        let is_sent = there
+            .value
+            .as_ref()
+            .is_some_and(|value| self.sent.contains(value));
+        let by_others = self
+            .last(Place::Remote)
+            .is_some_and(|told| told.value == there.value);
+        doubt.unanswered && is_sent && !by_others
+    }
+
     /// All that the design allows at rest.
     pub(crate) fn allowed(&self, doubt: Doubt) -> Vec<Stands> {
         let first = &self.told[0].value;

@@ -5,7 +5,7 @@ use rusqlite::Transaction;
 use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan, ended_by_itself};
 use crate::engine::inbound::applying::Applying;
 use crate::model::entry::Base;
-use crate::model::id::OutboxId;
+use crate::model::id::{ConflictId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
@@ -71,6 +71,15 @@ impl RecordHands<'_, '_> {
                     value,
                     old,
                 } => self.history(property, old, value, Origin::Push)?,
+                FieldAction::ArrivedBeside {
+                    id,
+                    property,
+                    value,
+                    old,
+                } if !self.is_told(*id, property, value)? => {
+                    self.history(property, old, value, Origin::Push)?;
+                }
+                FieldAction::ArrivedBeside { .. } => {}
                 FieldAction::Checked { property } => outbox::check_sent(
                     self.tx,
                     self.applying.pass.name(),
@@ -108,6 +117,29 @@ impl RecordHands<'_, '_> {
             }
         }
         Ok(changed)
+    }
+
+    /// Whether the history tells of that value as our own since the conflict was noticed.
+    fn is_told(
+        &self,
+        conflict: ConflictId,
+        property: &PropertyName,
+        value: &Value,
+    ) -> Result<bool, StoreError> {
+        let pass = &self.applying.pass;
+        let Some(field) = pass.object.mapping().field(property) else {
+            return Ok(true);
+        };
+        let since = conflicts::detected_at(self.tx, conflict)?;
+        let span = (since, pass.now);
+        history::was_pushed(
+            self.tx,
+            pass.name(),
+            self.row.record.local_id,
+            field,
+            value,
+            span,
+        )
     }
 
     fn ask(&mut self, note: &ConflictNote) -> Result<(), StoreError> {
@@ -195,5 +227,44 @@ impl RecordHands<'_, '_> {
             origin,
         };
         history::record(self.tx, change, self.applying.pass.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::engine::inbound::apply::apply_record;
+    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::mapping::Policy;
+    use crate::model::value::Value;
+
+    #[test]
+    fn what_a_late_request_brings_beside_an_open_conflict_is_told_once() {
+        let scene = Scene::of(Policy::Manual);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Here'");
+        scene.apply(How::at(5), &record(101, 4, &[("firstname", "There")]));
+        scene.daemon(&format!(
+            "INSERT INTO _sync_sent (object, local_id, property, value, sent_at, sent_over)
+             VALUES ('contacts', 1, 'firstname', 'Late', '{}', '{}')",
+            at(1),
+            at(0)
+        ));
+        let landed = record(101, 20, &[("firstname", "Late")]);
+        let top = PastValue {
+            value: Value::from_canonical("Late"),
+            at: at(20),
+            author: Author::Us,
+        };
+        let histories: Histories = [(property("firstname"), vec![top])].into();
+        let shown = |second| {
+            let applying = scene.applying(How::at(second));
+            scene.write(|tx| apply_record(tx, &applying, &landed, Some(&histories)));
+        };
+        shown(30);
+        shown(40);
+        let told = "SELECT old_value, new_value FROM sync_history WHERE origin = 'push'";
+        assert_eq!(scene.rows(told), ["There Late"]);
+        assert_eq!(scene.conflicts(), ["1 firstname Here There -"]);
     }
 }

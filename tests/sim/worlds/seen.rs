@@ -64,8 +64,9 @@ pub(crate) struct FieldSeen {
 }
 
 impl FieldSeen {
-    /// The same in the words of the model: each thing that can be said of it.
-    pub(crate) fn stands(&self) -> Vec<Stands> {
+    /// The same in the words of the model: each thing that can be said of it. Where a request of the daemon's own has landed late,
+    /// HubSpot's side is what an open conflict shows of it.
+    pub(crate) fn stands(&self, landed_late: bool) -> Vec<Stands> {
         let (open, closed): (Vec<_>, Vec<_>) = self.conflicts.iter().partition(|one| one.is_open);
         let conflicts = match &open[..] {
             [] => {
@@ -77,6 +78,13 @@ impl FieldSeen {
                 lost.chain([Conflict::Settled]).collect()
             }
             [one] if one.local == self.local && one.remote == self.remote => vec![Conflict::Open],
+            [one] if one.local == self.local && landed_late => {
+                return vec![Stands {
+                    local: self.local.clone(),
+                    remote: one.remote.clone(),
+                    conflict: Conflict::Open,
+                }];
+            }
             _ => Vec::new(),
         };
         let stand = |conflict| Stands {

@@ -34,10 +34,8 @@ impl Play<'_> {
             let is_made = last.operation == Operation::Create;
             let told = match is_made {
                 true => self.tells("SELECT 1 FROM sync_history WHERE property = '*' AND origin IN ('push', 'conflict') AND instr(new_value, ?1) AND ?2 = ?2", value.as_deref(), property),
-                // What landed late while its field waited for a person stands in the conflict.
                 false => self.tells(
-                    "SELECT 1 FROM sync_history WHERE property = ?2 AND new_value IS ?1
-                     UNION ALL SELECT 1 FROM sync_conflicts WHERE property = ?2 AND local_value IS ?1",
+                    "SELECT 1 FROM sync_history WHERE property = ?2 AND new_value IS ?1",
                     value.as_deref(),
                     property,
                 ),

@@ -158,6 +158,18 @@ pub enum FieldAction {
         /// What both sides had agreed on before.
         old: Value,
     },
+    /// The same beside an open conflict, which is about what somebody else has set: each answer that shows the value says it
+    /// again, and it is written down once.
+    ArrivedBeside {
+        /// The conflict.
+        id: ConflictId,
+        /// The property.
+        property: PropertyName,
+        /// The value.
+        value: Value,
+        /// What it went over.
+        old: Value,
+    },
     /// The property's history was asked up to the record's present version: what a lost request still brings is later.
     Checked {
         /// The property.
@@ -210,6 +222,7 @@ impl FieldAction {
             | Self::Meet { property, .. }
             | Self::Agree { property }
             | Self::Arrived { property, .. }
+            | Self::ArrivedBeside { property, .. }
             | Self::Checked { property }
             | Self::PushOver { property, .. }
             | Self::RemoteMoved { property, .. } => Some(property),
@@ -707,6 +720,13 @@ fn merge_open(
     remote: &Value,
 ) {
     let property = || field.property.clone();
+    let arrived = |value: Value, old: Value| FieldAction::ArrivedBeside {
+        id: open.id,
+        property: property(),
+        value,
+        old,
+    };
+    let sent = sent_of(input, field);
     let agreed = echo::agreed(&echo::SentField {
         kind: field.property_type,
         base: &open.base,
@@ -714,20 +734,26 @@ fn merge_open(
         remote,
         // What HubSpot held in between was seen when the conflict was opened.
         pending: false,
-        sent: sent_of(input, field),
+        sent,
         history: history_of(input, &field.property),
         updated_at: input.remote.updated_at,
     });
     match agreed {
         Agreed::NeedHistory => return plan.need_history.push(property()),
         // A late request of ours: the conflict is about what somebody else had set.
-        Agreed::Landed(_) => return,
-        Agreed::LandedOver { over, .. } => {
-            return plan.actions.extend(moved(field, open, &over.value));
+        Agreed::Landed(value) => return plan.actions.push(arrived(value, open.remote.clone())),
+        Agreed::LandedOver { value, over } => {
+            plan.actions.extend(moved(field, open, &over.value));
+            return plan.actions.push(arrived(value, over.value));
         }
         Agreed::AsKnown | Agreed::Unsure => {}
     }
     if let Some(winner) = judge_open(field.property_type, &open.base, local, remote) {
+        let is_ours = echo::is_sent(field.property_type, sent, remote);
+        if winner == Winner::Agreed && is_ours {
+            plan.actions
+                .push(arrived(remote.clone(), open.remote.clone()));
+        }
         plan.actions.push(FieldAction::Close {
             id: open.id,
             winner,
@@ -910,6 +936,15 @@ mod tests {
         }
     }
 
+    fn arrived_beside(old: &str) -> FieldAction {
+        FieldAction::ArrivedBeside {
+            id: ConflictId(3),
+            property: city(),
+            value: value("Lima"),
+            old: value(old),
+        }
+    }
+
     fn push_over(base: &str) -> FieldAction {
         FieldAction::PushOver {
             property: city(),
@@ -975,6 +1010,7 @@ mod tests {
             | FieldAction::Meet { .. }
             | FieldAction::Agree { .. }
             | FieldAction::Arrived { .. }
+            | FieldAction::ArrivedBeside { .. }
             | FieldAction::Checked { .. }
             | FieldAction::PushOver { .. }
             | FieldAction::RemoteMoved { .. }
@@ -1057,8 +1093,8 @@ mod tests {
             remote: value("Kiel"),
             former: value("Rome"),
         };
-        assert_eq!(open("Rome").actions, [moved]);
-        assert_eq!(open("Kiel").actions, []);
+        assert_eq!(open("Rome").actions, [moved, arrived_beside("Kiel")]);
+        assert_eq!(open("Kiel").actions, [arrived_beside("Kiel")]);
     }
 
     #[test]
@@ -1115,11 +1151,21 @@ mod tests {
         };
         assert_eq!(plan(&open(None)).need_history, [city()]);
         let ours = plan(&open(Some(vec![("Lima", Author::Us, 30)])));
-        assert_eq!(ours.actions, []);
+        assert_eq!(ours.actions, [arrived_beside("Rome")]);
         let theirs = plan(&open(Some(vec![("Lima", Author::Other, 30)])));
         assert!(matches!(
             theirs.actions[..],
             [FieldAction::RemoteMoved { .. }]
         ));
+        let both = plan(&Doubt {
+            local: "Lima",
+            ..open(None)
+        });
+        let close = FieldAction::Close {
+            id: ConflictId(3),
+            winner: Winner::Agreed,
+        };
+        let agree = FieldAction::Agree { property: city() };
+        assert_eq!(both.actions, [arrived_beside("Rome"), close, agree]);
     }
 }

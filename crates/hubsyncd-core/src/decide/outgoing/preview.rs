@@ -259,6 +259,7 @@ impl Left<'_> {
                 self.drop(&note.property);
             }
             FieldAction::Conflict { .. }
+            | FieldAction::ArrivedBeside { .. }
             | FieldAction::Checked { .. }
             | FieldAction::RemoteMoved { .. }
             | FieldAction::Close { .. } => {}

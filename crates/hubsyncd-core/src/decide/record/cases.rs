@@ -245,6 +245,7 @@ fn check(case: Case, expected: &[&str]) {
             }
             FieldAction::Agree { .. } => "agree".to_owned(),
             FieldAction::Arrived { value, .. } => format!("arrived {}", text(value)),
+            FieldAction::ArrivedBeside { value, .. } => format!("arrived beside {}", text(value)),
             FieldAction::Checked { .. } => "checked".to_owned(),
             FieldAction::PushOver { base, .. } => format!("push over {}", text(base)),
             FieldAction::Conflict { winner, .. } => format!("conflict {}", winner.as_str()),
@@ -678,7 +679,8 @@ impl World {
                 self.local = named(value);
             }
             FieldAction::Agree { .. } => self.pending = None,
-            FieldAction::Arrived { value, old, .. } => {
+            FieldAction::Arrived { value, old, .. }
+            | FieldAction::ArrivedBeside { value, old, .. } => {
                 self.kept.extend([named(value), named(old)]);
             }
             FieldAction::Checked { .. } => {
