@@ -24,6 +24,7 @@ use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin, WholeRecord};
 use crate::store::outbox;
 use crate::store::reads::{self, Removal};
+use crate::store::shape::associations;
 use crate::store::{StoreError, absent, cursors, erase, fields, rowjson, unreadable};
 
 /// A record and its row, as they were looked at.
@@ -268,8 +269,7 @@ impl Matter<'_> {
         let mapping = self.pass.object.mapping();
         let others = fields::out_of_force(tx, mapping)?;
         let lost = self.pass.object.table.whole(tx, row, &others)?;
-        let lost =
-            outbox::links::with_associations(tx, self.pass.name(), row.record.local_id, lost)?;
+        let lost = associations::taken_away(tx, self.pass.name(), &row.record, lost)?;
         let whole = WholeRecord {
             mapping,
             local_id: row.record.local_id,

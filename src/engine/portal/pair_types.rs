@@ -57,20 +57,27 @@ pub(super) async fn read(
 }
 
 async fn read_of(client: &Client, pair: &PairMapping) -> Result<ShownTypes, HubspotError> {
-    let (from, to) = (&pair.from, &pair.to);
-    let there = client.association_types(Ends { from, to }).await?;
-    let back = match pair.is_of_one_object() {
-        true => there.clone(),
-        false => {
-            let ends = Ends { from: to, to: from };
-            client.association_types(ends).await?
-        }
+    let (forth, turned) = directions(pair);
+    let there = client.association_types(forth).await?;
+    let back = match turned {
+        Some(turned) => client.association_types(turned).await?,
+        None => there.clone(),
     };
     Ok(ShownTypes {
         there,
         back,
         limits: read_limits(client, pair).await?,
     })
+}
+
+/// The directions in which HubSpot is asked about a pair; of one object both are one.
+fn directions(pair: &PairMapping) -> (Ends<'_>, Option<Ends<'_>>) {
+    let (from, to) = (&pair.from, &pair.to);
+    let turned = Ends { from: to, to: from };
+    (
+        Ends { from, to },
+        (!pair.is_of_one_object()).then_some(turned),
+    )
 }
 
 /// The limits of a pair that is written; nothing goes by those of one that only comes from HubSpot.
@@ -81,15 +88,12 @@ async fn read_limits(
     if !pair.direction.pushes() {
         return Ok(None);
     }
-    let (from, to) = (&pair.from, &pair.to);
+    let (forth, turned) = directions(pair);
     let read = async {
-        let there = client.association_limits(Ends { from, to }).await?;
-        let back = match pair.is_of_one_object() {
-            true => there.clone(),
-            false => {
-                let ends = Ends { from: to, to: from };
-                client.association_limits(ends).await?
-            }
+        let there = client.association_limits(forth).await?;
+        let back = match turned {
+            Some(turned) => client.association_limits(turned).await?,
+            None => there.clone(),
         };
         Ok(PairLimits { there, back })
     };

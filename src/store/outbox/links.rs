@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
-use serde_json::{Value as Json, json};
 
 use crate::decide::entry::Answered;
 use crate::decide::outgoing::associate::{
@@ -677,47 +676,6 @@ fn end_of(connection: &Connection, object: &str, local_id: LocalId) -> Result<Li
             hs_id: None,
         }),
     }
-}
-
-/// The JSON of a row that the daemon takes away, with its associations as an entry keeps those of a row that a program deleted; as
-/// it is where it has none.
-pub(crate) fn with_associations(
-    connection: &Connection,
-    object: &ObjectType,
-    local_id: LocalId,
-    row: String,
-) -> Result<String, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT from_object, from_local_id, to_object, to_local_id, category, type_id, label
-         FROM associations
-         WHERE (from_object = :object AND from_local_id = :row) OR (to_object = :object AND to_local_id = :row)
-         ORDER BY id",
-    )?;
-    let mut rows =
-        statement.query(named_params! { ":object": object.as_str(), ":row": local_id.0 })?;
-    let mut kept = Vec::new();
-    while let Some(link) = rows.next()? {
-        let (from_object, to_object): (String, String) = (link.get(0)?, link.get(2)?);
-        let from = end_of(connection, &from_object, LocalId(link.get(1)?))?;
-        let to = end_of(connection, &to_object, LocalId(link.get(3)?))?;
-        kept.push(json!({
-            "from_object": from_object,
-            "from_local_id": from.local_id.0,
-            "from_hs_id": from.hs_id.map(|id| id.0),
-            "to_object": to_object,
-            "to_local_id": to.local_id.0,
-            "to_hs_id": to.hs_id.map(|id| id.0),
-            "category": link.get::<_, Option<String>>(4)?,
-            "type_id": link.get::<_, Option<i64>>(5)?,
-            "label": link.get::<_, Option<String>>(6)?,
-        }));
-    }
-    if kept.is_empty() {
-        return Ok(row);
-    }
-    let mut whole: Json = serde_json::from_str(&row).expect("a row is kept as JSON");
-    whole["associations"] = Json::from(kept);
-    Ok(whole.to_string())
 }
 
 /// Tells a row's associations which record it is by now: those that waited for its create go on where the other row is a

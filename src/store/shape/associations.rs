@@ -24,6 +24,8 @@ use rusqlite::{Connection, named_params};
 use crate::decide::outgoing::along::ASSOCIATION_REQUIRED;
 use crate::model::association::{PRIMARY, PairMapping};
 use crate::model::mapping::{Mapping, ObjectMapping};
+use crate::model::name::ObjectType;
+use crate::model::record::LocalRecord;
 use crate::store::StoreError;
 use crate::store::links::pairs::UNMAPPED;
 use crate::store::shape::ddl::{each, literal, quoted};
@@ -699,8 +701,8 @@ const OF_ROW: &str = "(a.from_object = new.object AND a.from_local_id = new.loca
      OR (a.to_object = new.object AND a.to_local_id = new.local_id)";
 
 /// The associations of a mirror row as its entry keeps them, a JSON list; those that HubSpot has not heard of are marked. The
-/// row is that of a part which is told of `new.object`, `new.local_id` and `new.hs_id`.
-fn kept(pairs: &Pairs<'_>) -> String {
+/// row is that of a part which is told of `new.object`, `new.local_id` and `new.hs_id`; `hs_id_of` finds another row's record.
+fn kept(hs_id_of: &dyn Fn(&str, &str) -> String) -> String {
     let waiting = format!(
         "FROM sync_outbox AS e WHERE e.operation = 'associate' AND {}",
         is_entry_of("a")
@@ -709,7 +711,7 @@ fn kept(pairs: &Pairs<'_>) -> String {
         let (object, local_id) = (format!("a.{end}_object"), format!("a.{end}_local_id"));
         format!(
             "iif({object} = new.object AND {local_id} = new.local_id, new.hs_id, {})",
-            pairs.hs_id(&object, &local_id)
+            hs_id_of(&object, &local_id)
         )
     };
     let all = format!(
@@ -730,11 +732,49 @@ pub(crate) fn with_associations(pairs: &Pairs<'_>) -> String {
     if pairs.are_none() {
         return "new.row".to_owned();
     }
+    row_with(&|object, local_id| pairs.hs_id(object, local_id))
+}
+
+fn row_with(hs_id_of: &dyn Fn(&str, &str) -> String) -> String {
     format!(
         "iif({}, json_set(new.row, '$.associations', json(({}))), new.row)",
         has_any(),
-        kept(pairs)
+        kept(hs_id_of)
     )
+}
+
+/// The JSON of a row that the daemon takes away, with its associations as an entry keeps those of a row that a program deleted; as
+/// it is where it has none.
+pub(crate) fn taken_away(
+    connection: &Connection,
+    object: &ObjectType,
+    record: &LocalRecord,
+    row: String,
+) -> Result<String, StoreError> {
+    let objects: Vec<(String, String)> = connection
+        .prepare_cached("SELECT object, table_name FROM _sync_objects ORDER BY object")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let hs_id_of = |object: &str, local_id: &str| {
+        let of_each = objects.iter().map(|(name, table)| {
+            let (name, table) = (literal(name), quoted(table));
+            format!(" WHEN {name} THEN (SELECT hs_id FROM {table} WHERE local_id = {local_id})")
+        });
+        format!("CASE {object}{} END", of_each.collect::<String>())
+    };
+    let sql = format!(
+        "SELECT {} FROM (SELECT :object AS object, :local_id AS local_id, :hs_id AS hs_id, :row AS row) AS new",
+        row_with(&hs_id_of)
+    );
+    let whole = named_params! {
+        ":object": object.as_str(),
+        ":local_id": record.local_id.0,
+        ":hs_id": record.hs_id.map(|id| id.0),
+        ":row": row,
+    };
+    Ok(connection
+        .prepare_cached(&sql)?
+        .query_row(whole, |row| row.get(0))?)
 }
 
 /// With `recursive_triggers` a REPLACE deletes its row like a DELETE: the note of it keeps the associations, since a row that was
@@ -743,7 +783,7 @@ pub(crate) fn note_replaced(pairs: &Pairs<'_>) -> Option<String> {
     let note = format!(
         "UPDATE _sync_replaced SET row = json_set(row, '$.associations', json(({})))
 WHERE object = new.object AND local_id = new.local_id AND taking = 0 AND {}",
-        kept(pairs),
+        kept(&|object, local_id| pairs.hs_id(object, local_id)),
         has_any()
     );
     (!pairs.are_none()).then_some(note)
