@@ -31,7 +31,8 @@ pub use crate::config::problem::{Report, Severity};
 pub use crate::config::schedule::Schedule;
 pub use crate::config::secret::{PortalIdSource, SecretSource};
 pub use crate::config::settings::{
-    Auth, ClientId, Config, LogFormat, LogSettings, OAuth, PollSettings, TlsFiles, Webhooks,
+    Auth, ClientId, Config, LogFormat, LogSettings, OAuth, PollRhythm, PollSettings, TlsFiles,
+    Webhooks,
 };
 pub(crate) use crate::config::units::parse_duration;
 

@@ -384,6 +384,12 @@ pub(crate) const SCHEDULE_KEYS: &[MappingKey] = &[
         meaning: "for changes; 1s to 1d",
     },
     MappingKey {
+        name: "poll_idle",
+        shape: ValueShape::Time,
+        default: r#"`"90s"`; nine times a written `poll`"#,
+        meaning: "the longest wait of an object in which nothing has changed for hours; the same as `poll`: never slower; see below",
+    },
+    MappingKey {
         name: "reconcile",
         shape: ValueShape::Rhythm,
         default: r#"`"0 30 3 * * *"`"#,
@@ -621,6 +627,12 @@ pub(crate) const OBJECT_KEYS: &[MappingKey] = &[
         shape: ValueShape::Rhythm,
         default: "the schedule's",
         meaning: "a duration or a cron expression",
+    },
+    MappingKey {
+        name: "poll_idle",
+        shape: ValueShape::Time,
+        default: "nine times the object's own `poll`, else the schedule's",
+        meaning: "the longest wait after quiet hours",
     },
     MappingKey {
         name: "conflict",

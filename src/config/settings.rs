@@ -99,13 +99,41 @@ pub struct PortalSettings {
     pub tier: Tier,
 }
 
+/// How often an object is asked for changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PollRhythm {
+    /// While something changes.
+    pub poll: Schedule,
+    /// Between two polls after quiet hours, at most; of no matter where `poll` is a cron expression.
+    pub idle: Duration,
+}
+
+impl PollRhythm {
+    /// An unwritten `poll_idle` is so many times the written `poll`.
+    const IDLE: u32 = 9;
+
+    /// The rhythm of a `poll` beside which no `poll_idle` is written.
+    pub fn of(poll: Schedule) -> Self {
+        let idle = poll.interval() * Self::IDLE;
+        Self { poll, idle }
+    }
+
+    /// The longest wait between two polls, where it may differ from what is written: a cron expression is met as written.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        match self.poll {
+            Schedule::Every(_) => Some(self.idle),
+            Schedule::Cron(_) => None,
+        }
+    }
+}
+
 /// When HubSpot is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PollSettings {
     /// For changes, where an object doesn't say otherwise.
-    pub poll: Schedule,
+    pub poll: PollRhythm,
     /// For changes of the objects that do.
-    pub objects: Vec<(ObjectType, Schedule)>,
+    pub objects: Vec<(ObjectType, PollRhythm)>,
     /// For everything.
     pub reconcile: Schedule,
     /// The zone of all cron expressions.
@@ -124,9 +152,9 @@ pub struct PollSettings {
 
 impl PollSettings {
     /// When an object is polled.
-    pub fn of(&self, object: &ObjectType) -> &Schedule {
+    pub fn of(&self, object: &ObjectType) -> &PollRhythm {
         let own = self.objects.iter().find(|(name, _)| name == object);
-        own.map_or(&self.poll, |(_, schedule)| schedule)
+        own.map_or(&self.poll, |(_, rhythm)| rhythm)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Job, Loop, Name, StepCall, is_fatal, is_stopping, with_causes};
 use crate::daemon::webhooks;
 use crate::decide::round::pace::Chore;
-use crate::decide::round::{self, CountsFrom, LOOK, Next, Seen, Task, Turn, Walks};
+use crate::decide::round::{self, CountsFrom, LOOK, Next, Quiet, Seen, Task, Turn, Walks};
 use crate::engine::portal::access;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
@@ -607,6 +607,10 @@ struct OwnTurn {
 #[derive(Debug, Default, Clone, Copy)]
 struct KnownOfObject {
     walks: Walks,
+    /// The newest change that its rows showed when they were looked at; that moment, where there were none.
+    newest: Option<Timestamp>,
+    /// The last change that was not a write of this daemon's own, once the first read is done.
+    changed: Option<Timestamp>,
     /// When the last comparison of this run began.
     compares_since: Option<Timestamp>,
 }
@@ -645,8 +649,11 @@ impl OwnTurn {
             let said = steps::of_object(engine, object, step, Caller::Daemon).await?;
             let now = engine.clock().now();
             if said != Progress::More && matches!(step, round::Step::Poll | round::Step::Again(_)) {
-                let (again, next) = (engine.again().len(), self.next_poll(engine, now));
+                // The walk itself may have brought a change.
+                self.look(engine).await?;
                 let mut known = self.known.lock();
+                let again = engine.again().len();
+                let next = self.next_poll(engine, now, known.changed);
                 known.walks = known.walks.walked(again, next);
             }
             if let Some(end) = turn.ends(step, said, now) {
@@ -675,8 +682,13 @@ impl OwnTurn {
             .read(move |connection| cursors::get(connection, &name))
             .await?;
         let now = engine.clock().now();
-        let next_poll = self.next_poll(engine, now);
+        let changed = match cursor.backfill {
+            Backfill::Done => Some(self.last_change(engine, cursor.last_change_at).await?),
+            Backfill::Waiting | Backfill::Running => None,
+        };
+        let next_poll = self.next_poll(engine, now, changed);
         let mut known = self.known.lock();
+        known.changed = changed;
         known.walks = known.walks.by(next_poll);
         known.compares_since = cursor.reconcile_started_at.or(known.compares_since);
         let ended = cursor.last_reconcile_at.or(cursor.backfill_started_at);
@@ -693,14 +705,41 @@ impl OwnTurn {
         })
     }
 
-    /// At the object's own interval, or at the relaxed one while webhooks are healthy.
-    fn next_poll(&self, engine: &Engine, now: Timestamp) -> Timestamp {
+    /// When the object last changed. Where no change came since its first read, its rows are asked, once: all of them are read.
+    async fn last_change(
+        &self,
+        engine: &Engine,
+        brought: Option<Timestamp>,
+    ) -> Result<Timestamp, StepError> {
+        let newest = self.known.lock().newest;
+        if let Some(changed) = brought.max(newest) {
+            return Ok(changed);
+        }
+        let found = match engine.object(&self.object) {
+            Some(object) => {
+                let read = engine
+                    .store()
+                    .read(move |all| object.table.newest_change(all));
+                read.await?
+            }
+            None => None,
+        };
+        let newest = found.unwrap_or_else(|| engine.clock().now());
+        self.known.lock().newest = Some(newest);
+        Ok(newest)
+    }
+
+    /// At the object's own interval, or at the relaxed one while webhooks are healthy; later after quiet hours.
+    fn next_poll(&self, engine: &Engine, now: Timestamp, changed: Option<Timestamp>) -> Timestamp {
         let settings = self.settings.now();
-        let by_schedule = settings.tasks.poll.of(&self.object).next(now);
+        let rhythm = settings.tasks.poll.of(&self.object);
+        let by_schedule = rhythm.poll.next(now);
+        let quiet = changed.zip(rhythm.longest());
+        let quiet = quiet.map(|(since, longest)| Quiet { since, longest });
         let relaxed = settings.steps.relaxed_poll.filter(|relaxed| {
             engine.deliveries().standing(now, *relaxed) == DeliveryStanding::Healthy
         });
-        round::next_poll(now, by_schedule, relaxed)
+        round::next_poll(now, by_schedule, relaxed, quiet)
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Cursor {
     pub last_reconcile_at: Option<Timestamp>,
     /// Where the filling of new columns goes on; the empty text is the first page.
     pub filling_after: Option<String>,
+    /// When HubSpot last brought a change, by this machine's clock; the first full read brings none.
+    pub last_change_at: Option<Timestamp>,
 }
 
 fn time(text: Option<&str>) -> Option<Timestamp> {
@@ -62,7 +64,7 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
     let mut statement = connection.prepare_cached(
         "SELECT backfill, backfill_after, backfill_started_at, backfill_rows, backfill_total, polled_to,
                 window_from, window_to, window_last_id, reconcile_started_at, reconcile_after, reconcile_last_id,
-                last_reconcile_at, filling_after, reconcile_archived
+                last_reconcile_at, filling_after, reconcile_archived, last_change_at
          FROM _sync_cursors
          WHERE object = :object",
     )?;
@@ -93,6 +95,7 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
             last_reconcile_at: time(row.get::<_, Option<String>>(12)?.as_deref()),
             filling_after: row.get(13)?,
             reconcile_archived: row.get(14)?,
+            last_change_at: time(row.get::<_, Option<String>>(15)?.as_deref()),
         })
     })?;
     Ok(cursor)

@@ -54,6 +54,7 @@ struct Statements {
     blank: String,
     linked_between: String,
     count: String,
+    newest: String,
     linked: String,
     unlinked: String,
     marked: String,
@@ -520,6 +521,17 @@ impl MirrorTable {
         Ok(count.unsigned_abs())
     }
 
+    /// The newest change that a row shows, by HubSpot's clock. Reads all rows: no index holds it.
+    pub(crate) fn newest_change(
+        &self,
+        connection: &Connection,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let newest: Option<String> = connection
+            .prepare_cached(&self.sql.newest)?
+            .query_row([], |row| row.get(0))?;
+        Ok(newest.as_deref().and_then(Timestamp::parse))
+    }
+
     /// Whether some row has no record.
     pub(crate) fn has_unlinked(&self, connection: &Connection) -> Result<bool, StoreError> {
         Ok(connection.prepare_cached(&self.sql.unlinked)?.exists([])?)
@@ -798,6 +810,7 @@ impl Statements {
                 "SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 AND +hs_archived = 0 ORDER BY hs_id LIMIT ?3"
             ),
             count: format!("SELECT count(*) FROM {table}"),
+            newest: format!("SELECT max(hs_modified_at) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
             unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),
             marked: format!("SELECT 1 FROM {table} WHERE hs_archived = 1 LIMIT 1"),

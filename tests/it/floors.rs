@@ -2,7 +2,7 @@
 
 use hubsyncd::simulator::settings::Settings;
 
-use crate::daemon::{CONTACTS, Site};
+use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
 
 /// Contacts of the first read that is measured.
@@ -118,6 +118,36 @@ fn a_poll_that_finds_nothing_is_one_request_an_object() {
         (1..=3).contains(&used),
         "{used} searches: the poll and its walks again"
     );
+}
+
+#[test]
+fn an_object_in_which_nothing_changes_is_polled_seldom_and_no_other_is() {
+    let portal = without_limits();
+    portal.fill("contacts", 5);
+    let now = portal.now_ms();
+    portal
+        .stand()
+        .create("companies", &[("name", "Young")], now);
+    let schedule = format!("{WIDE_OPEN}[schedule]\npoll = \"1s\"\npoll_idle = \"1h\"\n");
+    let mut site = Site::with(
+        &portal,
+        &schedule,
+        "[objects.contacts]\n[objects.companies]\n",
+    );
+    let polls = |object: &str| portal.requests(&format!("/{object}/search"));
+    site.start_and_load();
+    eventually("polls of what is young", || polls("companies") >= 4);
+    assert_eq!(
+        polls("contacts"),
+        1,
+        "a day has passed since the last change"
+    );
+    // The first poll after a start comes at once, and finds a change: from then on it is as often as the other's.
+    assert_eq!(site.stop(), 0);
+    portal.contact("ann@example.com");
+    site.start_and_load();
+    eventually("polls of what has changed", || polls("contacts") >= 4);
+    assert_eq!(site.stop(), 0);
 }
 
 const ASSOCIATED: &str = "[objects.contacts]\n[objects.companies]\n[associations]\n\

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use hubsyncd::clock::Clock;
-use hubsyncd::config::{PollSettings, Schedule};
+use hubsyncd::config::{PollRhythm, PollSettings, Schedule};
 use hubsyncd::daemon::bells::{AFTER_A_COMMIT, Bell, Bells, Ring};
 use hubsyncd::daemon::build::lease_from;
 use hubsyncd::daemon::condition::Condition;
@@ -181,7 +181,7 @@ fn parts(plan: &Plan, engine: &Arc<Engine>) -> Parts {
             engine,
             TaskSettings {
                 poll: PollSettings {
-                    poll: Schedule::Every(plan.poll),
+                    poll: PollRhythm::of(Schedule::Every(plan.poll)),
                     objects: Vec::new(),
                     reconcile: Schedule::Every(plan.reconcile),
                     timezone: chrono_tz::Tz::UTC,

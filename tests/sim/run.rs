@@ -292,7 +292,8 @@ impl Run {
     fn settle_by_polls(&mut self, start: u64) -> Result<(), String> {
         let again = self.plan.again.iter().max().copied().unwrap_or_default();
         let index = self.plan.settings.index_delay_max_ms * SECOND / 1_000;
-        let waits = (again + 6 * self.plan.poll).as_nanos() as u64 + index + 90 * SECOND;
+        // What a quiet window hides is walked again with what comes within two delays of it.
+        let waits = (3 * again + 6 * self.plan.poll).as_nanos() as u64 + index + 90 * SECOND;
         self.until(start + waits, u64::MAX)?;
         self.quiet(start)?;
         checks::both_sides_agree(self.programs.connection(), &self.world, &self.plan)

@@ -2,18 +2,21 @@
 //! `fields.rs`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::config::check::existence;
 use crate::config::check::fields;
 use crate::config::check::names::{self, ObjectNames};
-use crate::config::check::rhythm::POLL_BOUNDS;
+use crate::config::check::rhythm::{POLL_BOUNDS, poll_idle, rhythm};
 use crate::config::check::values::POLICIES;
 use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
 use crate::config::render::SettingOrigin;
-use crate::config::settings::PollSettings;
+use crate::config::schedule::Schedule;
+use crate::config::settings::{PollRhythm, PollSettings};
 use crate::config::suggest::nearest;
+use crate::config::units::duration_text;
 use crate::decide::matching::SEARCH_LAG;
 use crate::model::mapping::{
     Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping, Policy, Sees,
@@ -98,17 +101,12 @@ fn object(
     let own_poll = reader.optional(&table, "poll", |reader, entry| {
         reader.schedule(entry, polls.timezone, &POLL_BOUNDS)
     });
-    let poll = own_poll.as_ref().unwrap_or(&polls.poll).interval();
-    if own_poll.is_none() {
-        reader.show(
-            &join(&table.path, "poll"),
-            &format!("\"{}\"", polls.poll),
-            SettingOrigin::Above,
-        );
-    }
+    let own_idle = poll_idle(reader, &table);
+    let own_rhythm = rhythm_of(reader, &table, &polls.poll, own_poll, own_idle);
+    let poll = own_rhythm.as_ref().unwrap_or(&polls.poll).poll.interval();
     let ObjectNames { object, address } = named?;
-    if let Some(own_poll) = own_poll {
-        polls.objects.push((object.clone(), own_poll));
+    if let Some(own_rhythm) = own_rhythm {
+        polls.objects.push((object.clone(), own_rhythm));
     }
     Some(ObjectMapping {
         object,
@@ -122,6 +120,31 @@ fn object(
         poll,
         fields,
     })
+}
+
+/// How often an object is polled, where it says a part of that itself.
+fn rhythm_of(
+    reader: &mut Reader<'_>,
+    table: &TomlTable<'_>,
+    above: &PollRhythm,
+    poll: Option<Schedule>,
+    idle: Option<Duration>,
+) -> Option<PollRhythm> {
+    if let Some(poll) = poll {
+        return Some(rhythm(reader, table, poll, idle));
+    }
+    let mut show = |name: &str, value: String| {
+        let path = join(&table.path, name);
+        reader.show(&path, &format!("\"{value}\""), SettingOrigin::Above);
+    };
+    show("poll", above.poll.to_string());
+    if idle.is_none()
+        && let Some(longest) = above.longest()
+    {
+        show("poll_idle", duration_text(longest));
+    }
+    let poll = above.poll.clone();
+    idle.map(|idle| PollRhythm { poll, idle })
 }
 
 /// The values that ask for a feature which is to come. Their defaults may be written out.

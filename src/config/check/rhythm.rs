@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use crate::config::file::{KeyAndValue, TomlTable};
+use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
+use crate::config::render::SettingOrigin;
 use crate::config::schedule::Schedule;
-use crate::config::settings::PollSettings;
+use crate::config::settings::{PollRhythm, PollSettings};
 use crate::config::suggest::nearest;
+use crate::config::units::duration_text;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -44,6 +46,8 @@ pub(super) fn schedule(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> PollSet
         (Schedule::Every(10 * SECOND), "\"10s\""),
         |reader, entry| reader.schedule(entry, timezone, &POLL_BOUNDS),
     );
+    let idle = poll_idle(reader, &table);
+    let poll = rhythm(reader, &table, poll, idle);
     let nightly = Schedule::parse("0 30 3 * * *", timezone).expect("the default is an expression");
     let reconcile = reader.or_default(
         &table,
@@ -69,6 +73,35 @@ pub(super) fn schedule(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> PollSet
         reference,
         associations,
     }
+}
+
+/// `poll_idle` of `[schedule]` or of an object, where it is written.
+pub(super) fn poll_idle(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Option<Duration> {
+    reader.optional(table, "poll_idle", |reader, entry| {
+        reader.duration(entry, &POLL_BOUNDS)
+    })
+}
+
+/// The rhythm of a table's own `poll`, and of its `poll_idle`, where that is written; shown where it is not.
+pub(super) fn rhythm(
+    reader: &mut Reader<'_>,
+    table: &TomlTable<'_>,
+    poll: Schedule,
+    idle: Option<Duration>,
+) -> PollRhythm {
+    let rhythm = PollRhythm::of(poll);
+    if let Some(idle) = idle {
+        return PollRhythm { idle, ..rhythm };
+    }
+    if let Some(longest) = rhythm
+        .longest()
+        .filter(|_| table.get("poll_idle").is_none())
+    {
+        let path = join(&table.path, "poll_idle");
+        let shown = format!("\"{}\"", duration_text(longest));
+        reader.show(&path, &shown, SettingOrigin::Default);
+    }
+    rhythm
 }
 
 fn again(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Vec<Duration>> {

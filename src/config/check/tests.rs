@@ -170,9 +170,12 @@ fn what_is_written_is_what_is_meant() {
             ("city", "town", Direction::Both, Policy::Local),
         ]
     );
-    assert_eq!(config.poll.of(&contacts.object).to_string(), "20s");
+    assert_eq!(config.poll.of(&contacts.object).poll.to_string(), "20s");
     let deals = config.mapping.object("deals").expect("deals");
-    assert_eq!(config.poll.of(&deals.object).to_string(), "0 0 * * * *");
+    assert_eq!(
+        config.poll.of(&deals.object).poll.to_string(),
+        "0 0 * * * *"
+    );
     assert_eq!(deals.poll, std::time::Duration::from_hours(1));
     assert_eq!(
         config.mapping.objects[0].object.as_str(),
@@ -1005,6 +1008,29 @@ fn every_setting_in_force_is_shown_with_its_origin() {
         "settings",
         render_settings(Path::new("config.toml"), &checked.settings)
     );
+}
+
+#[test]
+fn the_longest_wait_is_nine_polls_unless_it_is_written_beside_them() {
+    let check = |schedule: &str, object: &str, poll: &str, longest: Option<u64>| {
+        let text = format!("[schedule]\n{schedule}\n[objects.contacts]\n{object}\n");
+        let config = config(&text);
+        let rhythm = config.poll.of(&config.mapping.objects[0].object);
+        let longest = longest.map(std::time::Duration::from_secs);
+        assert_eq!(rhythm.poll.to_string(), poll, "{text}");
+        assert_eq!(rhythm.longest(), longest, "{text}");
+    };
+    let cron = "poll = \"0 * * * * *\"";
+    check("", "", "10s", Some(90));
+    check("poll = \"20s\"", "", "20s", Some(180));
+    check("poll_idle = \"10s\"", "", "10s", Some(10));
+    check("poll = \"20s\"\npoll_idle = \"1h\"", "", "20s", Some(3_600));
+    check("poll_idle = \"1h\"", "poll = \"5s\"", "5s", Some(45));
+    check("poll = \"20s\"", "poll_idle = \"30s\"", "20s", Some(30));
+    check("", "poll = \"5s\"\npoll_idle = \"6s\"", "5s", Some(6));
+    check(cron, "", "0 * * * * *", None);
+    check(cron, "poll_idle = \"1h\"", "0 * * * * *", None);
+    check(cron, "poll = \"5s\"", "5s", Some(45));
 }
 
 #[test]

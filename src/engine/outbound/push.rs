@@ -48,6 +48,7 @@ use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::cursors;
 use crate::store::database::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::outbox::{self, Attempt};
@@ -406,7 +407,9 @@ fn merge_and_claim(
         }
         Look::Missing => return put_off_missed(tx, applying, entry, hs_id).map(|()| None),
     };
-    apply_record(tx, applying, record, None)?;
+    if apply_record(tx, applying, record, None)? {
+        cursors::set_last_change(tx, object, pass.now)?;
+    }
     if let Some(due) = reads::asked_for(tx, object, record.id)? {
         outbox::put_off(tx, entry.id, after_its_read(due, pass.now))?;
         return Ok(None);

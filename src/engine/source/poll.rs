@@ -346,9 +346,12 @@ pub(crate) async fn step_again(
     };
     let hubspot_now = engine.client.hubspot_now();
     // Never beyond what was polled once: a walk again is no substitute for the first.
+    let offset = engine.client.clock_offset_ms();
+    let changed = cursor.last_change_at.map(|at| at.plus_millis(offset));
+    let present = hubspot_now.min(polled_to);
     let Some(window) = again
         .window
-        .or_else(|| next_again(again.walked_to, hubspot_now.min(polled_to), delay))
+        .or_else(|| next_again(again.walked_to, present, delay, changed))
     else {
         return Ok(Progress::RING);
     };

@@ -32,6 +32,7 @@ use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::absent::{Deletion, WhyAbsent};
+use crate::store::cursors;
 use crate::store::database::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::reads::FallsDue;
@@ -87,7 +88,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 reads::done(tx, sync.object(), *due)?;
                 answers::end_events(tx, &pass, *due, &found)?;
             }
-            let mut own_app = own_app;
+            let (mut own_app, mut any) = (own_app, false);
             let remotes: Vec<RemoteRecord> = found
                 .iter()
                 .map(|record| remote_record(&sync, record.clone()))
@@ -111,15 +112,16 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     Err(error) if error.is_of_one_row() => {
                         refuse_record(tx, &applying.pass, remote.id, &error)?;
                     }
-                    applied => {
-                        applied?;
-                    }
+                    applied => any |= applied?,
                 }
                 reads::forget_removal(tx, sync.object(), remote.id)?;
                 // Also an id that was merged away and that the survivor answers.
                 for due in ids.iter().filter(|due| remote.answers_to(due.id)) {
                     look_again_before_erasing(tx, &pass, due.id, borne_out)?;
                 }
+            }
+            if any {
+                cursors::set_last_change(tx, sync.object(), pass.now)?;
             }
             for Due { id, origin, .. } in missing {
                 let shown = archived.iter().find(|record| record.id == id);

@@ -55,16 +55,28 @@ pub fn is_ahead(polled_to: Timestamp, now: Timestamp) -> bool {
     polled_to > now + CLOCKS
 }
 
-/// The next window to walk again, once enough of it has aged.
-pub fn next_again(walked_to: Timestamp, now: Timestamp, delay: Duration) -> Option<SearchWindow> {
+/// The next window to walk again, once enough of it has aged. `changed` is when a change was last seen: polls that saw none
+/// are walked again together, many by one search.
+pub fn next_again(
+    walked_to: Timestamp,
+    now: Timestamp,
+    delay: Duration,
+    changed: Option<Timestamp>,
+) -> Option<SearchWindow> {
     let to = now - delay;
-    let step = again_step(delay);
+    let step = match changed {
+        Some(changed) if changed + CLOCKS >= walked_to => again_step(delay),
+        Some(_) | None => delay * QUIET,
+    };
     (to.since(walked_to) >= step).then_some(SearchWindow {
         from: walked_to,
         to,
         last_id: None,
     })
 }
+
+/// So many delays are walked again at a time where polls saw nothing.
+const QUIET: u32 = 2;
 
 /// How much is walked again at a time: a fifth of the delay, so that each change costs one more read and not one a poll.
 fn again_step(delay: Duration) -> Duration {
@@ -138,11 +150,35 @@ mod tests {
     #[test]
     fn a_walk_again_leaves_no_gap_and_waits_for_its_step() {
         let delay = Duration::from_mins(5);
-        assert_eq!(next_again(at(0), at(359_999), delay), None);
-        let first = next_again(at(0), at(360_000), delay).expect("due");
+        let changed = Some(at(500_000));
+        assert_eq!(next_again(at(0), at(359_999), delay, changed), None);
+        let first = next_again(at(0), at(360_000), delay, changed).expect("due");
         assert_eq!((first.from, first.to), (at(0), at(60_000)));
-        let second = next_again(first.to, at(420_000), delay).expect("due");
+        let second = next_again(first.to, at(420_000), delay, changed).expect("due");
         assert_eq!(second.from, first.to);
+    }
+
+    #[test]
+    fn windows_that_showed_nothing_are_walked_again_together_and_none_is_left_out() {
+        let delay = Duration::from_mins(5);
+        let walked_to = at(10_000_000);
+        let due = walked_to + 3 * delay;
+        for quiet in [None, Some(at(9_997_999))] {
+            assert_eq!(
+                next_again(walked_to, due.plus_millis(-1), delay, quiet),
+                None
+            );
+            let window = next_again(walked_to, due, delay, quiet).expect("due");
+            assert_eq!((window.from, window.to), (walked_to, walked_to + 2 * delay));
+        }
+        // One change, and what had waited is walked again at once.
+        let window = next_again(walked_to, due.plus_millis(-1), delay, Some(due)).expect("due");
+        assert_eq!(
+            (window.from, window.to),
+            (walked_to, (due - delay).plus_millis(-1))
+        );
+        let in_doubt = Some(at(9_998_000));
+        assert!(next_again(walked_to, due.plus_millis(-1), delay, in_doubt).is_some());
     }
 
     #[test]
