@@ -335,6 +335,9 @@ CREATE TABLE sync_history (
 ) STRICT;
 CREATE INDEX sync_history_record ON sync_history (object, local_id);
 CREATE INDEX sync_history_at ON sync_history (at);
+-- Rows that went with their associations, which name other records.
+CREATE INDEX sync_history_associations ON sync_history (object)
+    WHERE property = '*' AND instr(old_value, '"associations":');
 
 -- Local writes that turned a change back, until HubSpot has acknowledged them: what that is told as. Of an association `value`
 -- says which it is, of a whole record nothing.

@@ -82,6 +82,7 @@ pub(crate) fn erase(
     for pair in pairs {
         forget_associations(tx, (object, pair), &of_ids, &of_rows)?;
     }
+    forget_in_other_rows(tx, object, &of_ids, &of_rows)?;
     tx.prepare_cached(
         "DELETE FROM _sync_sent
          WHERE object = :object AND local_id IN (SELECT value FROM json_each(:rows))",
@@ -188,6 +189,50 @@ fn forget_associations(
         for sql in waiting_of_end {
             tx.prepare_cached(sql)?.execute(waiting)?;
         }
+    }
+    Ok(())
+}
+
+/// Takes the record out of the associations with which rows of other records are kept that are gone: in the history, in what waits
+/// to be sent, and in what is asked.
+fn forget_in_other_rows(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    of_ids: &str,
+    of_rows: &str,
+) -> Result<(), StoreError> {
+    const KEPT: [(&str, &str, &str); 5] = [
+        ("sync_history", "old_value", "property = '*'"),
+        ("sync_conflicts", "local_value", "property = '*'"),
+        ("sync_conflicts", "base_value", "property = '*'"),
+        ("sync_outbox", "row", "operation = 'archive'"),
+        ("_sync_replaced", "row", "true"),
+    ];
+    for (table, column, which) in KEPT {
+        let links = format!("json_each({column}, '$.associations') AS link");
+        let names = |end: &str| {
+            let of = |what: &str| {
+                format!("iif(link.type = 'object', link.value ->> '{end}_{what}', NULL)")
+            };
+            format!(
+                "({} = :object AND ({} IN (SELECT value FROM json_each(:rows)) OR {} IN (SELECT value FROM json_each(:ids))))",
+                of("object"),
+                of("local_id"),
+                of("hs_id")
+            )
+        };
+        let is_named = format!("({} IS TRUE OR {} IS TRUE)", names("from"), names("to"));
+        tx.prepare_cached(&format!(
+            "UPDATE {table}
+             SET {column} = json_set(
+                 {column}, '$.associations',
+                 json((SELECT json_group_array(json(link.value)) FROM {links} WHERE NOT {is_named})))
+             WHERE {which}
+               AND instr({column}, '\"associations\":')
+               AND iif(json_valid({column}), json_type({column}, '$.associations') IS 'array', 0)
+               AND EXISTS (SELECT 1 FROM {links} WHERE {is_named})"
+        ))?
+        .execute(named_params! { ":object": object.as_str(), ":ids": of_ids, ":rows": of_rows })?;
     }
     Ok(())
 }
@@ -507,6 +552,51 @@ mod tests {
                 "SELECT label FROM _sync_links_waiting",
                 "SELECT due_at FROM _sync_links_due",
             ],
+        );
+    }
+
+    #[test]
+    fn a_record_is_taken_out_of_the_associations_that_rows_of_others_went_with() {
+        let row = r#"{"name":"kept","associations":[
+            {"from_object":"contacts","from_local_id":1,"from_hs_id":300,"to_object":"companies","to_local_id":9,"to_hs_id":900,"label":"gone"},
+            {"from_object":"contacts","from_local_id":1,"from_hs_id":null,"to_object":"companies","to_local_id":9,"to_hs_id":900,"label":"gone"},
+            {"from_object":"contacts","from_local_id":4,"from_hs_id":400,"to_object":"companies","to_local_id":9,"to_hs_id":900,"label":"kept"},
+            {"from_object":"companies","from_local_id":9,"from_hs_id":900,"to_object":"contacts","to_local_id":8,"to_hs_id":300,"label":"gone"},
+            {"from_object":"deals","from_local_id":1,"from_hs_id":300,"to_object":"companies","to_local_id":9,"to_hs_id":900,"label":"kept"}]}"#;
+        let sql = format!(
+            "INSERT INTO contacts (local_id, hs_id, email) VALUES (1, 300, 'x');
+             INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, origin) VALUES
+                 ('x', 'companies', 9, 900, '*', '{row}', 'poll'),
+                 ('x', 'companies', 10, 910, '*', '{{\"associations\":\"kept\"}}', 'poll'),
+                 ('x', 'companies', 11, 911, '*', 'no JSON: \"associations\":', 'poll');
+             INSERT INTO sync_conflicts (object, local_id, hs_id, property, local_value, base_value, policy, detected_at) VALUES
+                 ('companies', 9, 900, '*', '{row}', '{row}', 'manual', 'x');
+             INSERT INTO sync_outbox (object, local_id, hs_id, operation, state, enqueued_at, row) VALUES
+                 ('companies', 9, 900, 'archive', 'pending', 'x', '{row}');
+             INSERT INTO _sync_replaced (object, local_id, row) VALUES ('companies', 9, '{row}')"
+        );
+        let (folder, store) = filled(Box::leak(sql.into_boxed_str()));
+        erase_contact(&store, 300);
+        for (table, column) in [
+            ("sync_history", "old_value"),
+            ("sync_conflicts", "local_value"),
+            ("sync_conflicts", "base_value"),
+            ("sync_outbox", "row"),
+            ("_sync_replaced", "row"),
+        ] {
+            let left = format!(
+                "SELECT link.value ->> 'label'
+                 FROM {table}, json_each({column}, '$.associations') AS link
+                 WHERE local_id = 9"
+            );
+            assert_eq!(rows(&folder, &left), ["kept", "kept"], "{table}.{column}");
+            let rest = format!("SELECT {column} ->> 'name' FROM {table} WHERE local_id = 9");
+            assert_eq!(rows(&folder, &rest), ["kept"]);
+        }
+        let others = "SELECT old_value FROM sync_history WHERE local_id > 9 ORDER BY local_id";
+        assert_eq!(
+            rows(&folder, others),
+            [r#"{"associations":"kept"}"#, r#"no JSON: "associations":"#]
         );
     }
 

@@ -426,6 +426,7 @@ fn applying(object: &ObjectSync, origin: Origin, with_history: bool) -> Applying
         evidence: Evidence::Store,
         asked_at: now(),
         with_history,
+        later: &[],
     }
 }
 
