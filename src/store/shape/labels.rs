@@ -45,15 +45,16 @@ pub(crate) fn view(
     owners: &BTreeSet<String>,
 ) -> Made {
     let labelled = LabelledObject { object, owners };
-    // A column of that name is shown as it is, and SQLite reads no view that is wider than a table may be.
+    // A column of the table's keeps its name, and SQLite reads no view that is wider than a table may be.
     let mut taken: BTreeSet<String> = columns.iter().map(|name| name.to_lowercase()).collect();
     let mut selected = vec!["m.*".to_owned()];
     for field in &object.fields {
-        let label = format!("{}_label", field.column);
         let Some(text) = labelled.label(field) else {
             continue;
         };
-        if taken.len() < MAX_COLUMNS && taken.insert(label.to_lowercase()) {
+        if taken.len() < MAX_COLUMNS {
+            let label = free_name(&format!("{}_label", field.column), &taken);
+            taken.insert(label.to_lowercase());
             selected.push(format!("{text} AS {}", quoted(&label)));
         }
     }
@@ -66,6 +67,16 @@ pub(crate) fn view(
             quoted(object.table.as_str())
         ),
     }
+}
+
+/// A name that no column has: with `_2` behind it, or the next number, where one has it.
+fn free_name(name: &str, taken: &BTreeSet<String>) -> String {
+    let others = (2..).map(|number| format!("{name}_{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(others);
+    let is_free = |name: &String| !taken.contains(&name.to_lowercase());
+    names
+        .find(is_free)
+        .expect("one of more names than there are columns is free")
 }
 
 /// An object, and which of its properties name owners.
@@ -348,7 +359,7 @@ mod tests {
         let views = "SELECT name FROM sqlite_schema WHERE type = 'view' AND name LIKE 'deals%labels' ORDER BY name";
         let other_names = ["deals_labels_labels", "deals_with_labels"];
         assert_eq!(texts(&folder, views), other_names);
-        // Dropped by a program, it comes back; a column of a label's name is shown as it is.
+        // Dropped by a program, it comes back; a column of a label's name is shown as it is, and the label beside it.
         daemons_connection(&folder)
             .execute_batch("DROP VIEW deals_with_labels; ALTER TABLE deals ADD COLUMN dealtype_label TEXT DEFAULT 'mine'")
             .expect("a program's");
@@ -360,5 +371,8 @@ mod tests {
             texts(&folder, "SELECT DISTINCT dealtype_label FROM deals_labels"),
             ["mine"]
         );
+        let label_beside =
+            "SELECT DISTINCT dealtype_label_2 FROM deals_labels WHERE dealtype <> '' ORDER BY 1";
+        assert_eq!(texts(&folder, label_beside), ["It's new", "old", "x"]);
     }
 }
