@@ -266,12 +266,14 @@ CREATE TABLE sync_holds (
     allowed INTEGER NOT NULL,
     held_at TEXT NOT NULL,
     approved_at TEXT,
+    -- The stable name of what is held, by its operation.
+    code TEXT,
+    -- Of a column that is emptied: its property.
+    property TEXT,
     -- When the daemon let go what was held at the approval, or what was held vanished by itself.
     settled_at TEXT,
     -- The person's DELETE, until the daemon has taken back what was held.
-    discarded_at TEXT,
-    -- Of a column that is emptied: its property.
-    property TEXT
+    discarded_at TEXT
 ) STRICT;
 CREATE UNIQUE INDEX sync_holds_open ON sync_holds (object, side, operation, coalesce(property, ''))
     WHERE approved_at IS NULL AND settled_at IS NULL AND discarded_at IS NULL;

@@ -41,7 +41,8 @@ pub fn conflicts(
             let db = CommandDb::open(database)?;
             let conflict = db.conflict(*id)?;
             if *json {
-                writeln!(out, "{}", serde_json::to_string(&conflict)?)?;
+                let listed = conflict.without("base_known");
+                writeln!(out, "{}", serde_json::to_string(&listed)?)?;
             } else {
                 show(&conflict, &db.changes_of(*id)?, now, out)?;
             }

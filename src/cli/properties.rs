@@ -144,7 +144,7 @@ fn rows(step: &PropertyStep) -> Vec<serde_json::Value> {
             .iter()
             .map(|option| {
                 json!({ "object": object.as_str(), "name": property.as_str(), "kind": "option",
-                        "label": option.label, "type": null, "value": option.value })
+                        "label": option.label, "type": null })
             })
             .collect(),
     }

@@ -212,6 +212,13 @@ impl Row {
             .map_or(&Value::Null, |(_, value)| value)
     }
 
+    /// It without a column.
+    #[must_use]
+    pub fn without(mut self, column: &str) -> Self {
+        self.0.retain(|(name, _)| name != column);
+        self
+    }
+
     /// A column's text; `None` for NULL and for numbers.
     pub fn text(&self, column: &str) -> Option<&str> {
         self.get(column).as_str()
@@ -781,7 +788,7 @@ const OBJECTS: &str = "
     ORDER BY object";
 
 const HOLDS: &str = "
-    SELECT id, object, side, operation, records, allowed, held_at, approved_at, property
+    SELECT id, object, side, operation, records, allowed, held_at, approved_at, code, property
     FROM sync_holds
     WHERE settled_at IS NULL AND discarded_at IS NULL
     ORDER BY id";

@@ -53,6 +53,17 @@ impl HeldOperation {
             Self::Disassociate => "disassociate",
         }
     }
+
+    /// The stable code of a hold of it.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Archive => "archives-held",
+            Self::Remove => "removals-held",
+            Self::Update => "updates-held",
+            Self::Clear => "clears-held",
+            Self::Disassociate => "disassociations-held",
+        }
+    }
 }
 
 /// What a hold is about.
@@ -167,13 +178,14 @@ pub fn hold(
         return Ok(id);
     }
     tx.prepare_cached(
-        "INSERT INTO sync_holds (object, side, operation, records, allowed, held_at, property)
-         VALUES (:object, :side, :operation, :records, :allowed, :now, :property)",
+        "INSERT INTO sync_holds (object, side, operation, records, allowed, held_at, code, property)
+         VALUES (:object, :side, :operation, :records, :allowed, :now, :code, :property)",
     )?
     .execute(named_params! {
         ":object": key.object.as_str(),
         ":side": key.side.as_str(),
         ":operation": key.operation.as_str(),
+        ":code": key.operation.code(),
         ":property": key.property.map(PropertyName::as_str),
         ":records": records as i64,
         ":allowed": allowed as i64,

@@ -218,6 +218,11 @@ fn a_value_that_the_type_can_not_hold_is_refused_at_once_and_by_sql_with_its_rea
     );
     let word = "SELECT resolution FROM sync_conflicts";
     assert_eq!(site.text(word), None);
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&site.run(arguments).stdout).expect("JSON")
+    };
+    let shown = json(&["conflicts", "show", "1", "--json"]);
+    assert_eq!(json(&["conflicts", "list", "--json"])[0], shown);
     site.execute("UPDATE sync_conflicts SET resolution = 'value:soon'");
     site.start();
     site.until_sql(

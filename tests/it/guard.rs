@@ -212,11 +212,15 @@ fn a_column_that_is_emptied_here_waits_and_everything_else_goes_on() {
     site.until_pushed();
     assert_eq!(portal.count_with("lastname", "Moved"), 150);
     assert_eq!(portal.count_with("city", "Rome"), 150);
-    let hold = "SELECT object || ' ' || side || ' ' || property || ' ' || records || ' ' || allowed FROM sync_holds";
+    let hold = "SELECT object || ' ' || side || ' ' || property || ' ' || records || ' ' || allowed || ' ' || code FROM sync_holds";
     assert_eq!(
         site.text(hold).as_deref(),
-        Some("contacts hubspot city 150 30")
+        Some("contacts hubspot city 150 30 clears-held")
     );
+    let columns = "SELECT group_concat(name) FROM pragma_table_info('sync_holds')";
+    assert!(site.text(columns).expect("columns").starts_with(
+        "id,object,side,operation,records,allowed,held_at,approved_at,code,property,"
+    ),);
     assert_eq!(
         site.text("SELECT state FROM sync_health").as_deref(),
         Some("held")

@@ -47,7 +47,7 @@ fn the_plan_is_shown_and_made_once_and_everything_that_was_there_stays() {
             {"object": "contacts", "name": "loyalty", "kind": "group", "label": "loyalty", "type": null},
             {"object": "contacts", "name": "level", "kind": "property", "label": "Level", "type": "enumeration"},
             {"object": "contacts", "name": "erp_id", "kind": "property", "label": "ERP id", "type": "string"},
-            {"object": "contacts", "name": "loyalty_tier", "kind": "option", "label": "diamond", "type": null, "value": "diamond"},
+            {"object": "contacts", "name": "loyalty_tier", "kind": "option", "label": "diamond", "type": null},
         ])
     );
     // Nobody is there to be asked: it is shown, and nothing is done.

@@ -303,9 +303,10 @@ fn holds() -> Vec<Made> {
         "records",
         "allowed",
         "held_at",
+        "code",
+        "property",
         "settled_at",
         "discarded_at",
-        "property",
     ]);
     let update = refuse_where(&[
         (
