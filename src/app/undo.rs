@@ -170,6 +170,7 @@ pub(crate) struct Undo {
     objects: Objects,
     pairs: Vec<PairMapping>,
     chosen: ChosenChanges,
+    is_any_chosen: bool,
     missing: Vec<(i64, i64)>,
     clock: Arc<dyn Clock>,
 }
@@ -186,7 +187,7 @@ impl Undo {
     ) -> Result<Self, UndoError> {
         let mut db = CommandDb::open_to_decide(&config.database)?;
         let pairs = config.mapping.pairs.clone();
-        let (objects, chosen, missing) = {
+        let (objects, rows, missing) = {
             let tx = db.look()?;
             let objects = last_known::objects(&tx, &config.mapping)?;
             check_names(&tx, &wish.choice, (&objects, &pairs))?;
@@ -195,13 +196,14 @@ impl Undo {
                 ..wish.choice.clone()
             };
             let missing = undo::missing(&tx, &choice.ids)?;
-            (objects, sorted(undo::chosen(&tx, &choice)?), missing)
+            (objects, undo::chosen(&tx, &choice)?, missing)
         };
         Ok(Self {
             db,
             objects,
             pairs,
-            chosen,
+            is_any_chosen: !rows.is_empty(),
+            chosen: sorted(rows),
             missing,
             clock: Arc::clone(clock),
         })
@@ -210,6 +212,11 @@ impl Undo {
     /// The ranges of numbers that were asked for and that no row of `sync_history` has.
     pub(crate) fn missing(&self) -> &[(i64, i64)] {
         &self.missing
+    }
+
+    /// Whether a row of `sync_history` is chosen, be it one of which nothing is left to turn back.
+    pub(crate) fn is_any_chosen(&self) -> bool {
+        self.is_any_chosen
     }
 
     /// What would be turned back as things stand.
@@ -526,8 +533,19 @@ impl<'a> Turning<'a> {
                 is_unkept: around.unkept.contains(&change.property),
                 write: field.map(FieldMapping::write_mode).unwrap_or_default(),
             };
+            let is_undone = now
+                .kind
+                .is_some_and(|kind| is_same(kind, now.value, change.to.as_deref()));
             match (judge_field(change, now), field) {
                 (Some(Ok(())), Some(field)) => values.push(self.change(record, change, field)),
+                (Some(Err(LeftWhy::ChangedSince)), _) if is_undone => {
+                    let place = (
+                        record.object.as_str(),
+                        record.local_id,
+                        change.property.as_str(),
+                    );
+                    self.leave_undone(place, &change.ids);
+                }
                 (Some(Err(why)), _) => self.leave(record, &change.property, &change.ids, why),
                 (Some(Ok(())) | None, _) => {}
             }
@@ -685,9 +703,22 @@ impl<'a> Turning<'a> {
                 is_there,
                 is_pending: !comes && link.is_pending(self.tx)?,
             };
-            if let Err(why) = judge_link(chosen.was_made, now) {
-                self.leave_link(chosen, why);
-                return Ok(());
+            match judge_link(chosen.was_made, now) {
+                Ok(()) => {}
+                // It is there or not: what was changed again is as it was before.
+                Err(LeftWhy::ChangedSince) => {
+                    let place = (
+                        chosen.pair.as_str(),
+                        chosen.local_id,
+                        conflicts::ASSOCIATION,
+                    );
+                    self.leave_undone(place, &chosen.ids);
+                    return Ok(());
+                }
+                Err(why) => {
+                    self.leave_link(chosen, why);
+                    return Ok(());
+                }
             }
         }
         let text = Some(chosen.text.clone());
@@ -731,6 +762,14 @@ impl<'a> Turning<'a> {
         self.report
             .left
             .extend(left_of(place, &link.ids, why.as_str(), why.message()));
+    }
+
+    /// What was changed again since, to what it was before.
+    fn leave_undone(&mut self, place: (&str, i64, &str), ids: &[i64]) {
+        let (why, message) = (LeftWhy::ChangedSince, LeftWhy::UNDONE);
+        self.report
+            .left
+            .extend(left_of(place, ids, why.as_str(), message));
     }
 
     fn leave_all(&mut self, record: &ChosenRecord, why: LeftWhy) {

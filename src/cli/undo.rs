@@ -46,7 +46,7 @@ pub fn undo(
     // With `--json` standard output is for the one value.
     let told: &mut dyn Write = if args.json { err } else { &mut *out };
     if !args.json || !(args.dry_run || args.yes) {
-        show(&seen, told)?;
+        show(&seen, undo.is_any_chosen(), told)?;
     }
     if args.dry_run || seen.changes.is_empty() {
         return match args.json {
@@ -122,7 +122,7 @@ fn print_json(
     Ok(ExitStatus::Done)
 }
 
-fn show(report: &UndoReport, out: &mut dyn Write) -> anyhow::Result<()> {
+fn show(report: &UndoReport, is_any_chosen: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     for change in report.changes.iter().take(MOST_SHOWN) {
         writeln!(out, "{}", change_line(change))?;
     }
@@ -132,11 +132,15 @@ fn show(report: &UndoReport, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     more(report.left.len(), "that are left", out)?;
     if report.changes.is_empty() {
-        let left = match report.left.is_empty() {
-            true => "no recorded change is chosen".to_owned(),
-            false => format!(
+        let left = match (report.left.len(), is_any_chosen) {
+            (0, false) => "no recorded change is chosen".to_owned(),
+            (0, true) => {
+                "nothing is left to turn back: what is chosen is undone already, or came and went"
+                    .to_owned()
+            }
+            (left, _) => format!(
                 "nothing can be turned back, {} left",
-                thousands(report.left.len() as i64)
+                thousands(left as i64)
             ),
         };
         writeln!(out, "{left}")?;
@@ -287,12 +291,18 @@ mod tests {
             left: Vec::new(),
         };
         let mut out = Vec::new();
-        for report in [&report, &nothing, &UndoReport::default()] {
-            show(report, &mut out).expect("written");
+        let none = UndoReport::default();
+        for (report, is_any_chosen) in [
+            (&report, true),
+            (&nothing, true),
+            (&none, false),
+            (&none, true),
+        ] {
+            show(report, is_any_chosen, &mut out).expect("written");
             out.extend(b"----\n");
         }
         let mut all = Vec::new();
-        show(&many, &mut all).expect("written");
+        show(&many, true, &mut all).expect("written");
         let all = String::from_utf8(all).expect("text");
         let text = String::from_utf8(out).expect("text");
         let end: Vec<&str> = all.lines().skip(MOST_SHOWN).collect();

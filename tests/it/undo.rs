@@ -321,6 +321,13 @@ fn the_same_undo_of_associations_does_nothing_the_second_time() {
         assert_eq!(done["undone"], json!(1), "{done}");
         site.once();
         assert_eq!(site.number(count), 0, "{value}: nothing is left of it");
+        let same = told(&site.run(&["undo", "--ids", &since, "--yes"]));
+        assert!(
+            same.starts_with(
+                "left: contacts_companies 1: association: it is undone already: it is as it was before [changed-since]\n"
+            ),
+            "{same}"
+        );
         let again = undone(
             &site,
             &["--since", "1h", "--object", "contacts_companies", "--yes"],

@@ -255,6 +255,9 @@ states! {
 }
 
 impl LeftWhy {
+    /// What is told of a change that was changed again to what was before it.
+    pub const UNDONE: &'static str = "it is undone already: it is as it was before";
+
     /// What is told of it.
     pub fn message(self) -> &'static str {
         match self {
