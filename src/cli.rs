@@ -1,7 +1,9 @@
 //! The commands, a file each: they ask, print and decide nothing. `ExitStatus` is what each ends with.
 //! `args.rs` has the command line, `format.rs` and `progress.rs` what is written for people.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::error::Error;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
@@ -74,13 +76,21 @@ pub enum ExitStatus {
 
 /// A command that was called so that nothing can be done.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct WrongUsage(pub String);
+#[error("{explanation}")]
+pub(crate) struct WrongUsage {
+    /// What is wrong.
+    pub explanation: &'static str,
+    /// What to write instead.
+    pub hint: &'static str,
+}
 
 /// A command that asks before it changes anything, with nobody there to answer.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody is there to ask, so nothing was done")]
-pub(crate) struct NobodyToAsk;
+pub(crate) struct NobodyToAsk {
+    /// What answers in a person's place.
+    pub hint: &'static str,
+}
 
 /// What an argument names can't be used: a file, a folder, an address.
 #[derive(Debug, thiserror::Error)]
@@ -94,65 +104,160 @@ pub(crate) struct Unusable {
     pub hint: &'static str,
 }
 
-/// The status of a command that ended with an error: 78 where the file, a secret or the database must be changed first.
-pub fn status_of(error: &anyhow::Error) -> ExitStatus {
-    if error.is::<WrongUsage>()
-        || error.is::<NobodyToAsk>()
-        || error
-            .downcast_ref::<UndoError>()
-            .is_some_and(UndoError::is_usage)
-    {
-        return ExitStatus::Usage;
+/// What an error says beside its words, and how the command ends that meets it.
+trait CommandFailure {
+    /// Its stable name.
+    fn code(&self) -> Option<&'static str>;
+    /// What somebody can do about it.
+    fn hint(&self) -> Option<String>;
+    /// The status that the command ends with.
+    fn status(&self) -> ExitStatus;
+}
+
+/// The errors that commands end with: a list of those that know their own code, hint and whether they are of the configuration.
+macro_rules! command_failures {
+    ($($kind:ty),* $(,)?) => {
+        $(impl CommandFailure for $kind {
+            fn code(&self) -> Option<&'static str> {
+                Option::from(<$kind>::code(self))
+            }
+
+            fn hint(&self) -> Option<String> {
+                <$kind>::hint(self).map(|hint| hint.to_string())
+            }
+
+            fn status(&self) -> ExitStatus {
+                match <$kind>::is_configuration(self) {
+                    true => ExitStatus::Config,
+                    false => ExitStatus::Failed,
+                }
+            }
+        })*
+
+        /// One of our errors, or of those of the system that say why output could not be written.
+        fn failure_in<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e dyn CommandFailure> {
+            fn as_failure<'e, E: CommandFailure + Error + 'static>(
+                error: &'e (dyn Error + 'static),
+            ) -> Option<&'e dyn CommandFailure> {
+                error.downcast_ref::<E>().map(|error| error as &dyn CommandFailure)
+            }
+            let kinds = [
+                $(as_failure::<$kind>,)*
+                as_failure::<UndoError>,
+                as_failure::<WrongUsage>,
+                as_failure::<NobodyToAsk>,
+                as_failure::<Unusable>,
+                as_failure::<io::Error>,
+            ];
+            kinds.into_iter().find_map(|kind| kind(error))
+        }
+    };
+}
+
+command_failures!(
+    ConfigError,
+    WebhooksError,
+    StartError,
+    RunError,
+    LoginError,
+    AskError,
+    DoctorError,
+    InitError,
+    PlanError,
+    PropertiesError,
+    StepError,
+    StoreError,
+    CommandError,
+);
+
+impl CommandFailure for UndoError {
+    fn code(&self) -> Option<&'static str> {
+        Some(UndoError::code(self))
     }
-    let configuration = error.chain().any(|cause| {
-        cause.is::<ConfigError>()
-            || cause
-                .downcast_ref::<StoreError>()
-                .is_some_and(StoreError::is_configuration)
-            || cause
-                .downcast_ref::<StartError>()
-                .is_some_and(StartError::is_configuration)
-            || cause
-                .downcast_ref::<StepError>()
-                .is_some_and(StepError::is_configuration)
-            || cause
-                .downcast_ref::<RunError>()
-                .is_some_and(RunError::is_configuration)
-            || cause
-                .downcast_ref::<WebhooksError>()
-                .is_some_and(WebhooksError::is_configuration)
-            || cause
-                .downcast_ref::<DoctorError>()
-                .is_some_and(DoctorError::is_configuration)
-            || cause
-                .downcast_ref::<InitError>()
-                .is_some_and(InitError::is_configuration)
-            || cause
-                .downcast_ref::<PropertiesError>()
-                .is_some_and(PropertiesError::is_configuration)
-            || cause
-                .downcast_ref::<LoginError>()
-                .is_some_and(LoginError::is_configuration)
-            || cause
-                .downcast_ref::<AskError>()
-                .is_some_and(AskError::is_configuration)
-            || cause
-                .downcast_ref::<PlanError>()
-                .is_some_and(PlanError::is_configuration)
-            || cause
-                .downcast_ref::<UndoError>()
-                .is_some_and(UndoError::is_configuration)
-            || cause
-                .downcast_ref::<CommandError>()
-                .is_some_and(CommandError::is_configuration)
-    });
-    if configuration {
-        ExitStatus::Config
-    } else {
+
+    fn hint(&self) -> Option<String> {
+        UndoError::hint(self).map(Cow::into_owned)
+    }
+
+    fn status(&self) -> ExitStatus {
+        match (self.is_usage(), self.is_configuration()) {
+            (true, _) => ExitStatus::Usage,
+            (false, true) => ExitStatus::Config,
+            (false, false) => ExitStatus::Failed,
+        }
+    }
+}
+
+impl CommandFailure for WrongUsage {
+    fn code(&self) -> Option<&'static str> {
+        Some("wrong-usage")
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.hint.to_owned())
+    }
+
+    fn status(&self) -> ExitStatus {
+        ExitStatus::Usage
+    }
+}
+
+impl CommandFailure for NobodyToAsk {
+    fn code(&self) -> Option<&'static str> {
+        Some("nobody-to-ask")
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.hint.to_owned())
+    }
+
+    fn status(&self) -> ExitStatus {
+        ExitStatus::Usage
+    }
+}
+
+impl CommandFailure for Unusable {
+    fn code(&self) -> Option<&'static str> {
+        self.code
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.hint.to_owned())
+    }
+
+    fn status(&self) -> ExitStatus {
         ExitStatus::Failed
     }
 }
 
+/// Whoever read what a command writes has ended.
+impl CommandFailure for io::Error {
+    fn code(&self) -> Option<&'static str> {
+        (self.kind() == io::ErrorKind::BrokenPipe).then_some("output-closed")
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint =
+            "what reads the output ended before it was all written; what was carried out stays";
+        (self.kind() == io::ErrorKind::BrokenPipe).then(|| hint.to_owned())
+    }
+
+    fn status(&self) -> ExitStatus {
+        ExitStatus::Failed
+    }
+}
+
+/// The status of a command that ended with an error: 2 where it was called wrongly, 78 where the file, a secret or the database must
+/// be changed first.
+pub fn status_of(error: &anyhow::Error) -> ExitStatus {
+    let known = error.chain().filter_map(failure_in);
+    let statuses: Vec<ExitStatus> = known.map(CommandFailure::status).collect();
+    let of_person = [ExitStatus::Usage, ExitStatus::Config];
+    let mut named = of_person.into_iter();
+    named
+        .find(|status| statuses.contains(status))
+        .unwrap_or(ExitStatus::Failed)
+}
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         Self::from(status as u8)
@@ -185,69 +290,23 @@ pub struct ConfigPath {
 /// # Errors
 /// `err` can't be written to.
 pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Result<ExitStatus> {
-    let known = error.chain().find_map(ToldBeside::of).unwrap_or_default();
+    let known = error.chain().find_map(failure_in);
     // A report of the mapping file has lines of its own.
     let told = with_causes(error.as_ref());
     let sentence = told.lines().map(printable).collect::<Vec<_>>().join("\n");
-    // What HubSpot or a trigger refused names its code itself.
-    let code = known.code.map(|code| format!(" [{code}]"));
-    let code = code.filter(|_| code_in(&sentence).is_none());
-    writeln!(err, "hubsyncd: {sentence}{}", code.unwrap_or_default())?;
-    if let Some(hint) = &known.hint {
-        writeln!(err, "hint: {}", printable(hint))?;
+    let code = known.and_then(CommandFailure::code);
+    writeln!(err, "hubsyncd: {}", with_code(&sentence, code))?;
+    if let Some(hint) = known.and_then(CommandFailure::hint) {
+        writeln!(err, "hint: {}", printable(&hint))?;
     }
     Ok(status_of(error))
 }
 
-/// What is told of an error beside its words.
-#[derive(Default)]
-struct ToldBeside {
-    /// Its stable name.
-    code: Option<&'static str>,
-    /// What somebody can do about it.
-    hint: Option<String>,
-}
-
-impl ToldBeside {
-    /// That of one of our errors.
-    fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        macro_rules! own {
-            ($($kind:ty),*) => {
-                $(if let Some(error) = error.downcast_ref::<$kind>() {
-                    return Some(Self {
-                        code: Option::from(error.code()),
-                        hint: error.hint().map(|hint| hint.to_string()),
-                    });
-                })*
-            };
-        }
-        own!(
-            ConfigError,
-            WebhooksError,
-            StartError,
-            RunError,
-            LoginError,
-            AskError,
-            DoctorError,
-            InitError,
-            PlanError,
-            UndoError,
-            PropertiesError,
-            StepError,
-            StoreError,
-            CommandError
-        );
-        if error.is::<NobodyToAsk>() {
-            return Some(Self {
-                code: Some("nobody-to-ask"),
-                hint: Some("give `--yes` to carry it out".to_owned()),
-            });
-        }
-        let unusable = error.downcast_ref::<Unusable>()?;
-        Some(Self {
-            code: unusable.code,
-            hint: Some(unusable.hint.to_owned()),
-        })
+/// A sentence with its code behind it. What HubSpot or a trigger refused names its code itself.
+fn with_code(sentence: &str, code: Option<&str>) -> String {
+    match code.filter(|_| code_in(sentence).is_none()) {
+        Some(code) => format!("{sentence} [{code}]"),
+        None => sentence.to_owned(),
     }
 }
 

@@ -108,6 +108,15 @@ impl ConfigError {
 }
 
 impl ConfigError {
+    /// Whether the file or a secret must be changed first (status 78): always.
+    #[expect(
+        clippy::unused_self,
+        reason = "each error that a command ends with is asked this"
+    )]
+    pub(crate) fn is_configuration(&self) -> bool {
+        true
+    }
+
     /// The stable name of what went wrong; a report's problems carry their own.
     pub(crate) fn code(&self) -> Option<&'static str> {
         Some(match self {

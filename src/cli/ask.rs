@@ -15,7 +15,10 @@ pub(crate) fn agreed(yes: bool, question: &str, out: &mut dyn Write) -> anyhow::
     let input = std::io::stdin();
     if !input.is_terminal() {
         out.flush()?;
-        return Err(NobodyToAsk.into());
+        return Err(NobodyToAsk {
+            hint: "give `--yes` to carry it out",
+        }
+        .into());
     }
     write!(out, "{question} [y/N] ")?;
     out.flush()?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cli::args::{ConflictsCommand, ResolveArgs, Take};
 use crate::cli::format::{Align, JsonArray, TextTable, counted, moment, printable, shortened};
-use crate::cli::{ExitStatus, WrongUsage, carried_out};
+use crate::cli::{ExitStatus, NobodyToAsk, carried_out};
 use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, CommandError, Most, Row, WantedConflicts, Which};
 
@@ -309,9 +309,10 @@ fn ask(
 ) -> anyhow::Result<()> {
     let input = io::stdin();
     if !input.is_terminal() {
-        let explanation =
-            "nobody is there to ask: give `--take local`, `--take remote` or `--value TEXT`";
-        return Err(WrongUsage(explanation.to_owned()).into());
+        return Err(NobodyToAsk {
+            hint: "give `--take local`, `--take remote` or `--value TEXT`",
+        }
+        .into());
     }
     ask_from(database, args, now, (&mut input.lock(), out))
 }

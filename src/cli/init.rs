@@ -38,9 +38,11 @@ pub async fn init(
     err: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
     if args.objects.iter().any(|name| name.trim().is_empty()) {
-        let words =
-            "`--objects` has an empty name: write names with commas in between, or leave it out";
-        return Err(WrongUsage(words.to_owned()).into());
+        return Err(WrongUsage {
+            explanation: "`--objects` has an empty name",
+            hint: "write names with commas in between, or leave it out",
+        }
+        .into());
     }
     if let Some(file) = &args.out {
         check_place(file)?;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::ExitStatus;
 use crate::cli::args::OnceArgs;
 use crate::cli::backfills;
 use crate::cli::format::printable;
 use crate::cli::progress::Screen;
 use crate::cli::run::watch_signals;
+use crate::cli::{ExitStatus, Unusable, with_code};
 use crate::clock::{Clock, SystemClock};
 use crate::daemon::build::{BUSY_TIMEOUT, build_within};
 use crate::daemon::once::{Keeping, OnceFailure, OnceOptions, OnceReport, once as agree};
@@ -42,8 +42,8 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         biased;
         built = build_within(&config, Arc::clone(&clock), patience) => built,
         // A busy database is waited for as long as `patience` in each of a few steps.
-        () = clock.sleep(args.timeout + patience) => return Ok(late("the database was kept busy until the time was up")),
-        () = stopped_for(DRAIN) => return Ok(late("it was stopped while the database was kept busy")),
+        () = clock.sleep(args.timeout + patience) => return Err(late("the database was kept busy until the time was up").into()),
+        () = stopped_for(DRAIN) => return Err(late("it was stopped while the database was kept busy").into()),
     };
     let engine = match built {
         Ok(engine) => engine,
@@ -79,27 +79,39 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
             })
         }
         Some(Err(error)) => Err(error.into()),
-        None if stop.is_cancelled() => Ok(late("it was stopped while the database was kept busy")),
-        None => Ok(late("the database was kept busy until the time was up")),
+        None if stop.is_cancelled() => {
+            Err(late("it was stopped while the database was kept busy").into())
+        }
+        None => Err(late("the database was kept busy until the time was up").into()),
     }
 }
 
-fn late(explanation: &str) -> ExitStatus {
-    tracing::error!(
-        hint = "look for a program that keeps a transaction open",
-        "{explanation}"
-    );
-    ExitStatus::Failed
+fn late(explanation: &str) -> Unusable {
+    Unusable {
+        explanation: explanation.to_owned(),
+        code: Some("busy-database"),
+        hint: "look for a program that keeps a transaction open",
+    }
 }
 
 /// Prints a report: one JSON value, or a line an object and one for all.
 pub(crate) fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if json {
         if let Some(failure) = &report.failure {
-            tracing::error!(hint = failure.hint, "ended early: {}", failure.explanation);
+            tracing::error!(
+                hint = failure.hint,
+                code = failure.code.as_deref(),
+                "ended early: {}",
+                failure.explanation
+            );
         }
         for warning in &report.warnings {
-            tracing::warn!(hint = warning.hint, "{}", warning.explanation);
+            tracing::warn!(
+                hint = warning.hint,
+                code = warning.code.as_deref(),
+                "{}",
+                warning.explanation
+            );
         }
         writeln!(out, "{}", serde_json::to_string(report)?)?;
         return Ok(());
@@ -146,9 +158,10 @@ pub(crate) fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> any
     Ok(())
 }
 
-/// A sentence, and its remedy on a line of its own.
+/// A sentence with its code, and its remedy on a line of its own.
 fn tell(out: &mut dyn Write, kind: &str, failure: &OnceFailure) -> anyhow::Result<()> {
-    writeln!(out, "{kind}: {}", printable(&failure.explanation))?;
+    let sentence = with_code(&printable(&failure.explanation), failure.code.as_deref());
+    writeln!(out, "{kind}: {sentence}")?;
     if let Some(hint) = &failure.hint {
         writeln!(out, "hint: {}", printable(hint))?;
     }
@@ -189,6 +202,7 @@ mod tests {
         let failure = |explanation: &str, hint: &str| OnceFailure {
             explanation: explanation.to_owned(),
             hint: Some(hint.to_owned()),
+            code: Some("missing-scope".into()),
         };
         assert_eq!(
             printed(None, Vec::new(), 1),
@@ -204,8 +218,8 @@ mod tests {
                 9
             ),
             "contacts: 1500 pulled, 0 pushed, 0 pending\n\
-             warning: contacts.email: wrong type (500 values)\nhint: write another\n\
-             ended early: the token may not read companies\nhint: add the scope\n\
+             warning: contacts.email: wrong type (500 values) [missing-scope]\nhint: write another\n\
+             ended early: the token may not read companies [missing-scope]\nhint: add the scope\n\
              0 dead, 1 open conflict, 0 held, 500 unreadable (see `sync_unreadable`), 9 requests\n"
         );
     }

@@ -244,12 +244,17 @@ impl OnceWork {
     fn unfinished(&self) -> Option<OnceFailure> {
         let left = self.left.lock();
         let parts: Vec<&str> = left.iter().map(String::as_str).collect();
-        let (ended, hint) = match self.stop.is_cancelled() {
-            true => ("it was stopped", "run it again, it goes on from there"),
+        let (ended, hint, code) = match self.stop.is_cancelled() {
+            true => (
+                "it was stopped",
+                "run it again, it goes on from there",
+                "stopped",
+            ),
             false if parts.is_empty() => return None,
             false => (
                 "the time was up",
                 "run it again, it goes on from there; or give it a longer `--timeout`",
+                "time-up",
             ),
         };
         let explanation = match parts[..] {
@@ -261,12 +266,14 @@ impl OnceWork {
             return Some(OnceFailure {
                 explanation,
                 hint: Some(hint.to_owned()),
+                code: Some(code.into()),
             });
         };
         // More time helps only where nothing else is in the way.
         Some(OnceFailure {
             explanation: format!("{explanation}; the last try failed: {}", cause.explanation),
             hint: cause.hint.clone().or_else(|| Some(hint.to_owned())),
+            code: cause.code.clone().or(Some(code.into())),
         })
     }
 
@@ -324,11 +331,13 @@ impl OnceWork {
         let failed = failures.first().map(|(_, first)| OnceFailure {
             explanation: explanation.into_iter().collect::<Vec<_>>().join("; "),
             hint: first.hint.clone(),
+            code: first.code.clone(),
         });
         let forbidden = || {
             Some(OnceFailure {
                 explanation: self.engine.forbidden()?,
                 hint: self.engine.remedies(),
+                code: Some(self.engine.forbidden_code().into()),
             })
         };
         failed.or_else(|| self.unfinished()).or_else(forbidden)

@@ -89,13 +89,16 @@ pub(crate) struct Troubled {
     pub hint: Option<String>,
     /// Records whose value the column can't hold.
     pub unreadable: u64,
+    /// The stable name of what is wrong.
+    pub code: Option<String>,
 }
 
 /// The mapped fields that have a problem, by object and property.
 pub(crate) fn troubled(connection: &Connection) -> Result<Vec<Troubled>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT object, property, problem, hint,
-                (SELECT count(*) FROM sync_unreadable AS u WHERE u.object = f.object AND u.property = f.property)
+                (SELECT count(*) FROM sync_unreadable AS u WHERE u.object = f.object AND u.property = f.property),
+                code
          FROM sync_fields AS f
          WHERE problem IS NOT NULL AND state <> 'unmapped'
          ORDER BY object, property",
@@ -107,6 +110,7 @@ pub(crate) fn troubled(connection: &Connection) -> Result<Vec<Troubled>, StoreEr
             problem: row.get(2)?,
             hint: row.get(3)?,
             unreadable: row.get::<_, i64>(4)?.unsigned_abs(),
+            code: row.get(5)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

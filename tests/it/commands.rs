@@ -492,7 +492,7 @@ fn once_that_runs_out_of_time_ends_with_1_and_says_what_is_unfinished() {
     assert!(
         explanation.contains(
             "ended early: the time was up before this was done: the first full read of contacts"
-        ),
+        ) && explanation.contains(" [time-up]\nhint: run it again"),
         "{explanation}"
     );
     assert!(!explanation.contains("\ndone"), "{explanation}");
@@ -839,4 +839,25 @@ fn every_sql_line_of_the_manual_runs() {
         }
     }
     assert!(site.path("backup.db").exists());
+}
+
+#[test]
+fn a_reader_that_ends_first_is_told_of_in_the_one_form_of_all_errors() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let cut = site
+        .command(&["check", "--show"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
+        .expect("runs");
+    assert_eq!(cut.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&cut.stderr),
+        "hubsyncd: Broken pipe (os error 32) [output-closed]\n\
+         hint: what reads the output ended before it was all written; what was carried out stays\n"
+    );
 }

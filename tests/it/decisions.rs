@@ -189,6 +189,11 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))",
     let asked = site.run(&["conflicts", "resolve", "--object", "contacts"]);
     assert_eq!(asked.status.code(), Some(2));
     assert_eq!(
+        String::from_utf8_lossy(&asked.stderr),
+        "hubsyncd: nobody is there to ask, so nothing was done [nobody-to-ask]\n\
+         hint: give `--take local`, `--take remote` or `--value TEXT`\n"
+    );
+    assert_eq!(
         site.number("SELECT count(*) FROM sync_conflicts WHERE resolution IS NOT NULL"),
         0
     );

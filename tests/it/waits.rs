@@ -81,7 +81,7 @@ fn a_run_that_ends_waits_for_no_degraded_field() {
         assert_eq!(ended.status.code(), Some(1), "run {run}");
         let explanation = String::from_utf8_lossy(&ended.stdout).into_owned();
         assert!(
-            explanation.contains("ended early: 1 change still waits to be pushed"),
+            explanation.contains("ended early: 1 change still waits to be pushed [work-left]\n"),
             "{explanation}"
         );
         assert!(

@@ -35,6 +35,8 @@ pub struct OnceFailure {
     pub explanation: String,
     /// The remedy.
     pub hint: Option<String>,
+    /// The stable name of it.
+    pub code: Option<Cow<'static, str>>,
 }
 
 impl From<&StepError> for OnceFailure {
@@ -42,6 +44,7 @@ impl From<&StepError> for OnceFailure {
         Self {
             explanation: with_causes(error),
             hint: error.hint().map(Cow::into_owned),
+            code: Some(error.code().into()),
         }
     }
 }
@@ -122,16 +125,20 @@ fn left(objects: &[ObjectReport]) -> Option<OnceFailure> {
         1 => Some("the table refuses 1 record".to_owned()),
         _ => Some(format!("the tables refuse {refused} records")),
     };
-    let hint = match waits {
-        Some(_) => "see `hubsyncd outbox list`, and run it again",
-        None => "change what refuses them, and run it again",
+    let (hint, code) = match waits {
+        Some(_) => ("see `hubsyncd outbox list`, and run it again", "work-left"),
+        None => ("change what refuses them, and run it again", REFUSED_HERE),
     };
     let explanation: Vec<String> = waits.into_iter().chain(stands_apart).collect();
     (!explanation.is_empty()).then(|| OnceFailure {
         explanation: explanation.join("; "),
         hint: Some(hint.to_owned()),
+        code: Some(code.into()),
     })
 }
+
+/// The code of records that a table of the user's refuses.
+const REFUSED_HERE: &str = "refused-by-table";
 
 /// The records that an object's table refuses, with one of the reasons.
 fn refused(object: &ObjectReport) -> Option<OnceFailure> {
@@ -143,6 +150,7 @@ fn refused(object: &ObjectReport) -> Option<OnceFailure> {
     Some(OnceFailure {
         explanation: format!("{}: {why}{more}", object.object),
         hint: None,
+        code: Some(REFUSED_HERE.into()),
     })
 }
 
@@ -165,6 +173,7 @@ async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError
         hint: Some(
             "open the records named in HubSpot, then compare in full (`--reconcile`)".to_owned(),
         ),
+        code: Some("unreadable-answer".into()),
     };
     Ok(told.into_iter().map(failure).collect())
 }
@@ -190,6 +199,7 @@ async fn erasures(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
         Some(OnceFailure {
             explanation: format!("{object}: {explanation}"),
             hint: Some("run it again, until HubSpot has deleted them".to_owned()),
+            code: Some("erasure-waits".into()),
         })
     });
     Ok(told.collect())
@@ -260,6 +270,7 @@ impl From<Troubled> for OnceFailure {
                 field.object, field.property, field.problem
             ),
             hint: field.hint,
+            code: field.code.map(Cow::Owned),
         }
     }
 }

@@ -75,6 +75,15 @@ impl Engine {
         (!sentences.is_empty()).then(|| sentences.join("; "))
     }
 
+    /// The stable name of what is forbidden.
+    pub(crate) fn forbidden_code(&self) -> &'static str {
+        match self.client.forbidden().is_empty() {
+            true => "object-unknown",
+            false if self.client.lacks_scopes_alone() => "missing-scope",
+            false => "forbidden",
+        }
+    }
+
     /// What somebody can do about what is forbidden.
     pub(crate) fn remedies(&self) -> Option<String> {
         if self.client.forbidden().is_empty() {
