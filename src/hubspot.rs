@@ -352,6 +352,11 @@ impl Client {
         self.observations().take_counts()
     }
 
+    /// Requests that were sent and that no such taking has counted yet.
+    pub(crate) fn untaken_requests(&self) -> u64 {
+        self.observations().sent()
+    }
+
     fn observations(&self) -> parking_lot::MutexGuard<'_, Observations> {
         self.inner.observations.lock()
     }

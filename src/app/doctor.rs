@@ -53,6 +53,9 @@ impl DoctorError {
     }
 }
 
+/// What is left out where HubSpot can be asked no more.
+const REST_OF_MAPPING: &str = "what of the mapping has no line here";
+
 /// What is left out where HubSpot can't be asked.
 const ALL_OF_HUBSPOT: &str = "everything that HubSpot is asked about";
 
@@ -67,8 +70,8 @@ pub(crate) async fn examine(
     let holder = room::holder(&config.database);
     let mut lines = Vec::new();
     let way = machine::way(&config.portal.base_url, &mut lines).await;
-    let asked = match way {
-        Some(way) => portal::ask(config, clock, &way, &mut lines).await?,
+    let asked = match &way {
+        Some(way) => portal::ask(config, clock, way, &mut lines).await?,
         None => None,
     };
     for line in machine::place(config, holder) {
@@ -84,8 +87,11 @@ pub(crate) async fn examine(
         }
         lines.extend(found);
     }
-    if let Some(asked) = asked {
-        mapping::compare(config, &asked, &mut lines).await;
+    if let (Some(asked), Some(way)) = (asked, &way)
+        && let Err(error) = mapping::compare(config, &asked, &mut lines).await
+    {
+        let line = portal::unasked(&error, way).leaving_out(REST_OF_MAPPING);
+        portal::replace(&mut lines, line);
     }
     Ok(lines)
 }

@@ -422,6 +422,120 @@ fn each_scope_that_is_missing_is_named_with_its_object() {
     assert_eq!(output.status.code(), Some(0), "{page:#}");
 }
 
+/// The names of a page's lines.
+fn names(page: &Value) -> Vec<String> {
+    let lines = page["checks"].as_array().expect("a list").iter();
+    let names = lines.map(|line| line["name"].as_str().expect("a name").to_owned());
+    names.collect()
+}
+
+#[test]
+fn what_hangs_on_a_red_line_is_left_out_and_that_line_says_so() {
+    let pair = "[associations]\nworks = { from = \"deals\", to = \"companies\" }\n";
+    let objects = format!("[objects.deals]\n[objects.companies]\n{pair}");
+    let missing = Settings {
+        missing_objects: BTreeSet::from(["companies".to_owned()]),
+        ..Settings::quick()
+    };
+    for (settings, red, left) in [
+        (
+            denied("crm.objects.deals.read"),
+            "scope deals read",
+            vec!["pipelines deals", "association works"],
+        ),
+        (missing, "object companies", vec!["association works"]),
+    ] {
+        let case = Case {
+            settings,
+            ..Case::of_objects(&objects)
+        };
+        let (output, page) = case.run();
+        assert_eq!(output.status.code(), Some(1), "{page:#}");
+        let told = line(&page, red)["message"].as_str().expect("words");
+        let (_, told) = told
+            .split_once("not looked at for that: ")
+            .expect("it says so");
+        for name in left {
+            assert!(told.contains(&format!("`{name}`")), "{red}: {told}");
+            assert!(!names(&page).iter().any(|line| line == name), "{page:#}");
+        }
+    }
+    // The scopes of what the token may not read the properties of are looked at all the same.
+    let case = Case::of_settings(denied("crm.schemas.contacts.read"));
+    let (_, page) = case.run();
+    assert_eq!(line(&page, "scope contacts read")["status"], "green");
+}
+
+#[test]
+fn a_day_that_ends_in_the_middle_is_the_day_s_line_and_no_scope_s() {
+    let (output, page) = Case::of_settings(Settings {
+        limits_enabled: true,
+        ..Settings::quick()
+    })
+    .arranged(|portal, _| {
+        let now = portal.now_ms();
+        portal.stand().use_today(624_997, now);
+    })
+    .run();
+    assert_eq!(output.status.code(), Some(1), "{page:#}");
+    let day = line(&page, "day");
+    assert_eq!(
+        (&day["status"], &day["code"]),
+        (&json!("red"), &json!("out-of-quota")),
+        "{page:#}"
+    );
+    let told = day["message"].as_str().expect("words");
+    assert!(
+        told.contains("not looked at for that: what of the mapping"),
+        "{told}"
+    );
+    let lines = page["checks"].as_array().expect("a list").iter();
+    let red = lines.filter(|line| line["status"] == "red");
+    assert_eq!(red.count(), 1, "{page:#}");
+}
+
+#[test]
+fn requests_of_the_check_itself_are_no_other_app_s() {
+    let (_, page) = Case::of_settings(Settings {
+        limits_enabled: true,
+        ..Settings::quick()
+    })
+    .arranged(|portal, _| {
+        let now = portal.now_ms();
+        portal.stand().use_today(1_000, now);
+    })
+    .run();
+    let told = line(&page, "day")["message"].as_str().expect("words");
+    assert!(told.contains(", 1000 of them by other apps"), "{told}");
+}
+
+#[test]
+fn a_property_that_was_written_before_and_is_read_only_is_told_as_sync_fields_tells_it() {
+    const TEXT: (&str, &str) = ("string", "text");
+    let portal = Portal::quick();
+    make_property(&portal, "colour", "string", "text");
+    make_property(&portal, "gone", "string", "text");
+    let objects = format!("{CONTACTS}colour = \"colour\"\ngone = \"gone\"\n");
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    portal.stand().redefine("contacts", "colour", TEXT, true);
+    let (status, _) = portal.call("DELETE", "/crm/v3/properties/contacts/gone", &Value::Null);
+    assert_eq!(status, 204);
+    site.once();
+    let page = page_of(&site.run(&["check", "--online", "--json"]));
+    for name in ["colour", "gone"] {
+        let told = site.text(&format!(
+            "SELECT hint FROM sync_fields WHERE property = '{name}'"
+        ));
+        let line = line(&page, &format!("property contacts.{name}"));
+        assert_eq!(line["hint"].as_str(), told.as_deref(), "{line:#}");
+        assert_eq!(line["status"], "yellow");
+    }
+    let told = site.text("SELECT problem FROM sync_fields WHERE property = 'colour'");
+    let line = line(&page, "property contacts.colour");
+    assert_eq!(line["message"].as_str(), told.as_deref(), "{line:#}");
+}
+
 /// A property that somebody makes in the portal.
 fn make_property(portal: &Portal, name: &str, kind: &str, field_type: &str) {
     let body = json!({"name": name, "label": name, "type": kind, "fieldType": field_type,

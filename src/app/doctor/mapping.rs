@@ -14,68 +14,172 @@ use crate::hubspot::endpoints::associations::Ends;
 use crate::hubspot::endpoints::properties::PropertyDefinition;
 use crate::hubspot::{Client, HubspotError, ListQuery, Priority};
 use crate::model::mapping::ObjectMapping;
+use crate::model::name::ObjectType;
 use crate::model::object::{StandardObject, stage_properties};
+use crate::store::shape::ddl;
+use crate::store::tokens;
 
 /// Adds the lines of all objects and pairs.
-pub(super) async fn compare(config: &Config, asked: &Asked, lines: &mut Vec<CheckLine>) {
+///
+/// # Errors
+/// HubSpot can be asked no more, whatever about.
+pub(super) async fn compare(
+    config: &Config,
+    asked: &Asked,
+    lines: &mut Vec<CheckLine>,
+) -> Result<(), HubspotError> {
     let client = asked.asking.client();
-    let read = match reading::read(client, &config.mapping, Former::default()).await {
-        Ok(read) => read,
-        Err(error) => {
-            let line = of_error("portal", &error).leaving_out("the objects and their properties");
-            lines.retain(|known| known.name != line.name);
-            lines.push(line);
-            return;
-        }
+    let read = reading::read(client, &config.mapping, Former::default()).await?;
+    let read = as_held(config, read);
+    let mut found = FoundLines {
+        lines,
+        red: Vec::new(),
     };
     for object in &config.mapping.objects {
-        let kept_back = read
-            .kept_back
-            .iter()
-            .find(|(name, _)| *name == object.object);
-        match kept_back {
+        let name = &object.object;
+        let mut kept_back = read.kept_back.iter();
+        match kept_back.find(|(kept, _)| kept == name) {
             Some((_, KeptBack::Refused(error))) if error.is_forbidden() => {
-                let what = format!(
-                    "the object, its properties, `key` and `match` of {}",
-                    object.object
+                let line = of_error(&format!("scope {name} schema"), error);
+                found.red(
+                    object,
+                    line.leaving_out(&format!(
+                        "the object, its properties, `key`, `match` and pipelines of {name}"
+                    )),
                 );
-                let name = format!("scope {} schema", object.object);
-                lines.push(of_error(&name, error).leaving_out(&what));
+                scopes(object, asked, &mut found).await?;
             }
             Some((_, why)) => {
-                let name = format!("object {}", object.object);
                 let hint = why.hint().unwrap_or_default();
                 let code = match (why.code(), why) {
                     ("", KeptBack::Refused(error)) => error.code(),
                     (code, _) => code,
                 };
-                let what = "its scopes and properties";
-                let line = CheckLine::red(&name, code, why.explanation(object), &hint);
-                lines.push(line.leaving_out(what));
+                let line = CheckLine::red(
+                    &format!("object {name}"),
+                    code,
+                    why.explanation(object),
+                    &hint,
+                );
+                found.red(
+                    object,
+                    line.leaving_out("its scopes, properties, `key`, `match` and pipelines"),
+                );
             }
             None => {
-                lines.extend(scopes(object, asked).await);
-                lines.extend(of_object(object, &read, (client, &config.creates)).await);
+                let schema = format!("scope {name} schema");
+                let scope = format!("`{}`", Access::Definitions.scope(name.as_str()));
+                found.lines.push(CheckLine::green(schema, scope));
+                scopes(object, asked, &mut found).await?;
+                of_object(object, &read, (client, &config.creates), &mut found).await?;
             }
         }
     }
     for pair in &config.mapping.pairs {
-        let name = format!("association {}", pair.key);
+        let line = format!("association {}", pair.key);
         let (from, to) = (&pair.from, &pair.to);
-        lines.push(match client.association_types(Ends { from, to }).await {
-            Ok(types) if types.is_empty() => CheckLine::yellow(
-                &name,
+        if found.left_out(&line, &[from, to], |why| why.starts_with("object ")) {
+            continue;
+        }
+        let types = client.association_types(Ends { from, to }).await;
+        let labels = types.map(|types| match types.len() {
+            0 => CheckLine::yellow(
+                &line,
                 "no-association-type",
                 format!("HubSpot knows no association from {from} to {to}"),
                 "take the pair out of `[associations]`, or make a label for it in HubSpot",
             ),
-            Ok(types) => {
+            total => {
                 let labels = types.iter().filter(|kind| kind.label.is_some()).count();
-                let total = types.len();
-                CheckLine::green(name, format!("{total} types, {labels} of them labels"))
+                CheckLine::green(&line, format!("{total} types, {labels} of them labels"))
             }
-            Err(error) => yellow_of_error(&name, &error),
         });
+        let unseen = |error: &HubspotError| yellow_of_error(&line, error);
+        found.hanging(&line, labels, (&[from, to], unseen))?;
+    }
+    Ok(())
+}
+
+/// The same with what the database knows of its columns, and the daemon therefore makes of them: a type that is held, a
+/// property that is locked.
+fn as_held(config: &Config, read: PortalReading) -> PortalReading {
+    let held = tokens::look(&config.database, |connection| {
+        let (mapping, held) = ddl::hold_types(connection, &read.mapping)?;
+        let (mapping, locked) = ddl::hold_directions(connection, &mapping, &config.mapping)?;
+        Ok((mapping, held.into_iter().chain(locked)))
+    });
+    // What keeps the database from being looked at has its own line.
+    let Some((mapping, problems)) = held.ok().flatten() else {
+        return read;
+    };
+    PortalReading {
+        problems: read.problems.iter().cloned().chain(problems).collect(),
+        mapping,
+        ..read
+    }
+}
+
+/// The lines that were found, and which of them keep others from being looked at.
+struct FoundLines<'a> {
+    lines: &'a mut Vec<CheckLine>,
+    /// Red lines, each with its object.
+    red: Vec<(ObjectType, String)>,
+}
+
+impl FoundLines<'_> {
+    /// Adds a red line on which others of the object hang.
+    fn red(&mut self, object: &ObjectMapping, line: CheckLine) {
+        self.red.push((object.object.clone(), line.name.clone()));
+        self.lines.push(line);
+    }
+
+    /// Adds a line about objects, or what is said where it can't be looked at. Where that is for the sake of a red line, it is left
+    /// out, and that one says so.
+    fn hanging(
+        &mut self,
+        name: &str,
+        looked: Result<CheckLine, HubspotError>,
+        (objects, unseen): (&[&ObjectType], impl FnOnce(&HubspotError) -> CheckLine),
+    ) -> Result<(), HubspotError> {
+        match looked {
+            Ok(line) => self.lines.push(line),
+            Err(error) => {
+                let error = of_this_alone(error)?;
+                if !self.left_out(name, objects, |_| true) {
+                    self.lines.push(unseen(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a line about objects is left out for the sake of red ones of some kind, which then say so.
+    fn left_out(
+        &mut self,
+        name: &str,
+        objects: &[&ObjectType],
+        is_why: impl Fn(&str) -> bool,
+    ) -> bool {
+        let red = self.red.iter();
+        let red = red.filter(|(red, line)| objects.contains(&red) && is_why(line));
+        let reasons: Vec<&String> = red.map(|(_, line)| line).collect();
+        for line in self.lines.iter_mut() {
+            if reasons.contains(&&line.name) {
+                *line = line.clone().leaving_out(&format!("`{name}`"));
+            }
+        }
+        !reasons.is_empty()
+    }
+}
+
+/// An error that says something of what was asked about, and nothing of all other questions.
+///
+/// # Errors
+/// Any other.
+fn of_this_alone(error: HubspotError) -> Result<HubspotError, HubspotError> {
+    match reading::is_of_one_object(&error) {
+        true => Ok(error),
+        false => Err(error),
     }
 }
 
@@ -89,40 +193,40 @@ fn yellow_of_error(name: &str, error: &HubspotError) -> CheckLine {
     CheckLine::yellow(name, error.code(), with_causes(error), &hint)
 }
 
-/// The lines of the scopes that an object needs, each found out by a request.
-async fn scopes(object: &ObjectMapping, asked: &Asked) -> Vec<CheckLine> {
-    let name = &object.object;
-    let line = |which: &str, access: Access, tried: Result<(), HubspotError>| {
-        let line = format!("scope {name} {which}");
-        match tried {
-            Ok(()) => CheckLine::green(line, format!("`{}`", access.scope(name.as_str()))),
-            Err(error) => of_error(&line, &error),
-        }
-    };
-    let mut lines = vec![line("schema", Access::Definitions, Ok(()))];
+/// The lines of the scopes that an object needs besides that of its schema, each found out by a request.
+async fn scopes(
+    object: &ObjectMapping,
+    asked: &Asked,
+    found: &mut FoundLines<'_>,
+) -> Result<(), HubspotError> {
+    let (name, client) = (&object.object, asked.asking.client());
+    let granted = |access: Access| format!("`{}`", access.scope(name.as_str()));
     let query = ListQuery {
         limit: 1,
         ..ListQuery::default()
     };
-    let read = asked
-        .asking
-        .client()
-        .list(name, &query, Priority::Interactive)
-        .await;
-    lines.push(line("read", Access::Read, read.map(drop)));
-    if object.direction.pushes() {
-        let scope = Access::Write.scope(name.as_str());
-        let is_granted = asked
-            .scopes
-            .as_ref()
-            .is_some_and(|granted| granted.contains(&scope));
-        let write = match is_granted {
-            true => Ok(()),
-            false => asked.asking.client().try_to_write(name).await,
-        };
-        lines.push(line("write", Access::Write, write));
+    let line = format!("scope {name} read");
+    match client.list(name, &query, Priority::Interactive).await {
+        Ok(_) => found
+            .lines
+            .push(CheckLine::green(line, granted(Access::Read))),
+        Err(error) => found.red(object, of_error(&line, &of_this_alone(error)?)),
     }
-    lines
+    if !object.direction.pushes() {
+        return Ok(());
+    }
+    let scope = Access::Write.scope(name.as_str());
+    let mut scopes = asked.scopes.iter().flatten();
+    let write = match scopes.any(|granted| *granted == scope) {
+        true => Ok(()),
+        false => client.try_to_write(name).await,
+    };
+    let line = format!("scope {name} write");
+    found.lines.push(match write {
+        Ok(()) => CheckLine::green(line, granted(Access::Write)),
+        Err(error) => of_error(&line, &of_this_alone(error)?),
+    });
+    Ok(())
 }
 
 /// The lines of an object, its properties, its key and match, and its pipelines.
@@ -130,27 +234,32 @@ async fn of_object(
     object: &ObjectMapping,
     read: &PortalReading,
     (client, wishes): (&Client, &[PropertyWish]),
-) -> Vec<CheckLine> {
+    found: &mut FoundLines<'_>,
+) -> Result<(), HubspotError> {
     let name = &object.object;
     let mapped = read.mapping.object(name.as_str()).unwrap_or(object);
     let Some(portal) = read.portal.get(name) else {
-        return Vec::new();
+        return Ok(());
     };
     let required = required(object, read);
-    let mut lines = vec![of_itself(object, mapped, &required)];
+    found.lines.push(of_itself(object, mapped, &required));
     let is_missing = |property: &str| !portal.contains_key(property);
     let fields = mapped.fields.iter();
     let archived = match fields
         .clone()
         .any(|field| is_missing(field.property.as_str()))
     {
-        true => client.archived_properties(name).await.unwrap_or_default(),
+        true => match client.archived_properties(name).await {
+            Ok(archived) => archived,
+            // Each is missing then, as far as anybody knows.
+            Err(error) => of_this_alone(error).map(|_| Vec::new())?,
+        },
         false => Vec::new(),
     };
     let listed = read.definitions.get(name);
     for field in fields {
         let property = field.property.as_str();
-        let found = match portal.get(property) {
+        let there = match portal.get(property) {
             Some(definition) => {
                 let listed = listed.into_iter().flatten();
                 let listed = listed.filter(|listed| listed.name == property);
@@ -167,18 +276,34 @@ async fn of_object(
         let is_it =
             |wrong: &&FieldProblem| wrong.object == *name && wrong.property == field.property;
         let wrong = read.problems.iter().find(is_it);
-        let line = doctor::property(mapped, in_file, found, wrong);
+        let line = doctor::property(mapped, in_file, there, wrong);
         let wish = wishes
             .iter()
             .find(|wish| wish.object == *name && wish.property == field.property);
-        lines.push(as_declared(line, found, wish, listed));
+        found.lines.push(as_declared(line, there, wish, listed));
     }
-    lines.push(doctor::key(mapped, |name| portal.get(name)));
-    lines.extend(doctor::match_property(mapped, |name| portal.get(name)));
+    found
+        .lines
+        .push(doctor::key(mapped, |name| portal.get(name)));
+    let of_match = doctor::match_property(mapped, |name| portal.get(name));
+    found.lines.extend(of_match);
     if stage_properties(name, |property| portal.contains_key(property)).is_some() {
-        lines.push(pipelines(object, client).await);
+        let line = format!("pipelines {name}");
+        let pipelines = pipelines(&line, object, client).await;
+        let unseen = |error: &HubspotError| {
+            let unseen = yellow_of_error(&line, error);
+            match error.is_of_scope() {
+                // The object itself does not wait for it.
+                true => CheckLine {
+                    hint: Some(add_it()),
+                    ..unseen
+                },
+                false => unseen,
+            }
+        };
+        found.hanging(&line, pipelines, (&[name], unseen))?;
     }
-    lines
+    Ok(())
 }
 
 /// The line of a property that the file declares: what is missing can be made.
@@ -226,27 +351,9 @@ fn of_itself(
     required: &BTreeSet<String>,
 ) -> CheckLine {
     let name = format!("object {}", object.object);
-    let unmapped: Vec<&str> = required
-        .iter()
-        .map(String::as_str)
-        .filter(|required| {
-            mapped
-                .fields
-                .iter()
-                .all(|field| field.property.as_str() != *required)
-        })
-        .collect();
-    let makes_records = object.direction.pushes() && object.modes.new_records.makes_records();
-    if makes_records && !unmapped.is_empty() {
-        let list = unmapped.join("`, `");
-        return CheckLine::yellow(
-            &name,
-            "required-property",
-            format!(
-                "HubSpot takes no new record without `{list}`, which the file does not map: new rows are refused"
-            ),
-            "map it, or write `new_records = \"from_hubspot\"`",
-        );
+    let required: Vec<&str> = required.iter().map(String::as_str).collect();
+    if let Some(line) = doctor::required_unsent(mapped, &required) {
+        return line;
     }
     let address = mapped.address().as_str();
     let known = match address == object.object.as_str() {
@@ -263,26 +370,21 @@ fn of_itself(
     )
 }
 
-async fn pipelines(object: &ObjectMapping, client: &Client) -> CheckLine {
-    let name = format!("pipelines {}", object.object);
-    match client.pipelines(&object.object).await {
-        Ok(found) if found.is_empty() => CheckLine::yellow(
-            &name,
+async fn pipelines(
+    name: &str,
+    object: &ObjectMapping,
+    client: &Client,
+) -> Result<CheckLine, HubspotError> {
+    let found = client.pipelines(&object.object).await?;
+    if found.is_empty() {
+        return Ok(CheckLine::yellow(
+            name,
             "no-pipeline",
             "the object has no pipeline, so that no stage can be checked".to_owned(),
             "make one in HubSpot, or take the two properties of pipeline and stage out",
-        ),
-        Ok(found) => {
-            let stages: usize = found.iter().map(|pipeline| pipeline.stages.len()).sum();
-            CheckLine::green(name, format!("{} with {stages} stages", found.len()))
-        }
-        Err(error) if error.is_of_scope() => {
-            let line = yellow_of_error(&name, &error);
-            CheckLine {
-                hint: Some(add_it()),
-                ..line
-            }
-        }
-        Err(error) => yellow_of_error(&name, &error),
+        ));
     }
+    let stages: usize = found.iter().map(|pipeline| pipeline.stages.len()).sum();
+    let message = format!("{} with {stages} stages", found.len());
+    Ok(CheckLine::green(name, message))
 }

@@ -105,7 +105,7 @@ fn unbegun(error: &AskError) -> CheckLine {
 const OTHER_PORTAL: &str = "other-portal";
 
 /// A line in the place of the one that has its name, else behind all others.
-fn replace(lines: &mut Vec<CheckLine>, line: CheckLine) {
+pub(super) fn replace(lines: &mut Vec<CheckLine>, line: CheckLine) {
     match lines.iter_mut().find(|known| known.name == line.name) {
         Some(known) => *known = line,
         None => lines.push(line),
@@ -113,7 +113,7 @@ fn replace(lines: &mut Vec<CheckLine>, line: CheckLine) {
 }
 
 /// The line of what keeps HubSpot from being asked.
-fn unasked(error: &HubspotError, way: &WayThere) -> CheckLine {
+pub(super) fn unasked(error: &HubspotError, way: &WayThere) -> CheckLine {
     let code = error.code();
     let name = match code {
         "dns" => "dns",
@@ -205,7 +205,8 @@ fn limits(config: &Config, client: &Client) -> Vec<CheckLine> {
     let own = tokens::look(&config.database, |connection| {
         quota::requests_since(connection, since)
     });
-    let own = own.ok().flatten().unwrap_or(0);
+    // Its own are in the database only once it has ended.
+    let own = own.ok().flatten().unwrap_or(0) + client.untaken_requests();
     vec![
         doctor::tier(
             config.limits.burst,

@@ -28,6 +28,11 @@ impl Observations {
         count.throttled += u64::from(status == Some(429));
     }
 
+    /// How many were sent since the counts began.
+    pub(crate) fn sent(&self) -> u64 {
+        self.counts.values().map(|count| count.requests).sum()
+    }
+
     /// The counts, which begin at zero again.
     pub(crate) fn take_counts(&mut self) -> BTreeMap<&'static str, RequestCount> {
         std::mem::take(&mut self.counts)

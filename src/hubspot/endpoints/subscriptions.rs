@@ -364,7 +364,7 @@ impl Client {
         let body = json!({ "tokenKey": token.expose_secret() });
         let path = "/oauth/v2/private-apps/get/access-token-info";
         let mut response = self
-            .post_once(Method::POST, path.to_owned(), Some(&body))
+            .post_once("oauth", (Method::POST, path.to_owned()), Some(&body))
             .await?;
         mask(&mut response, &[token.expose_secret()]);
         match response.status {
@@ -407,7 +407,9 @@ impl Client {
             timeout: TIMEOUT,
             template: Endpoint::Account.template(self.inner.version),
         };
-        let mut response = self.inner.transport.send(request).await?;
+        let mut response = self
+            .send_counted(Endpoint::Account.label(), request)
+            .await?;
         mask(&mut response, &[token.expose_secret()]);
         match response.status {
             401 => Ok(true),
@@ -437,7 +439,9 @@ impl Client {
         let mut attempt = 1;
         loop {
             let path = format!("{path}?hapikey={key}");
-            let mut response = self.post_once(method.clone(), path, body).await?;
+            let mut response = self
+                .post_once("webhooks", (method.clone(), path), body)
+                .await?;
             mask(&mut response, &[developer.key.expose_secret()]);
             match response.status {
                 200..300 => return Ok(response),
@@ -460,8 +464,8 @@ impl Client {
 
     async fn post_once(
         &self,
-        method: Method,
-        path_and_query: String,
+        class: &'static str,
+        (method, path_and_query): (Method, String),
         body: Option<&Value>,
     ) -> Result<HttpResponse, SubscriptionError> {
         let json = HeaderValue::from_static("application/json");
@@ -477,7 +481,19 @@ impl Client {
             timeout: TIMEOUT,
             template: "/webhooks/{appId}",
         };
-        Ok(self.inner.transport.send(request).await?)
+        self.send_counted(class, request).await
+    }
+
+    /// Sends a request, and counts it in its class.
+    async fn send_counted(
+        &self,
+        class: &'static str,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, SubscriptionError> {
+        let sent = self.inner.transport.send(request).await;
+        let status = sent.as_ref().ok().map(|response| response.status);
+        self.observations().count(class, status);
+        Ok(sent?)
     }
 }
 

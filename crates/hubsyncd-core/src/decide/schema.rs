@@ -51,6 +51,9 @@ impl Definition {
     }
 }
 
+/// What to do where HubSpot has no property, or has it in its archive (`hubspot/api-facts.md#7`).
+pub(crate) const NO_PROPERTY: &str = "make the property in HubSpot, or restore it there within 90 days of its archiving, or take it out of the mapping";
+
 /// The mapping with every type settled, and its problems. A field with a problem keeps its column and is left out of
 /// requests.
 pub fn resolve(
@@ -152,7 +155,7 @@ fn resolve_field(
                 "HubSpot has no property `{}` on {}",
                 field.property, object.object
             ),
-            hint: "make the property in HubSpot, or take it out of the mapping".to_owned(),
+            hint: NO_PROPERTY.to_owned(),
         });
         return field.clone();
     };

@@ -23,8 +23,17 @@ pub fn missing(object: &SyncedObject, row: &MirrorRow) -> Option<String> {
         let mut fields = mapping.fields.iter();
         fields.find(|field| field.property.as_str() == name && field.is_sent())
     };
+    let is_locked = |name: &str| {
+        let mut fields = mapping.fields.iter();
+        fields.any(|field| field.property.as_str() == name && field.modes.locked)
+    };
     let has_value = |field: &FieldMapping| !row.value(&field.property).is_empty();
     let lacks = |name: &str, of: &str| match sent(name) {
+        None if is_locked(name) => Some(format!(
+            "HubSpot takes no new record of {}{of} without `{name}`, which it lets nobody write any more: make it writable there \
+             again [{REQUIRED_PROPERTY}]",
+            mapping.object
+        )),
         Some(field) if has_value(field) => None,
         Some(field) => Some(format!(
             "`{table}.{}` of row {id} is empty, and HubSpot takes no new record of {}{of} without it: write it [{REQUIRED_PROPERTY}]",
@@ -371,6 +380,6 @@ mod tests {
             ..SyncedObject::of(locked)
         };
         let unsent = missing(&locked, &named).expect("it is missing");
-        assert!(unsent.contains("`dealname`, which no column"), "{unsent}");
+        assert!(unsent.contains("make it writable there again"), "{unsent}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::decide::portal::wishes::WishedOption;
-use crate::decide::schema::{Definition, FieldProblem};
+use crate::decide::schema::{Definition, FieldProblem, NO_PROPERTY};
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, OWN_KEY, ObjectMapping};
 use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
@@ -74,10 +74,17 @@ impl CheckLine {
     /// The same line, with what could not be looked at for its sake.
     #[must_use]
     pub fn leaving_out(self, what: &str) -> Self {
-        let message = format!("{}; not looked at for that: {what}", self.message);
+        let join = match self.message.contains(LEFT_OUT) {
+            true => ", ",
+            false => LEFT_OUT,
+        };
+        let message = format!("{}{join}{what}", self.message);
         Self { message, ..self }
     }
 }
+
+/// Before what a line says not to have been looked at for its sake.
+const LEFT_OUT: &str = "; not looked at for that: ";
 
 /// What the portal has of a mapped property.
 #[derive(Debug, Clone, Copy)]
@@ -108,8 +115,7 @@ pub fn property(
     let (definition, options, is_required) = match found {
         FoundProperty::Archived => {
             let message = format!("`{}` is archived in HubSpot", field.property);
-            let hint = "restore it in HubSpot within 90 days, or take it out of the mapping";
-            return CheckLine::yellow(&name, "property-archived", message, hint);
+            return CheckLine::yellow(&name, "property-archived", message, NO_PROPERTY);
         }
         FoundProperty::Missing => {
             let (problem, hint) = wrong.map_or(("HubSpot has no such property", ""), |wrong| {
@@ -156,6 +162,52 @@ pub fn property(
     say(is_unique(object, &field.property, definition), "unique");
     say(options > 0, &format!("{options} options"));
     CheckLine::green(name, said.join(", "))
+}
+
+/// The line of an object of which HubSpot takes no new record without `required` properties; nothing where each is sent.
+pub fn required_unsent(object: &ObjectMapping, required: &[&str]) -> Option<CheckLine> {
+    let makes_records = object.direction.pushes() && object.modes.new_records.makes_records();
+    if !makes_records {
+        return None;
+    }
+    let line = |names: Vec<&str>, why: &str, hint: &str| {
+        let message = format!(
+            "HubSpot takes no new record without `{}`, {why}: new rows are refused",
+            names.join("`, `")
+        );
+        let name = format!("object {}", object.object);
+        (!names.is_empty()).then(|| CheckLine::yellow(&name, "required-property", message, hint))
+    };
+    let field = |name: &str| {
+        let mut fields = object.fields.iter();
+        fields.find(|field| field.property.as_str() == name)
+    };
+    let those = |is_it: &dyn Fn(Option<&FieldMapping>) -> bool| {
+        let required = required.iter().copied();
+        required.filter(|name| is_it(field(name))).collect()
+    };
+    let unmapped = those(&|field| field.is_none());
+    let locked = those(&|field| field.is_some_and(|field| field.modes.locked));
+    let pulled = those(&|field| field.is_some_and(|field| !field.is_sent() && !field.modes.locked));
+    line(
+        unmapped,
+        "which the file does not map",
+        "map it, or write `new_records = \"from_hubspot\"`",
+    )
+    .or_else(|| {
+        line(
+            locked,
+            "which it lets nobody write any more",
+            "make it writable in HubSpot again, or write `new_records = \"from_hubspot\"`",
+        )
+    })
+    .or_else(|| {
+        line(
+            pulled,
+            "which is only pulled",
+            "have it pushed (`direction = \"both\"`) where HubSpot lets it be written, or write `new_records = \"from_hubspot\"`",
+        )
+    })
 }
 
 /// The line of a property that is there without all the options that the file declares.
@@ -401,6 +453,34 @@ mod tests {
         let contacts = crate::testing::contacts();
         let line = property(contacts.mapping(), &field, found, None);
         (line.status, line.code)
+    }
+
+    #[test]
+    fn a_property_that_a_new_record_needs_and_that_is_not_sent_says_what_to_do() {
+        let told = |change: &dyn Fn(&mut FieldMapping), required: &str| {
+            let mut mapping = crate::testing::contacts().mapping().clone();
+            mapping.fields.iter_mut().for_each(change);
+            let line = required_unsent(&mapping, &[required])?;
+            Some(line.hint.unwrap_or_default())
+        };
+        assert_eq!(told(&|_| (), "email"), None);
+        for (change, required, hint) in [
+            (&|_: &mut FieldMapping| (), "other", "map it, or"),
+            (
+                &|field: &mut FieldMapping| field.modes.locked = true,
+                "email",
+                "make it writable",
+            ),
+            (
+                &|field: &mut FieldMapping| field.direction = Direction::Pull,
+                "email",
+                "have it pushed",
+            ),
+        ] as [(&dyn Fn(&mut FieldMapping), &str, &str); 3]
+        {
+            let told = told(change, required).expect("a line");
+            assert!(told.starts_with(hint), "{told}");
+        }
     }
 
     #[test]
