@@ -1,7 +1,9 @@
 //! The store as a whole: what is written, who may write, and what becomes of a file that others touch.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
+use futures_util::FutureExt as _;
 use rusqlite::OpenFlags;
 
 use super::testing::{Standing, at_once, folder, open, options};
@@ -441,6 +443,67 @@ impl Clock for Watching {
     fn sleep(&self, _duration: Duration) -> futures_util::future::BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
+}
+
+/// Each look at the time of day is a millisecond later than the last, and ten have passed by the steady clock.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        testing::now() + Duration::from_millis(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(10 * self.0.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, _duration: Duration) -> futures_util::future::BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[test]
+fn a_bulk_job_leaves_the_lock_to_others_for_a_while_once_another_program_has_written() {
+    let folder = folder();
+    let clock = Arc::new(Ticking::default());
+    let options = options(&folder, Mode::Threads);
+    let store = Store::open(&options, clock.clone()).expect("opens");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    // The jobs of one transaction have one time.
+    let in_one = || {
+        let (release, gate) = mpsc::sync_channel::<()>(0);
+        let (begun, begins) = mpsc::sync_channel(1);
+        let ticks = Arc::clone(&clock);
+        let slow = store.write(Lane::Bulk, move |_tx| {
+            begun.send(()).expect("waited for");
+            gate.recv().expect("released");
+            ticks.now();
+            Ok(())
+        });
+        let bulk = store.write(Lane::Bulk, |tx| Ok(tx.now()));
+        let interactive = store.write(Lane::Interactive, |tx| Ok(tx.now()));
+        futures_util::pin_mut!(slow, bulk, interactive);
+        // What was looked at once has handed its job over.
+        assert!(slow.as_mut().now_or_never().is_none());
+        begins.recv().expect("begins");
+        assert!(bulk.as_mut().now_or_never().is_none());
+        assert!(interactive.as_mut().now_or_never().is_none());
+        release.send(()).expect("waited for");
+        let all = futures_util::future::join3(slow, bulk, interactive);
+        let (slow, bulk, interactive) = runtime.block_on(all);
+        slow.expect("writes");
+        bulk.expect("writes") == interactive.expect("writes")
+    };
+    assert!(in_one(), "nobody else writes");
+    let program = testing::connection(&folder);
+    program
+        .execute_batch("CREATE TABLE theirs (x)")
+        .expect("writes");
+    assert!(!in_one(), "the interactive job alone, then the bulk job");
+    store.close();
 }
 
 #[test]

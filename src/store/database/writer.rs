@@ -1,7 +1,8 @@
 //! The thread that owns the writing connection. It commits before it answers, and several waiting jobs share one commit.
 //!
 //! Promise 9: interactive jobs go first, and a transaction holds at most one bulk job, so that a local writer never waits
-//! for longer than one small transaction. In a simulated run the caller runs the job.
+//! for longer than one small transaction. While other programs write too, bulk jobs hold the lock a fifth of the time at most
+//! ([`LockTurns`]). In a simulated run the caller runs the job.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,6 +31,16 @@ const MAX_SHARING: usize = 64;
 
 /// Statement texts that stay prepared: those of all tables and of a dozen objects.
 const CACHED_STATEMENTS: usize = 256;
+
+/// Bulk jobs leave the lock free for so many times as long as they held it: nobody tells who waits for it, and SQLite's own
+/// wait looks every 25 ms to 100 ms in the end, so that it finds the lock free only where it is free most of the time.
+const LEFT_FREE: u32 = 4;
+
+/// No job, however long it held the lock, puts the next one off for longer.
+const LONGEST_REST: Duration = Duration::from_millis(400);
+
+/// For so long after another program's commit the next one is reckoned with.
+const OTHERS: Duration = Duration::from_secs(10);
 
 /// How long the last checkpoint waits for another program: what a reader has not read yet stays in the log.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -132,7 +143,7 @@ enum WriterHands {
         shared: Arc<WriterShared>,
         thread: Mutex<Option<JoinHandle<()>>>,
     },
-    Inline(Mutex<Option<FileOwner>>),
+    Inline(Mutex<Option<Box<FileOwner>>>),
 }
 
 /// The writing connection and what must hold for it to be used. The lock goes last.
@@ -142,6 +153,45 @@ struct FileOwner {
     patience: Arc<Patience>,
     lease: Lease,
     lock: Lock,
+    turns: LockTurns,
+}
+
+/// When bulk jobs leave the lock to other programs. A load without anybody beside it rests never: whose commits show nobody
+/// else has nothing to leave free.
+#[derive(Debug, Default)]
+struct LockTurns {
+    /// What `PRAGMA data_version` said last: another connection's commit moves it, this one's own do not.
+    version: Option<i64>,
+    /// When another program's commit was last seen, by the steady clock.
+    others_at: Option<Duration>,
+    /// Until then no bulk job begins, by the same clock.
+    rests_until: Duration,
+}
+
+impl LockTurns {
+    /// Learns at the beginning of a transaction whether others have written.
+    fn saw(&mut self, version: i64, now: Duration) {
+        let last = self.version.replace(version);
+        if last.is_some_and(|last| last != version) {
+            self.others_at = Some(now);
+        }
+    }
+
+    /// Learns how long a transaction with a bulk job has held the lock.
+    fn held(&mut self, since: Duration, now: Duration) {
+        let others = self
+            .others_at
+            .is_some_and(|at| now.saturating_sub(at) < OTHERS);
+        if others {
+            let rest = now.saturating_sub(since) * LEFT_FREE;
+            self.rests_until = now + rest.min(LONGEST_REST);
+        }
+    }
+
+    /// How long bulk jobs are still to wait.
+    fn rest(&self, now: Duration) -> Duration {
+        self.rests_until.saturating_sub(now)
+    }
 }
 
 struct WriterShared {
@@ -182,10 +232,11 @@ impl Writer {
             patience: Arc::clone(&patience),
             lease,
             lock,
+            turns: LockTurns::default(),
         };
         if options.mode == Mode::Inline {
             return Ok(Self {
-                hands: WriterHands::Inline(Mutex::new(Some(owner))),
+                hands: WriterHands::Inline(Mutex::new(Some(Box::new(owner)))),
                 patience,
             });
         }
@@ -231,10 +282,8 @@ impl Writer {
             }
             WriterHands::Inline(owner) => {
                 let mut owner = owner.lock().expect("no holder panics");
-                owner
-                    .as_mut()
-                    .ok_or(StoreError::Closed)?
-                    .carry_out(vec![work]);
+                let owner = owner.as_mut().ok_or(StoreError::Closed)?;
+                owner.carry_out(vec![work], lane);
                 answer.try_recv().map_err(|_gone| StoreError::Closed)?
             }
         }
@@ -328,9 +377,20 @@ impl WriterShared {
         self.ring.notify_one();
     }
 
-    /// The jobs of the next transaction; `None` once the store is closed and nothing waits.
-    fn next(&self) -> Option<Vec<Box<dyn QueuedJob>>> {
-        let queues = self.queues.lock().expect("no holder panics");
+    /// The jobs of the next transaction, with the lane of the last of them; `None` once the store is closed and nothing waits.
+    /// For `rest` no bulk job is taken, unless the store is closed.
+    fn next(&self, rest: Duration) -> Option<(Vec<Box<dyn QueuedJob>>, Lane)> {
+        let mut queues = self.queues.lock().expect("no holder panics");
+        let mut may_be_bulk = rest.is_zero();
+        if !may_be_bulk {
+            let resting = |queues: &mut Queues| !queues.closed && queues.interactive.is_empty();
+            let (woken, waited) = self
+                .ring
+                .wait_timeout_while(queues, rest, resting)
+                .expect("no holder panics");
+            queues = woken;
+            may_be_bulk = waited.timed_out() || queues.closed;
+        }
         let idle = |queues: &mut Queues| {
             !queues.closed && queues.interactive.is_empty() && queues.bulk.is_empty()
         };
@@ -344,37 +404,46 @@ impl WriterShared {
             .drain(..sharing)
             .map(|waiting| waiting.work)
             .collect();
-        jobs.extend(queues.bulk.pop_front().map(|waiting| waiting.work));
-        (!jobs.is_empty()).then_some(jobs)
+        let bulk = may_be_bulk.then(|| queues.bulk.pop_front()).flatten();
+        let lane = match bulk {
+            Some(_) => Lane::Bulk,
+            None => Lane::Interactive,
+        };
+        jobs.extend(bulk.map(|waiting| waiting.work));
+        (!jobs.is_empty()).then_some((jobs, lane))
     }
 }
 
 fn work(shared: &WriterShared, mut owner: FileOwner) {
-    while let Some(jobs) = shared.next() {
-        owner.carry_out(jobs);
+    while let Some((jobs, lane)) = shared.next(owner.rest()) {
+        owner.carry_out(jobs, lane);
     }
     owner.end();
 }
 
 impl FileOwner {
     /// Runs jobs in one transaction and answers each after the commit.
-    fn carry_out(&mut self, mut jobs: Vec<Box<dyn QueuedJob>>) {
-        let committed = self.commit(&mut jobs);
+    fn carry_out(&mut self, mut jobs: Vec<Box<dyn QueuedJob>>, lane: Lane) {
+        let committed = self.commit(&mut jobs, lane);
         for job in jobs {
             job.answer(committed.clone());
         }
     }
 
-    fn commit(&mut self, jobs: &mut [Box<dyn QueuedJob>]) -> Result<(), StoreError> {
+    /// How long bulk jobs leave the lock to others from now on.
+    fn rest(&self) -> Duration {
+        self.turns.rest(self.clock.monotonic())
+    }
+
+    fn commit(&mut self, jobs: &mut [Box<dyn QueuedJob>], lane: Lane) -> Result<(), StoreError> {
         self.lease.check_file()?;
         let patience = self.patience.left(self.patience.longest, &*self.clock);
         self.connection.busy_timeout(patience)?;
         let tx = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
         // Only now is the lock ours: another program may have held it for as long as the busy timeout.
-        let tx = WriteTx {
-            tx,
-            now: self.clock.now(),
-        };
+        let (now, since) = (self.clock.now(), self.clock.monotonic());
+        let tx = WriteTx { tx, now };
+        self.turns.saw(data_version(&tx)?, since);
         self.lease.check_epoch(&tx)?;
         for job in jobs {
             run_alone(&tx, job.as_mut())?;
@@ -382,6 +451,9 @@ impl FileOwner {
         // The commit may write the log back, with all the holes in it.
         self.lease.check_file()?;
         tx.tx.commit()?;
+        if lane == Lane::Bulk {
+            self.turns.held(since, self.clock.monotonic());
+        }
         self.lease.check_file()
     }
 
@@ -421,6 +493,12 @@ impl FileOwner {
             tracing::warn!(%error, "the log could not be written back; the next start does it");
         }
     }
+}
+
+/// Moves with each commit of another connection.
+fn data_version(tx: &WriteTx<'_>) -> Result<i64, StoreError> {
+    let mut statement = tx.prepare_cached("PRAGMA data_version")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
 }
 
 /// Runs a job in a savepoint of its own: one that fails takes nothing of its neighbours with it. It fails as a whole where
@@ -473,4 +551,33 @@ pub(crate) fn harden(connection: &Connection, busy_timeout: Duration) -> Result<
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     matching::register(connection)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn bulk_jobs_leave_the_lock_free_four_times_as_long_as_they_held_it_while_others_write() {
+        let mut turns = LockTurns::default();
+        let mut check = |version, since, now, rest| {
+            turns.saw(version, ms(since));
+            turns.held(ms(since), ms(now));
+            assert_eq!(turns.rest(ms(now)), ms(rest), "at {now} ms");
+        };
+        // Nobody else.
+        check(1, 0, 5, 0);
+        check(1, 5, 12, 0);
+        // A program commits, and may commit again.
+        check(2, 20, 25, 20);
+        check(2, 45, 55, 40);
+        check(2, 100, 2_000, 400);
+        check(2, 10_014, 10_019, 20);
+        check(2, 10_040, 10_045, 0);
+        assert_eq!(turns.rest(ms(20_000)), Duration::ZERO);
+    }
 }
