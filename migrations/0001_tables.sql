@@ -107,6 +107,8 @@ CREATE TABLE sync_outbox (
     label TEXT,
     -- What stands in brackets at the end of `last_error`. A plain column: `.clone` can't copy a table with a calculated one.
     code TEXT,
+    -- What HubSpot called the request whose answer was the last.
+    correlation_id TEXT,
     -- When the oldest attempt that nobody has answered was made: while it is set, nothing is cut short.
     unanswered_since TEXT,
     -- The person's DELETE, until the daemon has carried it out.
@@ -406,10 +408,35 @@ CREATE TABLE sync_runs (
     requests INTEGER NOT NULL DEFAULT 0,
     seen INTEGER NOT NULL DEFAULT 0,
     changed INTEGER NOT NULL DEFAULT 0,
-    error TEXT
+    error TEXT,
+    -- What `error` is called.
+    code TEXT
 ) STRICT;
 CREATE INDEX sync_runs_last ON sync_runs (object, kind, id);
 CREATE INDEX sync_runs_finished ON sync_runs (finished_at);
+
+-- Each attempt of a request to HubSpot, as a ring.
+CREATE TABLE sync_calls (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    class TEXT NOT NULL,
+    -- NULL where no answer came.
+    status INTEGER,
+    ms INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    records INTEGER,
+    code TEXT,
+    correlation_id TEXT,
+    burst_left INTEGER,
+    day_left INTEGER,
+    -- The run of `sync_runs` that it belongs to; NULL where it belongs to none, -1 inside the transaction that is finding out.
+    run_id INTEGER
+) STRICT;
+CREATE INDEX sync_calls_at ON sync_calls (at) WHERE code IS NULL;
+CREATE INDEX sync_calls_errors ON sync_calls (at) WHERE code IS NOT NULL;
+CREATE INDEX sync_calls_unsigned ON sync_calls (id) WHERE run_id = -1;
 
 CREATE TABLE sync_requests (
     hour TEXT NOT NULL,
@@ -648,9 +675,20 @@ CREATE TABLE _sync_quota (
     day TEXT,
     day_used INTEGER NOT NULL DEFAULT 0,
     day_limit INTEGER,
-    day_resets_at TEXT
+    day_resets_at TEXT,
+    -- What other apps of the account have used of the day, when the daemon last looked.
+    day_others INTEGER NOT NULL DEFAULT 0,
+    -- What the daemon goes by: requests in ten seconds, searches in one.
+    burst_limit INTEGER,
+    search_limit REAL
 ) STRICT;
 INSERT INTO _sync_quota (id) VALUES (1);
+
+-- What other apps had used of the day, every few minutes of the last hour: how fast they use it.
+CREATE TABLE _sync_quota_others (
+    at TEXT NOT NULL PRIMARY KEY,
+    others INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Blocks of the budget that were handed out lately: what may have been sent before a kill.
 CREATE TABLE _sync_quota_leases (
@@ -692,7 +730,13 @@ CREATE TABLE _sync_daemon (
     -- Events of other portals that were answered and dropped since the daemon's start.
     webhooks_dropped INTEGER NOT NULL DEFAULT 0,
     -- What HubSpot forbids to the token for all objects.
-    forbidden TEXT
+    forbidden TEXT,
+    -- What each of these is called.
+    unauthorized_code TEXT,
+    unreachable_code TEXT,
+    forbidden_code TEXT,
+    config_code TEXT,
+    last_error_code TEXT
 ) STRICT;
 INSERT INTO _sync_daemon (id, phase) VALUES (1, 'stopped');
 

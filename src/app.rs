@@ -5,6 +5,7 @@
 //! and prints.
 
 pub mod budget;
+mod calls;
 pub mod doctor;
 pub mod init;
 pub mod login;

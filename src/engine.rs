@@ -32,12 +32,14 @@ pub use crate::decide::round::Progress;
 use crate::engine::memory::StepMemory;
 use crate::engine::portal::objects::{ObjectSync, Objects, PortalInForce};
 use crate::engine::source::heard::Deliveries;
-use crate::hubspot::{Client, HubspotError};
+use crate::hubspot::{CallLog, Client, HubspotError};
+use crate::model::attempt::CallMade;
 use crate::model::id::PortalId;
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
+use crate::store::calls::CallBook;
 use crate::store::{Store, StoreError};
 
 /// Why a step could not be done.
@@ -123,6 +125,16 @@ pub struct Settings {
     pub associations: Duration,
 }
 
+impl CallLog for CallBook {
+    fn note(&self, call: CallMade) {
+        Self::note(self, call);
+    }
+
+    fn found(&self, records: u64) {
+        Self::found(self, records);
+    }
+}
+
 /// Where the steps find their settings. Whoever keeps those of the whole mapping file exchanges them there, for its tasks and
 /// for the steps in one.
 #[derive(Clone)]
@@ -164,6 +176,7 @@ impl Engine {
         let started_at = clock.now();
         let settings = Arc::new(settings);
         let settings = SettingsSource::new(move || Arc::clone(&settings));
+        client.tell_calls(store.calls().clone());
         Self {
             started_at,
             store,
@@ -268,6 +281,11 @@ impl Engine {
     /// The store, for status and commands.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// A step begins: what this task sent before belongs to another one's run.
+    pub(crate) fn begins_step(&self) {
+        self.store.calls().begins_step();
     }
 
     /// The client, for status.

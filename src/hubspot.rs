@@ -26,7 +26,7 @@ pub(crate) use crate::decide::quota::Priority;
 pub use crate::hubspot::call::answer::Answer;
 pub use crate::hubspot::call::error::{HubspotError, Retry, TokenName};
 pub use crate::hubspot::call::limiter::Limiter;
-pub(crate) use crate::hubspot::call::observe::RequestCount;
+pub(crate) use crate::hubspot::call::observe::CallLog;
 pub use crate::hubspot::call::transport::Transport;
 pub(crate) use crate::hubspot::endpoints::batch::BatchRead;
 pub use crate::hubspot::endpoints::batch::ReadQuery;
@@ -39,7 +39,6 @@ pub(crate) use crate::model::answer::WriteInput;
 
 use crate::clock::Clock;
 use crate::decide::clock::HubspotTime;
-use crate::hubspot::call::observe::Observations;
 use crate::hubspot::call::standing::Learnt;
 use crate::hubspot::endpoints::list::ListWalks;
 use crate::hubspot::endpoints::pages::PageSize;
@@ -83,7 +82,8 @@ struct ClientInner {
     time: Mutex<HubspotTime>,
     /// The state of the jitter's generator.
     jitter: AtomicU64,
-    observations: Mutex<Observations>,
+    /// Who keeps what was sent.
+    calls: OnceLock<Box<dyn CallLog>>,
     /// What the last answers say of HubSpot and the token.
     learnt: Mutex<Learnt>,
     /// Where the static token stands.
@@ -172,7 +172,7 @@ impl Client {
                 version,
                 time: Mutex::default(),
                 jitter: AtomicU64::new(0),
-                observations: Mutex::default(),
+                calls: OnceLock::new(),
                 learnt: Mutex::default(),
                 token_place: OnceLock::new(),
                 own_app: Mutex::default(),
@@ -345,20 +345,6 @@ impl Client {
 
     fn time(&self) -> parking_lot::MutexGuard<'_, HubspotTime> {
         self.inner.time.lock()
-    }
-
-    /// What was sent since the last call of this, by endpoint.
-    pub(crate) fn take_request_counts(&self) -> BTreeMap<&'static str, RequestCount> {
-        self.observations().take_counts()
-    }
-
-    /// Requests that were sent and that no such taking has counted yet.
-    pub(crate) fn untaken_requests(&self) -> u64 {
-        self.observations().sent()
-    }
-
-    fn observations(&self) -> parking_lot::MutexGuard<'_, Observations> {
-        self.inner.observations.lock()
     }
 }
 

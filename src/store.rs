@@ -14,6 +14,7 @@ use crate::model::time::Timestamp;
 
 pub mod absent;
 pub mod awaited;
+pub mod calls;
 pub mod cleared;
 pub mod commands;
 pub mod conflicts;
@@ -49,6 +50,7 @@ pub mod tokens;
 pub mod undo;
 pub mod unreadable;
 
+use calls::{CallBook, TakenCalls};
 use database::lease::Lease;
 use database::readers::Readers;
 use database::writer::Writer;
@@ -99,6 +101,7 @@ struct StoreInner {
     writer: Writer,
     lease: Lease,
     restored: bool,
+    calls: CallBook,
 }
 
 impl Store {
@@ -120,13 +123,16 @@ impl Store {
             cause: Arc::new(cause),
         })?;
         let readers = Readers::new(options);
-        let writer = Writer::start(options, connection, clock, lease.clone(), lock)?;
+        let calls = CallBook::default();
+        let owned = (lease.clone(), lock);
+        let writer = Writer::start(options, connection, clock, owned, calls.clone())?;
         Ok(Self {
             inner: Arc::new(StoreInner {
                 readers,
                 writer,
                 lease,
                 restored,
+                calls,
             }),
         })
     }
@@ -143,6 +149,25 @@ impl Store {
         J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         self.inner.writer.write(lane, job).await
+    }
+
+    /// What was sent, on its way into rows.
+    pub(crate) fn calls(&self) -> &CallBook {
+        &self.inner.calls
+    }
+
+    /// Writes down what was sent and no transaction has taken along; nothing is written where nothing waits.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); it waits on then.
+    pub(crate) async fn write_calls(&self) -> Result<(), StoreError> {
+        if self.calls().is_empty() {
+            return Ok(());
+        }
+        let book = self.calls().clone();
+        let written = self.write(Lane::Bulk, move |tx| book.write_all(tx));
+        written.await?.into_iter().for_each(TakenCalls::are_written);
+        Ok(())
     }
 
     /// Runs a job on a connection that can't write. It sees one consistent state.

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
+use crate::app::calls::CommandCalls;
 use crate::app::login::{LoginApp, LoginError};
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError};
@@ -18,8 +19,8 @@ use crate::hubspot::call::limiter::{LeaseError, LeaseFn, Limiter, StartState};
 use crate::hubspot::call::transport::{ReqwestTransport, TransportSetupError};
 use crate::hubspot::{BadToken, Client};
 use crate::model::time::Timestamp;
+use crate::store::quota;
 use crate::store::quota::command::{self, AskedShare};
-use crate::store::quota::{self, Requests};
 use crate::store::tokens::{Nobody, Own, beside_the_daemon, look};
 use crate::store::{StoreError, meta};
 
@@ -112,6 +113,7 @@ pub struct AskingCommand {
     client: Client,
     clock: Arc<dyn Clock>,
     lease: Option<DatabaseLease>,
+    calls: CommandCalls,
 }
 
 /// The share in the database.
@@ -156,6 +158,7 @@ impl AskingCommand {
             }
         };
         Ok(Self {
+            calls: CommandCalls::of(&client, &config.database, clock),
             client,
             clock: Arc::clone(clock),
             lease,
@@ -166,6 +169,11 @@ impl AskingCommand {
     pub fn client(&self) -> &Client {
         &self.client
     }
+
+    /// Writes down what was sent so far, where there is a database.
+    pub(crate) fn write_calls(&self) {
+        self.calls.write();
+    }
 }
 
 impl Drop for AskingCommand {
@@ -173,17 +181,8 @@ impl Drop for AskingCommand {
         let Some(lease) = &self.lease else { return };
         lease.renewal.abort();
         let unsent = self.client.limiter().unused_lease();
-        let counts = self.client.take_request_counts();
         let now = self.clock.now();
         let ended = beside_the_daemon(&lease.path, &self.clock, |tx| {
-            for (class, sent) in counts {
-                let sent = Requests {
-                    requests: sent.requests,
-                    errors: sent.errors,
-                    throttled: sent.throttled,
-                };
-                quota::count(tx, class, sent, now)?;
-            }
             command::end(tx, lease.id, unsent, now)
         });
         if let Err(error) = ended {

@@ -14,6 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
+use crate::app::calls::CommandCalls;
 use crate::clock::Clock;
 use crate::config::{Auth, ClientId, Config, ConfigError, OAuth, PortalIdSource, SecretSource};
 use crate::decide::portal::scopes;
@@ -266,6 +267,7 @@ impl<'c> LoginApp<'c> {
             return Err(LoginError::Declined(declined(&returned.query)));
         };
         let client = self.client(clock)?;
+        let _calls = CommandCalls::of(&client, &self.config.database, clock);
         let asked_at = clock.now();
         let grant = client
             .exchange_code(&self.app, &code, &self.oauth.redirect_uri, &verifier)
@@ -474,10 +476,11 @@ pub async fn logout(
     }
     let entry = LoginApp::new(config).and_then(|entry| {
         let client = entry.client(clock)?;
-        Ok((entry, client))
+        let calls = CommandCalls::of(&client, &config.database, clock);
+        Ok((entry, client, calls))
     });
     let ended = match entry {
-        Ok((entry, client)) => entry.revoke(&client, &all).await,
+        Ok((entry, client, _calls)) => entry.revoke(&client, &all).await,
         Err(error) => all
             .iter()
             .map(|one| LoginEnded {

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::app::calls::CommandCalls;
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError, Webhooks};
 use crate::decide::portal::subscriptions::{
@@ -154,6 +155,7 @@ pub struct SubscriptionPlan {
     /// How it is managed.
     pub way: SubscriptionWay,
     client: Client,
+    _calls: CommandCalls,
     developer: Option<Developer>,
 }
 
@@ -171,6 +173,7 @@ pub async fn look(
         return Err(WebhooksError::TooMany(wanted.len()));
     }
     let client = client(config, clock)?;
+    let calls = CommandCalls::of(&client, &config.database, clock);
     let developer = developer(webhooks)?;
     let way = match &developer {
         Some(developer) => {
@@ -192,6 +195,7 @@ pub async fn look(
         wanted,
         way,
         client,
+        _calls: calls,
         developer,
     })
 }

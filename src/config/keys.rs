@@ -869,10 +869,22 @@ pub(crate) const RETENTION_KEYS: &[MappingKey] = &[
         meaning: "`sync_runs`",
     },
     MappingKey {
+        name: "calls",
+        shape: ValueShape::Time,
+        default: r#"`"7d"`"#,
+        meaning: "`sync_calls` that succeeded, 64 MiB of them at most",
+    },
+    MappingKey {
+        name: "call_errors",
+        shape: ValueShape::Time,
+        default: r#"`"30d"`"#,
+        meaning: "`sync_calls` that failed, 64 MiB of them at most",
+    },
+    MappingKey {
         name: "max_size",
         shape: ValueShape::Size,
         default: r#"`"0"`"#,
-        meaning: r#"of the three together; `"0"`: no bound"#,
+        meaning: r#"of history, inbox and runs together; `"0"`: no bound"#,
     },
 ];
 /// `[retention]`.

@@ -223,6 +223,10 @@ pub struct Retention {
     pub inbox: Duration,
     /// `sync_runs`.
     pub runs: Duration,
-    /// Bytes of all three together; 0: no bound.
+    /// `sync_calls` that succeeded.
+    pub calls: Duration,
+    /// `sync_calls` that failed.
+    pub call_errors: Duration,
+    /// Bytes of the first three together; 0: no bound.
     pub max_size: u64,
 }

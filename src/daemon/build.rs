@@ -103,7 +103,7 @@ pub(crate) async fn build_within(
     match joined.await {
         Ok(engine) => Ok(Arc::new(engine)),
         Err(error) => {
-            heartbeat::end_failed(&store, with_causes(&error)).await;
+            heartbeat::end_failed(&store, with_causes(&error), error.code()).await;
             Err(error)
         }
     }

@@ -12,7 +12,7 @@ use crate::http::health::Health;
 use crate::hubspot::call::oauth::OAuthError;
 use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
-use crate::store::meta::Daemon;
+use crate::store::meta::{Codes, Daemon};
 use parking_lot::Mutex;
 
 /// So many requests in a row that came to nothing, whatever it was, and nothing works. One that was not sent or got no
@@ -44,16 +44,17 @@ struct ConditionState {
     unauthorized: Option<String>,
     logged_out: Option<String>,
     renewal: Option<Renewal>,
-    unreachable: Option<String>,
+    unreachable: Option<(String, &'static str)>,
     out_of_quota_until: Option<Timestamp>,
     /// What HubSpot forbids to the token, and whether some object goes on all the same.
     forbidden: Vec<String>,
+    forbidden_code: Option<&'static str>,
     stands_still: bool,
     /// When the heartbeat was last written, and why it can't be since.
     beat_at: Option<Duration>,
     unwritten: Option<String>,
     /// What each task failed of and has not done since, and which error in a row it was.
-    errors: BTreeMap<Source, (u64, String)>,
+    errors: BTreeMap<Source, (u64, (String, &'static str))>,
     errors_so_far: u64,
     schema_read: bool,
 }
@@ -83,9 +84,9 @@ impl ConditionState {
     }
 
     /// The newest error of those that are not over.
-    fn last_error(&self) -> Option<String> {
+    fn last_error(&self) -> Option<(String, &'static str)> {
         let newest = self.errors.values().max_by_key(|(number, _)| *number);
-        newest.map(|(_, explanation)| explanation.clone())
+        newest.map(|(_, error)| error.clone())
     }
 
     /// What is told at once when it changes; words alone can wait for the next heartbeat.
@@ -140,14 +141,17 @@ impl Condition {
     pub fn stands(&self, standing: &AccessStanding) {
         self.change(|state| {
             match &standing.trouble {
-                _ if standing.moving.is_some() => state.unreachable.clone_from(&standing.moving),
+                _ if standing.moving.is_some() => {
+                    state.unreachable = standing.moving.clone().map(|why| (why, "moving"));
+                }
                 None => state.unreachable = None,
                 Some(trouble) if trouble.in_a_row >= NOTHING_WORKS => {
-                    state.unreachable = Some(trouble.explanation.to_string());
+                    state.unreachable = Some((trouble.explanation.to_string(), trouble.code));
                 }
                 Some(_) => {}
             }
             state.forbidden.clone_from(&standing.forbidden);
+            state.forbidden_code = standing.forbidden_code;
             state.stands_still = !standing.goes_on;
         });
     }
@@ -224,23 +228,38 @@ impl Condition {
                 } else if let Some(until) = error.out_of_quota_until() {
                     state.out_of_quota_until = Some(until);
                 } else if error.is_unreachable() {
-                    state.unreachable = Some(explanation.clone());
+                    state.unreachable = Some((explanation.clone(), error.code()));
                 }
             }
             state.errors_so_far += 1;
-            state
-                .errors
-                .insert(source.clone(), (state.errors_so_far, explanation));
+            state.errors.insert(
+                source.clone(),
+                (state.errors_so_far, (explanation, error.code())),
+            );
         });
     }
 
     /// What `sync_health` is told.
     pub fn daemon(&self, requests_last_minute: u64, throttled_last_minute: u64) -> Daemon {
         let state = self.look();
+        let (last_error, last_error_code) = state.last_error().unzip();
+        let (unreachable, unreachable_code) = state.unreachable.clone().unzip();
+        let logged_out = if state.logged_out.is_some() {
+            "logged-out"
+        } else {
+            "unauthorized"
+        };
         Daemon {
-            last_error: state.last_error(),
+            codes: Codes {
+                unauthorized: state.unauthorized().map(|_| logged_out),
+                unreachable: unreachable_code,
+                forbidden: state.forbidden_code,
+                config: None,
+                last_error: last_error_code,
+            },
+            last_error,
             unauthorized: state.unauthorized(),
-            unreachable: state.unreachable,
+            unreachable,
             out_of_quota_until: state.out_of_quota_until,
             forbidden: (!state.forbidden.is_empty()).then(|| state.forbidden.join("; ")),
             config_error: None,
@@ -278,19 +297,20 @@ impl Condition {
                 Some(_) | None => "running",
             };
             let forbidden = (!now.forbidden.is_empty()).then(|| now.forbidden.join("; "));
-            let reason = now.unreachable.or(forbidden).or(now.unwritten);
+            let unreachable = now.unreachable.map(|(why, _)| why);
+            let reason = unreachable.or(forbidden).or(now.unwritten);
             return Health::ready(state.to_owned(), reason);
         }
-        if let Some(explanation) = now.unreachable {
+        if let Some((explanation, _)) = now.unreachable {
             return Health::not_ready("unreachable", explanation);
         }
         if let Some(until) = now.out_of_quota_until {
             let explanation = format!("the day's requests are spent until {until}");
             return Health::not_ready("out_of_quota", explanation);
         }
-        let explanation = now
-            .last_error()
-            .unwrap_or_else(|| "the portal's schema has not been read yet".to_owned());
+        let last_error = now.last_error().map(|(why, _)| why);
+        let explanation =
+            last_error.unwrap_or_else(|| "the portal's schema has not been read yet".to_owned());
         Health::not_ready("starting", explanation)
     }
 }
@@ -445,6 +465,7 @@ mod tests {
         let trouble = |in_a_row| AccessStanding {
             trouble: Some(Trouble {
                 explanation: "a page that is no answer".into(),
+                code: "not-hubspot",
                 hint: None,
                 in_a_row,
             }),

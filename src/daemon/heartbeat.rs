@@ -1,12 +1,13 @@
-//! The slow chores: heartbeat, file identity, triggers, retention, counts of requests.
+//! The slow chores: heartbeat, file identity, triggers, retention, calls that no step has written down.
 
 use std::time::Duration;
 
 use crate::daemon::condition::Condition;
 use crate::engine::forgetting;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::RequestCount;
+use crate::store::calls::ring::{self, KeepCalls};
 use crate::store::meta::{self, Phase};
+use crate::store::quota::LimitsInForce;
 use crate::store::retention::{self, Keep};
 use crate::store::shape::ddl;
 use crate::store::shape::repair;
@@ -20,6 +21,9 @@ pub(crate) const TRIGGERS: Duration = Duration::from_secs(20);
 
 /// Time between two rounds of forgetting.
 pub(crate) const FORGET: Duration = Duration::from_mins(5);
+
+/// Time between two looks at the ring of calls (`contract-operations.md`, section 2).
+pub(crate) const RING: Duration = Duration::from_mins(1);
 
 /// A clock that is off by more makes times in the mirror's bookkeeping hard to read, and signatures of webhooks invalid
 /// soon (`hubspot/api-facts.md#10`).
@@ -40,54 +44,44 @@ fn clock_problem(offset_ms: i64) -> Option<String> {
 pub(crate) async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
     let usage = engine.client().limiter().snapshot();
     let mut daemon = condition.daemon(usage.requests_last_minute, usage.throttled_last_minute);
-    let counts = engine.client().take_request_counts();
     let now = engine.clock().now();
     let mut problems = Vec::new();
     let offset = engine.client().clock_offset_ms();
-    problems.extend(clock_problem(offset));
+    problems.extend(clock_problem(offset).map(|problem| (problem, Some("clock-off"))));
     if let Some(relaxed) = engine.settings().relaxed_poll {
         let standing = engine.deliveries().standing(now, relaxed);
         daemon.webhooks = Some(standing.as_str());
         daemon.webhooks_dropped = engine.deliveries().dropped();
-        problems.extend(engine.deliveries().problem());
+        let missed = engine.deliveries().problem();
+        problems.extend(missed.map(|problem| (problem, Some("webhooks-missed"))));
     }
     daemon.forbidden = engine.forbidden();
+    daemon.codes.forbidden = engine.forbidden_code();
     // One problem must not hide another, nor the last error.
-    problems.extend(daemon.last_error.take());
-    daemon.last_error = (!problems.is_empty()).then(|| problems.join("; "));
+    let last = daemon.last_error.take();
+    problems.extend(last.map(|error| (error, daemon.codes.last_error)));
+    daemon.codes.last_error = problems.first().and_then(|(_, code)| *code);
+    let words: Vec<&str> = problems.iter().map(|(words, _)| words.as_str()).collect();
+    daemon.last_error = (!words.is_empty()).then(|| words.join("; "));
     let day = quota::DayAsTold {
         date: Some(usage.day),
         used: Some(usage.daily_used),
         limit: usage.daily_limit,
         resets_at: Some(usage.daily_resets_at),
     };
+    let limits = LimitsInForce {
+        burst: usage.burst_limit,
+        search: usage.search_limit,
+    };
+    // What is not in its row yet would count as somebody else's.
+    engine.store().write_calls().await?;
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             meta::beat(tx, &daemon, now)?;
             quota::set_day(tx, &day)?;
-            for (
-                class,
-                RequestCount {
-                    requests,
-                    errors,
-                    throttled,
-                },
-            ) in counts
-            {
-                quota::count(
-                    tx,
-                    class,
-                    quota::Requests {
-                        requests,
-                        errors,
-                        throttled,
-                    },
-                    now,
-                )?;
-            }
-            Ok(())
+            quota::note_use(tx, usage.daily_used, limits, now)
         })
         .await?;
     condition.beaten(engine.clock().monotonic());
@@ -149,6 +143,25 @@ pub(crate) async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError>
     Ok(())
 }
 
+/// Writes down the calls that no transaction has taken along.
+pub(crate) async fn write_calls(engine: &Engine) -> Result<(), StepError> {
+    Ok(engine.store().write_calls().await?)
+}
+
+/// Keeps the ring of calls within its bounds, a batch at a time. Nothing while nobody knows whether this machine's clock is right.
+pub(crate) async fn forget_calls(engine: &Engine, keep: KeepCalls) -> Result<(), StepError> {
+    let Some(now) = engine.time_borne_out() else {
+        return Ok(());
+    };
+    while engine
+        .store()
+        .write(Lane::Bulk, move |tx| ring::forget(tx, keep, now))
+        .await?
+        > 0
+    {}
+    Ok(())
+}
+
 /// Empties the log of the database once something was erased, so that no copy stays in it. A reader that holds the log
 /// puts it off.
 pub(crate) async fn empty_log(engine: &Engine) -> Result<(), StepError> {
@@ -164,10 +177,15 @@ pub(crate) async fn empty_log(engine: &Engine) -> Result<(), StepError> {
 }
 
 /// Says that the run ended with an error, where the database can still be written: what failed may be the database.
-pub(crate) async fn end_failed(store: &Store, explanation: String) {
+pub(crate) async fn end_failed(
+    store: &Store,
+    explanation: String,
+    code: impl Into<Option<&'static str>>,
+) {
+    let code = code.into();
     let said = store
         .write(Lane::Interactive, move |tx| {
-            meta::end_failed(tx, &explanation, tx.now())
+            meta::end_failed(tx, (&explanation, code), tx.now())
         })
         .await;
     if let Err(failed) = said {

@@ -90,7 +90,7 @@ pub async fn once(
             work.failure()
         }
         Err(error) if is_fatal(&error) => {
-            heartbeat::end_failed(engine.store(), with_causes(&error)).await;
+            heartbeat::end_failed(engine.store(), with_causes(&error), error.code()).await;
             return Err(error);
         }
         Err(error) => Some(OnceFailure::from(&error)),
@@ -161,7 +161,7 @@ impl Keeping {
         let keeper = match keeper(config, engine).await {
             Ok(keeper) => keeper,
             Err(error) => {
-                heartbeat::end_failed(engine.store(), with_causes(&error)).await;
+                heartbeat::end_failed(engine.store(), with_causes(&error), error.code()).await;
                 return Err(error);
             }
         };
@@ -337,7 +337,7 @@ impl OnceWork {
             Some(OnceFailure {
                 explanation: self.engine.forbidden()?,
                 hint: self.engine.remedies(),
-                code: Some(self.engine.forbidden_code().into()),
+                code: self.engine.forbidden_code().map(Into::into),
             })
         };
         failed.or_else(|| self.unfinished()).or_else(forbidden)

@@ -345,7 +345,7 @@ async fn finish(
         );
     }
     if let Err(error) = ended {
-        heartbeat::end_failed(engine.store(), with_causes(&error)).await;
+        heartbeat::end_failed(engine.store(), with_causes(&error), error.code()).await;
         return Err(error);
     }
     match write_end(engine, &all.condition).await {
@@ -360,6 +360,7 @@ async fn finish(
 
 /// Says how it went, and gives back what was leased and not sent.
 pub(super) async fn write_end(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
+    heartbeat::write_calls(engine).await?;
     heartbeat::beat(engine, condition).await?;
     let limiter = engine.client().limiter();
     let (unsent, recent) = (limiter.unused_lease(), limiter.recent());

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::config::{Config, PollSettings};
 use crate::engine::{Engine, Settings, SettingsSource};
 use crate::model::id::PortalId;
+use crate::store::calls::ring::KeepCalls;
 use crate::store::retention::Keep;
 
 /// What the tasks go by.
@@ -17,6 +18,8 @@ pub struct TaskSettings {
     pub poll: PollSettings,
     /// What is forgotten, and when.
     pub keep: Keep,
+    /// The same of `sync_calls`.
+    pub keep_calls: KeepCalls,
 }
 
 impl From<&Config> for TaskSettings {
@@ -28,6 +31,10 @@ impl From<&Config> for TaskSettings {
                 inbox: config.retention.inbox,
                 runs: config.retention.runs,
                 max_bytes: config.retention.max_size,
+            },
+            keep_calls: KeepCalls {
+                calls: config.retention.calls,
+                errors: config.retention.call_errors,
             },
         }
     }

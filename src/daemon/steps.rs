@@ -43,6 +43,7 @@ pub(super) async fn of_object(
     step: Step,
     caller: Caller,
 ) -> Result<Progress, StepError> {
+    engine.begins_step();
     match step {
         Step::FirstRead => backfill::step(engine, object).await,
         Step::Filling => filling::step(engine, object).await,
@@ -78,6 +79,7 @@ fn looks(caller: Caller) -> Looks {
 
 /// Calls a step that belongs to no object.
 pub(super) async fn shared(engine: &Engine, step: Step) -> Result<Progress, StepError> {
+    engine.begins_step();
     match step {
         Step::Schema => match schema::refresh(engine).await?.soon {
             Some(error) => Err(error.into()),

@@ -13,7 +13,7 @@ use crate::config::Schedule;
 use crate::daemon::bells::{Bell, Bells};
 use crate::daemon::condition::Source;
 use crate::daemon::errors::{self, Errors};
-use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
+use crate::daemon::heartbeat::{self, BEAT, FORGET, RING, TRIGGERS};
 use crate::daemon::seldom::Seldom;
 use crate::daemon::settings::InForce;
 use crate::daemon::steps::{self, Caller};
@@ -72,7 +72,7 @@ enum MadeTasks {
 }
 
 /// All tasks, in the order in which they are started.
-const TABLE: [Line; 18] = {
+const TABLE: [Line; 19] = {
     use Begins::{AtOnce, WithTheSchema};
     use MadeTasks::{ForEachObject, Maybe, Once};
     [
@@ -108,6 +108,7 @@ const TABLE: [Line; 18] = {
             Once(forget),
             "`store/retention`",
         ),
+        line(Task::Calls, AtOnce, None, &[], Once(calls), "`store/calls`"),
         line(
             Task::Inbox,
             AtOnce,
@@ -393,6 +394,24 @@ fn forget(parts: &Parts, _: Rings) -> Paced {
     every(FORGET, move |engine| {
         let keep = settings.now().tasks.keep;
         async move { heartbeat::forget(&engine, keep).await }
+    })
+}
+
+fn calls(parts: &Parts, _: Rings) -> Paced {
+    let settings = parts.settings.clone();
+    let ring = Arc::new(Mutex::new(Chore::every(RING)));
+    every(LOOK, move |engine| {
+        let (keep, ring) = (settings.now().tasks.keep_calls, Arc::clone(&ring));
+        async move {
+            heartbeat::write_calls(&engine).await?;
+            let now = engine.clock().now();
+            let is_due = ring.lock().is_due(now);
+            if is_due {
+                heartbeat::forget_calls(&engine, keep).await?;
+                ring.lock().done(now);
+            }
+            Ok(())
+        }
     })
 }
 

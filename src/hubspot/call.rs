@@ -33,12 +33,14 @@ use crate::hubspot::call::answer::{Answer, read_answer};
 use crate::hubspot::call::error::{Call, HubspotError, from_answer, is_from_elsewhere};
 use crate::hubspot::call::limiter::{LimiterError, Permit, QuotaWord};
 use crate::hubspot::call::mask::mask;
+use crate::hubspot::call::observe::CallBegun;
 use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::endpoints::pages::is_too_much;
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::reread::Reread;
 use crate::hubspot::wire::{self, Elements};
+use crate::model::attempt::CallMade;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 
@@ -72,6 +74,8 @@ pub(crate) struct Request<'a> {
     /// With its `?`, percent-encoded; empty for none.
     pub(super) query: String,
     pub(super) body: Option<Bytes>,
+    /// How many inputs the body has, of a batch.
+    pub(super) inputs: Option<u64>,
     pub(super) priority: Priority,
 }
 
@@ -145,19 +149,23 @@ impl Client {
             Some(_) | None => self.inner.transport.send(http).await,
         };
         let took = self.inner.clock.monotonic().saturating_sub(sent_at.0);
-        self.observations().count(
-            endpoint.label(),
-            result.as_ref().ok().map(|response| response.status),
-        );
+        let sent = self.sent(request, sent_at.1, attempt);
         match result {
             Ok(mut response) => {
                 let token = authorization.to_str().unwrap_or_default();
                 mask(&mut response, &[token.trim_start_matches("Bearer ")]);
                 self.observe_clock(&response.headers, sent_at, took);
                 self.observe_token(&authorization, response.status, is_success(&response));
-                self.judge(request, call, response, permit, took, attempt)
+                let told = sent.ended(took, Ok(&response), None);
+                let judged = self.judge(request, call, response, permit, took, attempt);
+                self.note_call(CallMade {
+                    code: judged.as_ref().err().map(HubspotError::code),
+                    ..told
+                });
+                judged
             }
             Err(error) => {
+                self.note_call(sent.ended(took, Err(&error), None));
                 tracing::debug!(method = %call.method, path = call.template, ms = took.as_millis() as u64, attempt,
                     error = with_causes(&error), "no answer from HubSpot");
                 Err(lost(call, error, permit))
@@ -212,7 +220,7 @@ impl Client {
         HubspotError::HeldBack {
             call: call.clone(),
             source,
-            because,
+            because: because.map(Box::new),
         }
     }
 
@@ -286,13 +294,37 @@ impl Client {
         );
     }
 
-    fn http_request(&self, request: &Request<'_>, authorization: HeaderValue) -> HttpRequest {
+    /// The path as it is sent, without what stands behind it.
+    fn path(&self, request: &Request<'_>) -> String {
         let endpoint = request.endpoint;
-        let mut path_and_query = endpoint.path(
+        endpoint.path(
             self.inner.version,
             self.address_of(endpoint, request.object).as_ref(),
             self.address_of(endpoint, request.to).as_ref(),
-        );
+        )
+    }
+
+    /// A request as it is told of.
+    fn sent(&self, request: &Request<'_>, at: Timestamp, attempt: u32) -> CallBegun {
+        let endpoint = request.endpoint;
+        let mut path = self.path(request);
+        // What its path ends with is a name.
+        if endpoint == Endpoint::ChangeProperty {
+            path.push_str("{name}");
+        }
+        CallBegun {
+            at,
+            method: endpoint.method(),
+            path,
+            class: endpoint.label(),
+            attempt,
+            inputs: request.inputs,
+        }
+    }
+
+    fn http_request(&self, request: &Request<'_>, authorization: HeaderValue) -> HttpRequest {
+        let endpoint = request.endpoint;
+        let mut path_and_query = self.path(request);
         path_and_query.push_str(&request.query);
         let json = HeaderValue::from_static("application/json");
         let mut headers: Vec<(HeaderName, HeaderValue)> =
@@ -356,8 +388,9 @@ impl Client {
         Ok((page, headers::read_date(&response.headers)))
     }
 
-    /// Says which elements of an answer can't be read; the others are taken.
+    /// Says which elements of an answer can't be read; the others are taken. All of them count in the call.
     pub(super) fn note_unread<T>(&self, endpoint: Endpoint, elements: &Elements<T>) {
+        self.note_results(elements.len());
         if elements.are_whole() {
             return;
         }

@@ -22,6 +22,7 @@ use crate::hubspot::endpoints::search::search_body_fits;
 use crate::hubspot::testing::{
     ManualClock, Script, answer, answer_with, lost, not_sent, run, run_all,
 };
+use crate::model::attempt::CallMade;
 use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::ObjectType;
@@ -1154,16 +1155,38 @@ fn a_429_without_end_becomes_the_callers() {
     let answers =
         (0..4).map(|_| answer_with(429, &[("retry-after", "1")], fixture!("429_burst.json")));
     let bench = bench(answers);
+    let calls = KeptCalls::default();
+    bench.client.tell_calls(calls.clone());
     let error = bench.create(&one_create()).expect_err("throttled");
     assert!(matches!(error.retry(), Retry::At(_)));
     assert_eq!(error.batch_failure(), Failure::NotDone);
-    let counts = bench.client.take_request_counts();
-    assert_eq!(
-        (counts["create"].requests, counts["create"].throttled),
-        (4, 4)
-    );
+    let told: Vec<_> = calls.0.lock().iter().map(shown).collect();
+    let throttled = |attempt| format!("create POST 429 throttled 1 record, attempt {attempt}");
+    assert_eq!(told, [1, 2, 3, 4].map(throttled));
     assert_eq!(bench.client.limiter().snapshot().throttled_last_minute, 4);
-    assert!(bench.client.take_request_counts().is_empty());
+}
+
+/// What was told of each call.
+#[derive(Clone, Default)]
+struct KeptCalls(Arc<Mutex<Vec<CallMade>>>);
+
+impl CallLog for KeptCalls {
+    fn note(&self, call: CallMade) {
+        self.0.lock().push(call);
+    }
+
+    fn found(&self, records: u64) {
+        if let Some(last) = self.0.lock().last_mut() {
+            last.records.get_or_insert(records);
+        }
+    }
+}
+
+fn shown(call: &CallMade) -> String {
+    let (status, code) = (call.status.unwrap_or_default(), call.code.unwrap_or("fine"));
+    let (class, method, attempt) = (call.class, &call.method, call.attempt);
+    let records = call.records.unwrap_or_default();
+    format!("{class} {method} {status} {code} {records} record, attempt {attempt}")
 }
 
 #[test]

@@ -82,6 +82,23 @@ pub struct Daemon {
     pub webhooks: Option<&'static str>,
     /// Events of other portals that were dropped since the start.
     pub webhooks_dropped: u64,
+    /// What each of these is called.
+    pub codes: Codes,
+}
+
+/// The stable names of what is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Codes {
+    /// Of `unauthorized`.
+    pub unauthorized: Option<&'static str>,
+    /// Of `unreachable`.
+    pub unreachable: Option<&'static str>,
+    /// Of `forbidden`.
+    pub forbidden: Option<&'static str>,
+    /// Of `config_error`.
+    pub config: Option<&'static str>,
+    /// Of `last_error`.
+    pub last_error: Option<&'static str>,
 }
 
 states! {
@@ -113,6 +130,7 @@ pub fn begin_daemon(tx: &Transaction<'_>, version: &str, now: Timestamp) -> Resu
              forbidden = NULL,
              config_error = NULL,
              last_error = NULL,
+             last_error_code = NULL,
              requests_last_minute = 0,
              throttled_last_minute = 0
          WHERE id = 1",
@@ -137,13 +155,13 @@ pub(crate) fn set_phase(
 /// Ends a run that failed: nothing may look like a daemon at work, and why it ended is the last error.
 pub(crate) fn end_failed(
     tx: &Transaction<'_>,
-    explanation: &str,
+    (explanation, code): (&str, Option<&str>),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE _sync_daemon SET phase = 'stopped', heartbeat_at = :now, last_error = :words WHERE id = 1",
+        "UPDATE _sync_daemon SET phase = 'stopped', heartbeat_at = :now, last_error = :words, last_error_code = :code WHERE id = 1",
     )?
-    .execute(named_params! { ":now": now.to_string(), ":words": explanation })?;
+    .execute(named_params! { ":now": now.to_string(), ":words": explanation, ":code": code })?;
     Ok(())
 }
 
@@ -165,7 +183,12 @@ pub(crate) fn beat(
              requests_last_minute = :requests,
              throttled_last_minute = :throttled,
              webhooks = :webhooks,
-             webhooks_dropped = :dropped
+             webhooks_dropped = :dropped,
+             unauthorized_code = :unauthorized_code,
+             unreachable_code = :unreachable_code,
+             forbidden_code = :forbidden_code,
+             config_code = :config_code,
+             last_error_code = :last_error_code
          WHERE id = 1",
     )?
     .execute(named_params! {
@@ -180,6 +203,11 @@ pub(crate) fn beat(
         ":throttled": daemon.throttled_last_minute as i64,
         ":webhooks": daemon.webhooks,
         ":dropped": daemon.webhooks_dropped as i64,
+        ":unauthorized_code": daemon.codes.unauthorized,
+        ":unreachable_code": daemon.codes.unreachable,
+        ":forbidden_code": daemon.codes.forbidden,
+        ":config_code": daemon.codes.config,
+        ":last_error_code": daemon.codes.last_error,
     })?;
     Ok(())
 }

@@ -42,8 +42,8 @@ pub(crate) use self::queue::MAY_BE_SENT;
 pub(crate) use self::queue::{WaitingEntry, backlog, next_due, waiting, waiting_archives};
 pub use self::queue::{discarded, due, in_flight, objects};
 pub(crate) use self::sent::{
-    check_sent, forget_owed, forget_sent, is_creating, keyless_create_in_doubt, move_sent, owes,
-    remember_sent,
+    check_sent, correlate, forget_owed, forget_sent, is_creating, keyless_create_in_doubt,
+    move_sent, owes, remember_sent,
 };
 pub use self::sent::{owed, sent_earlier};
 pub(crate) use self::shown::{note_shown, shown_version};

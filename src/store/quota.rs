@@ -11,6 +11,7 @@ use rusqlite::{Connection, Transaction, named_params};
 use crate::decide::quota::Recent;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::shape::views::quota::SENT_TODAY;
 
 /// What was sent within this time may still lie in HubSpot's window of 10 seconds: two more for clocks and for requests
 /// on the wire.
@@ -158,6 +159,59 @@ pub(crate) struct DayAsTold {
     pub limit: Option<u64>,
     /// When the day ends.
     pub resets_at: Option<Timestamp>,
+}
+
+/// What the daemon goes by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct LimitsInForce {
+    /// Requests in ten seconds.
+    pub burst: u32,
+    /// Searches in a second.
+    pub search: f64,
+}
+
+/// Between two looks at what others have used.
+const OTHERS: Duration = Duration::from_mins(5);
+
+/// Keeps what others have used of the day, by what all have, and the limits in force. Our own calls must be written down before.
+pub(crate) fn note_use(
+    tx: &Transaction<'_>,
+    used: u64,
+    limits: LimitsInForce,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(&format!(
+        "UPDATE _sync_quota AS q
+         SET day_others = max(:used - {SENT_TODAY}, 0),
+             burst_limit = :burst,
+             search_limit = :search
+         WHERE q.id = 1"
+    ))?
+    .execute(named_params! {
+        ":used": used as i64,
+        ":burst": limits.burst,
+        ":search": limits.search,
+    })?;
+    // A new day begins at nothing, and what is older than an hour tells no rate.
+    tx.prepare_cached(
+        "DELETE FROM _sync_quota_others
+         WHERE at < :before OR at > :now OR others > (SELECT day_others FROM _sync_quota WHERE id = 1)",
+    )?
+    .execute(named_params! {
+        ":before": (now - Duration::from_hours(1)).to_string(),
+        ":now": now.to_string(),
+    })?;
+    tx.prepare_cached(
+        "INSERT INTO _sync_quota_others (at, others)
+         SELECT :now, day_others
+         FROM _sync_quota
+         WHERE id = 1 AND NOT EXISTS (SELECT 1 FROM _sync_quota_others WHERE at > :lately)",
+    )?
+    .execute(named_params! {
+        ":now": now.to_string(),
+        ":lately": (now - OTHERS).to_string(),
+    })?;
+    Ok(())
 }
 
 /// Keeps HubSpot's word on the day: its count only raises ours. Another day's date begins that day's count.

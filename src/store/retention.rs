@@ -10,7 +10,7 @@ use crate::model::time::Timestamp;
 use crate::store::{StoreError, history as changes, undo};
 
 /// Rows of one table that go in one transaction: a few milliseconds.
-const BATCH: i64 = 500;
+pub(super) const BATCH: i64 = 500;
 
 /// Rows whose size is measured to know that of all.
 const SAMPLE: i64 = 1000;
@@ -132,7 +132,7 @@ fn runs_bytes(connection: &Connection) -> Result<u64, StoreError> {
 const ROW_BYTES: f64 = 150.0;
 
 /// About how large a table is: rows go at the old end, so that ids without a gap number them.
-fn bytes(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
+pub(super) fn bytes(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
     let (rows, text): (i64, f64) = statement
         .query_row(named_params! { ":sample": SAMPLE }, |row| {

@@ -4,10 +4,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-use crate::model::entry::states;
+use crate::model::entry::{code_in, states};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, calls};
 
 states! {
     /// What a run does.
@@ -57,6 +57,7 @@ pub fn extend(
         }
         None => begin(tx, object, kind, work, now)?,
     };
+    calls::sign(tx, id)?;
     sign(tx, object, (kind, id), now)
 }
 
@@ -167,13 +168,18 @@ pub fn note(
     };
     tx.prepare_cached(
         "UPDATE sync_runs
-         SET error = :words
+         SET error = :words, code = :code
          WHERE id = (SELECT max(id) FROM sync_runs WHERE object = :object AND kind = :kind)",
     )?
     .execute(
-        named_params! { ":object": object.as_str(), ":kind": kind.as_str(), ":words": explanation },
+        named_params! { ":object": object.as_str(), ":kind": kind.as_str(), ":words": explanation, ":code": code_of(explanation) },
     )?;
     Ok(())
+}
+
+/// What a run's error is called: runs meet what they can't read; whatever else happens has a name of its own.
+fn code_of(explanation: &str) -> &str {
+    code_in(explanation).unwrap_or("unreadable-answer")
 }
 
 /// Ends the open run of an object, and keeps what was noted of it; nothing happens where none is open.
@@ -186,7 +192,7 @@ pub fn finish(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_runs
-         SET finished_at = :now, error = coalesce(:error, error)
+         SET finished_at = :now, error = coalesce(:error, error), code = coalesce(:code, code)
          WHERE id = (
              SELECT id
              FROM sync_runs
@@ -200,6 +206,7 @@ pub fn finish(
         ":object": object.as_str(),
         ":kind": kind.as_str(),
         ":error": error,
+        ":code": error.map(code_of),
         ":now": now.to_string(),
     })?;
     Ok(())

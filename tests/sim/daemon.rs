@@ -26,6 +26,7 @@ use hubsyncd::hubspot::call::limiter::{Limiter, StartState};
 use hubsyncd::hubspot::webhook;
 use hubsyncd::model::settings::{ApiVersion, Limits, Tier};
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
+use hubsyncd::store::calls::ring::KeepCalls;
 use hubsyncd::store::retention::Keep;
 use hubsyncd::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
 use secrecy::SecretString;
@@ -196,6 +197,10 @@ fn parts(plan: &Plan, engine: &Arc<Engine>) -> Parts {
                     inbox: KEPT,
                     runs: KEPT,
                     max_bytes: 0,
+                },
+                keep_calls: KeepCalls {
+                    calls: KEPT,
+                    errors: KEPT,
                 },
             },
         ),

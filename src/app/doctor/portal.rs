@@ -77,7 +77,7 @@ pub(super) async fn ask(
         return Ok(None);
     }
     lines.push(line);
-    lines.extend(limits(config, client));
+    lines.extend(limits(config, &asking));
     lines.push(doctor::clock(client.clock_offset_ms()));
     Ok(Some(Asked {
         scopes: look.scopes,
@@ -198,15 +198,16 @@ fn portal(
 }
 
 /// The lines of tier and day, by the headers of HubSpot's answers.
-fn limits(config: &Config, client: &Client) -> Vec<CheckLine> {
+fn limits(config: &Config, asking: &AskingCommand) -> Vec<CheckLine> {
     const DAY: Duration = Duration::from_hours(24);
-    let seen = client.limiter().snapshot();
+    let seen = asking.client().limiter().snapshot();
+    // What this command has sent itself is no other app's.
+    asking.write_calls();
     let since = seen.daily_resets_at - DAY;
     let own = tokens::look(&config.database, |connection| {
         quota::requests_since(connection, since)
     });
-    // Its own are in the database only once it has ended.
-    let own = own.ok().flatten().unwrap_or(0) + client.untaken_requests();
+    let own = own.ok().flatten().unwrap_or(0);
     vec![
         doctor::tier(
             config.limits.burst,

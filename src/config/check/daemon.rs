@@ -220,6 +220,8 @@ pub(super) fn retention(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Retent
         history: reader.or_default(&table, "history", (90 * DAY, "\"90d\""), age),
         inbox: reader.or_default(&table, "inbox", (7 * DAY, "\"7d\""), age),
         runs: reader.or_default(&table, "runs", (30 * DAY, "\"30d\""), age),
+        calls: reader.or_default(&table, "calls", (7 * DAY, "\"7d\""), age),
+        call_errors: reader.or_default(&table, "call_errors", (30 * DAY, "\"30d\""), age),
         max_size: reader.or_default(&table, "max_size", (0, "\"0\""), |reader, entry| {
             reader.size(entry, 0..=u64::MAX)
         }),

@@ -11,7 +11,7 @@ use crate::engine::{Engine, StepError};
 use crate::model::name::ObjectType;
 use crate::store::counts::{ObjectReport, WorkDone};
 use crate::store::fields::{self, Troubled};
-use crate::store::{Lane, awaited, counts, quota, unreadable};
+use crate::store::{awaited, counts, quota, unreadable};
 
 /// What `once` did.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -207,7 +207,7 @@ async fn erasures(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
 
 /// All that was done, and all requests that the database knows of.
 pub(crate) async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, StepError> {
-    count_requests(engine).await?;
+    engine.store().write_calls().await?;
     let requests = engine.store().read(quota::requests_in_all).await?;
     Ok(OnceReport {
         objects: objects_since(engine, BTreeMap::new()).await?,
@@ -215,26 +215,6 @@ pub(crate) async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, St
         failure: None,
         warnings: Vec::new(),
     })
-}
-
-/// Writes the counts of requests down.
-async fn count_requests(engine: &Arc<Engine>) -> Result<(), StepError> {
-    let counts = engine.client().take_request_counts();
-    engine
-        .store()
-        .write(Lane::Interactive, move |tx| {
-            for (class, count) in counts {
-                let count = quota::Requests {
-                    requests: count.requests,
-                    errors: count.errors,
-                    throttled: count.throttled,
-                };
-                quota::count(tx, class, count, tx.now())?;
-            }
-            Ok(())
-        })
-        .await?;
-    Ok(())
 }
 
 async fn objects_since(

@@ -26,6 +26,7 @@ use crate::engine::acts::EntryWork;
 use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply, plain_of};
 use crate::engine::inbound::other_end::apply_other_end;
 use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
+use crate::engine::outbound::sending::Correlated;
 use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
@@ -145,6 +146,15 @@ pub(super) fn guarded_pair<'a>(
 struct LinkBatch {
     call: LinkCall,
     links: Vec<QueuedLink>,
+    /// What HubSpot called the answer, once there is one.
+    answered: Correlated,
+}
+
+impl LinkBatch {
+    /// With what HubSpot called this task's last request.
+    fn correlated(&self, engine: &Engine) -> Correlated {
+        Correlated::just_now(engine, self.links.iter().map(|link| link.id))
+    }
 }
 
 async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepError> {
@@ -436,7 +446,11 @@ fn claim(
         let key = disassociation_key(&name);
         holds::count(tx, key, leaving.len() as u64, now.plus_millis(offset_ms))?;
     }
-    Ok(Some(LinkBatch { call, links }))
+    Ok(Some(LinkBatch {
+        call,
+        links,
+        answered: Correlated::default(),
+    }))
 }
 
 /// Where the plain type of two records is taken away, its call takes the others too.
@@ -462,12 +476,14 @@ async fn send_batch(engine: &Engine, pair: &PairSync, batch: LinkBatch) -> Resul
     while let Some(mut batch) = batches.pop() {
         let error = match send(engine, pair, &batch).await {
             Ok(written) => {
+                batch.answered = batch.correlated(engine);
                 let implied = read_implied(engine, pair, &batch).await?;
                 settle(engine, pair, batch, (written, implied)).await?;
                 continue;
             }
             Err(error) => error,
         };
+        batch.answered = batch.correlated(engine);
         let attempts = batch.links.iter().map(|link| link.standing.attempts + 1);
         let missing = LinkError::of_missing(&error);
         let fate = match (&missing, batch.links.len()) {
@@ -490,6 +506,7 @@ async fn send_batch(engine: &Engine, pair: &PairSync, batch: LinkBatch) -> Resul
             batches.push(LinkBatch {
                 call: batch.call,
                 links: rest,
+                answered: Correlated::default(),
             });
             batches.push(batch);
             continue;
@@ -599,6 +616,7 @@ async fn settle(
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            batch.answered.note(tx)?;
             let mut implied = implied;
             let (now, known) = (tx.now(), types::of(tx, &sync.mapping)?);
             let working = LinkWork {
@@ -707,6 +725,7 @@ async fn fail(
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            batch.answered.note(tx)?;
             let (now, known) = (tx.now(), types::of(tx, &sync.mapping)?);
             for (sent, wait) in batch.links.iter().zip(waits) {
                 let Some(entry) = outbox::by_id(tx, sent.id)? else {

@@ -35,7 +35,7 @@ use crate::engine::outbound::along;
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::archive_key;
 use crate::engine::outbound::pushed::note_archived;
-use crate::engine::outbound::sending::Sending;
+use crate::engine::outbound::sending::{Correlated, Sending};
 use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
 use crate::engine::portal::contradictions;
@@ -188,6 +188,7 @@ async fn send(sending: Sending<'_>, batch: &[Sent]) -> Result<BatchAnswer, Hubsp
 async fn in_one(
     sending: Sending<'_>,
     asked_at: Timestamp,
+    answered: Correlated,
     settle: impl FnOnce(&Transaction<'_>, &Applying<'_>) -> Result<(), StoreError> + Send + 'static,
 ) -> Result<(), StepError> {
     let engine = sending.engine;
@@ -196,6 +197,7 @@ async fn in_one(
         .store
         .write(Lane::Interactive, move |tx| {
             let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+            answered.note(tx)?;
             settle(tx, &Applying::from_store(pass, asked_at))
         })
         .await?;
@@ -215,6 +217,7 @@ async fn settle_answer(
         operation,
         ..
     } = sending;
+    let answered = Correlated::just_now(engine, batch.iter().map(|sent| sent.entry));
     let results = answer.results.into_iter();
     let results: Vec<(Option<String>, RemoteRecord)> = results
         .map(|mut record| (record.trace_id.take(), remote_record(object, record)))
@@ -264,7 +267,7 @@ async fn settle_answer(
         }
         note_run(tx, &applying.pass, seen, acknowledged)
     };
-    in_one(sending, asked_at, settle).await?;
+    in_one(sending, asked_at, answered, settle).await?;
     contradictions::after_refusals(engine, object, contradicted).await
 }
 
@@ -546,6 +549,7 @@ async fn settle_failed_batch(
         ..
     } = sending;
     let asked_at = engine.now();
+    let answered = Correlated::just_now(engine, batch.iter().map(|sent| sent.entry));
     let explanation = match fate {
         _ if error.is_forbidden() => error.refusal_words(),
         BatchFate::Dead => error.refusal_words(),
@@ -636,7 +640,7 @@ async fn settle_failed_batch(
         }
         Ok(())
     };
-    in_one(sending, asked_at, settle).await?;
+    in_one(sending, asked_at, answered, settle).await?;
     contradictions::after_refusals(engine, object, contradicted).await
 }
 
@@ -646,6 +650,7 @@ async fn archived(
     push: Option<Push>,
 ) -> Result<(), StepError> {
     let asked_at = sending.engine.now();
+    let answered = Correlated::just_now(sending.engine, batch.iter().map(|sent| sent.entry));
     let settle = move |tx: &Transaction<'_>, applying: &Applying<'_>| {
         let pass = applying.pass.saying(Origin::Push);
         let changed = batch.len();
@@ -659,7 +664,7 @@ async fn archived(
         }
         note_run(tx, &pass, changed, changed)
     };
-    in_one(sending, asked_at, settle).await
+    in_one(sending, asked_at, answered, settle).await
 }
 
 /// Writes down that a request was settled.

@@ -40,6 +40,8 @@ pub struct AccessStanding {
     pub trouble: Option<Trouble>,
     /// What is forbidden to the token, a sentence each.
     pub forbidden: Vec<String>,
+    /// The stable name of what is forbidden.
+    pub forbidden_code: Option<&'static str>,
     /// Whether at least one object can be read.
     pub goes_on: bool,
 }
@@ -52,6 +54,7 @@ impl Engine {
             moving: self.client.moving(),
             trouble: self.client.trouble(),
             forbidden: self.kept_from(),
+            forbidden_code: self.forbidden_code(),
             goes_on: self.mapping.objects.is_empty()
                 || self
                     .mapping
@@ -59,6 +62,16 @@ impl Engine {
                     .iter()
                     .any(|object| self.is_readable(&object.object)),
         }
+    }
+
+    /// What keeps the token, or the portal, from doing all that is mapped, in one word.
+    pub(crate) fn forbidden_code(&self) -> Option<&'static str> {
+        Some(match () {
+            () if self.kept_from().is_empty() => return None,
+            () if self.client.forbidden().is_empty() => "object-unknown",
+            () if self.client.lacks_scopes_alone() => "missing-scope",
+            () => "forbidden",
+        })
     }
 
     /// What is forbidden to the token, and what the portal has not, a sentence each.
@@ -73,15 +86,6 @@ impl Engine {
     pub fn forbidden(&self) -> Option<String> {
         let sentences = self.kept_from();
         (!sentences.is_empty()).then(|| sentences.join("; "))
-    }
-
-    /// The stable name of what is forbidden.
-    pub(crate) fn forbidden_code(&self) -> &'static str {
-        match self.client.forbidden().is_empty() {
-            true => "object-unknown",
-            false if self.client.lacks_scopes_alone() => "missing-scope",
-            false => "forbidden",
-        }
     }
 
     /// What somebody can do about what is forbidden.

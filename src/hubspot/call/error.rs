@@ -162,7 +162,7 @@ pub enum HubspotError {
         #[source]
         source: LimiterError,
         /// How the requests before it ended, where HubSpot is unreachable: the cause to look at.
-        because: Option<Trouble>,
+        because: Option<Box<Trouble>>,
     },
     /// What a write rests on was read too long ago by the time that it could go: it was not sent, and is read again.
     #[error("{call} was not sent: what it rests on was read too long ago")]

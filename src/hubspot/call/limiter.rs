@@ -166,7 +166,7 @@ impl LimiterError {
 }
 
 /// The quotas' state, for `sync_health`, logs and metrics.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct QuotaSnapshot {
     /// The day's requests; `None`: it has no bound.
     pub daily_limit: Option<u64>,
@@ -178,6 +178,8 @@ pub(crate) struct QuotaSnapshot {
     pub day: String,
     /// The burst limit in force.
     pub burst_limit: u32,
+    /// Searches in a second, in force.
+    pub search_limit: f64,
     /// Left of the burst window.
     pub burst_left: u32,
     /// Left of the search window.
@@ -448,6 +450,7 @@ impl Limiter {
             daily_resets_at: day.resets_at(),
             day: day.date(),
             burst_limit: state.quota.burst_limit(),
+            search_limit: state.quota.pace(EndpointClass::Search, now).0,
             burst_left: state.quota.window_left(EndpointClass::Crm, now),
             search_left: state.quota.window_left(EndpointClass::Search, now),
             requests_last_minute,

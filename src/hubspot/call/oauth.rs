@@ -17,6 +17,7 @@ use crate::hubspot::Client;
 use crate::hubspot::call::headers;
 use crate::hubspot::call::limiter::{LimiterError, QuotaWord};
 use crate::hubspot::call::mask::mask;
+use crate::hubspot::call::observe::CallBegun;
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::wire::{self, Elements, Scalar};
 use crate::model::id::PortalId;
@@ -317,8 +318,21 @@ impl Client {
             timeout: TIMEOUT,
             template: "/oauth/token",
         };
-        let begun = self.inner.clock.monotonic();
-        let mut response = match self.inner.transport.send(request).await {
+        let begun = (self.inner.clock.monotonic(), self.inner.clock.now());
+        let sent = self.inner.transport.send(request).await;
+        let took = self.inner.clock.monotonic().saturating_sub(begun.0);
+        let told = CallBegun {
+            at: begun.1,
+            method: Method::POST,
+            path: path.to_owned(),
+            class: "oauth",
+            attempt: 1,
+            inputs: None,
+        };
+        let refused = sent.as_ref().ok().filter(|response| !is_ok(response));
+        let code = refused.map(|response| refusal(response).code());
+        self.note_call(told.ended(took, sent.as_ref(), code));
+        let mut response = match sent {
             Ok(response) => response,
             Err(error) => {
                 match error {
@@ -339,17 +353,11 @@ impl Client {
             .map(|(_, value)| *value)
             .collect();
         mask(&mut response, &secrets);
-        let ms = self
-            .inner
-            .clock
-            .monotonic()
-            .saturating_sub(begun)
-            .as_millis() as u64;
         tracing::debug!(
             method = "POST",
             path = "/oauth/token",
             status = response.status,
-            ms,
+            ms = took.as_millis() as u64,
             "HubSpot answered"
         );
         permit.answered(&QuotaWord {
@@ -358,11 +366,15 @@ impl Client {
             pause: None,
             retry_after: headers::read_retry_after(&response.headers, self.hubspot_now()),
         });
-        if (200..300).contains(&response.status) {
+        if is_ok(&response) {
             return Ok(response);
         }
         Err(refusal(&response))
     }
+}
+
+fn is_ok(response: &HttpResponse) -> bool {
+    (200..300).contains(&response.status)
 }
 
 fn form(fields: &[(&str, &str)]) -> String {

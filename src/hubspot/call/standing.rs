@@ -20,6 +20,8 @@ use crate::model::name::ObjectType;
 pub struct Trouble {
     /// Why the last of them did, with its causes.
     pub explanation: Arc<str>,
+    /// The stable name of that.
+    pub code: &'static str,
     /// What somebody can do about it.
     pub hint: Option<Cow<'static, str>>,
     /// How many.
@@ -48,6 +50,7 @@ fn again(trouble: &mut Option<Trouble>, error: &HubspotError) {
     let before = trouble.as_ref().map_or(0, |trouble| trouble.in_a_row);
     *trouble = Some(Trouble {
         explanation: with_causes(error).into(),
+        code: error.code(),
         hint: error.hint(),
         in_a_row: before.saturating_add(1),
     });

@@ -103,6 +103,7 @@ fn request(endpoint: Endpoint) -> Request<'static> {
         to: None,
         query: String::new(),
         body: None,
+        inputs: None,
         priority: Priority::Interactive,
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -228,7 +227,7 @@ impl Client {
         });
         let inputs = inputs.collect();
         let endpoint = Endpoint::ReadAssociations;
-        let request = request(endpoint, ends, to_body(&LinkInputs { inputs }), priority);
+        let request = request(endpoint, ends, inputs, priority);
         let response = self.send(&request).await?;
         let batch = self.parse::<wire::Batch<wire::RecordLinks>>(endpoint, &response)?;
         self.note_unread(endpoint, &batch.results);
@@ -246,6 +245,7 @@ impl Client {
             to: Some(ends.to),
             query: String::new(),
             body: None,
+            inputs: None,
             priority: Priority::Poll,
         };
         let (page, _) = self.page::<wire::LinkType>(&request).await?;
@@ -272,6 +272,7 @@ impl Client {
             to: Some(ends.to),
             query: String::new(),
             body: None,
+            inputs: None,
             priority: Priority::Poll,
         };
         let (page, _) = self.page::<wire::LinkLimit>(&request).await?;
@@ -422,18 +423,23 @@ impl Client {
         if inputs.len() > MOST_WRITTEN {
             return Err(self.invalid(endpoint, "too many pairs for one write of associations"));
         }
-        let body = to_body(&LinkInputs { inputs });
-        self.send(&request(endpoint, ends, body, priority)).await
+        self.send(&request(endpoint, ends, inputs, priority)).await
     }
 }
 
-fn request(endpoint: Endpoint, ends: Ends<'_>, body: Bytes, priority: Priority) -> Request<'_> {
+fn request<T: Serialize>(
+    endpoint: Endpoint,
+    ends: Ends<'_>,
+    inputs: Vec<T>,
+    priority: Priority,
+) -> Request<'_> {
     Request {
         endpoint,
         object: Some(ends.from),
         to: Some(ends.to),
         query: String::new(),
-        body: Some(body),
+        inputs: Some(inputs.len() as u64),
+        body: Some(to_body(&LinkInputs { inputs })),
         priority,
     }
 }

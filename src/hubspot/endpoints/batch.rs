@@ -165,6 +165,7 @@ impl Client {
             to: None,
             query: format!("?archived={}", query.archived),
             body: Some(to_body(&body)),
+            inputs: Some(keys.len() as u64),
             priority,
         };
         let response = self.send_within(&request, reread).await?;

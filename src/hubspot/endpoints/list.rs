@@ -112,6 +112,7 @@ impl Client {
             to: None,
             query: list_query(query, properties, limit),
             body: None,
+            inputs: None,
             priority,
         };
         let most = query.limit.clamp(1, MAX_PAGE);

@@ -27,6 +27,7 @@ impl Client {
             to: None,
             query: format!("?limit={PAGE}&archived={archived}{after}"),
             body: None,
+            inputs: None,
             priority: Priority::Poll,
         };
         let (page, date) = self.page::<wire::Owner>(&request).await?;

@@ -18,6 +18,7 @@ impl Client {
             to: None,
             query: String::new(),
             body: None,
+            inputs: None,
             priority: Priority::Poll,
         };
         let (page, _) = self.page::<wire::Pipeline>(&request).await?;

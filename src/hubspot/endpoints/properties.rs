@@ -218,6 +218,7 @@ fn read(endpoint: Endpoint, object: &ObjectType) -> Request<'_> {
         to: None,
         query: String::new(),
         body: None,
+        inputs: None,
         priority: Priority::Webhook,
     }
 }

@@ -43,6 +43,7 @@ fn read(endpoint: Endpoint, object: Option<&ObjectType>) -> Request<'_> {
         to: None,
         query: String::new(),
         body: None,
+        inputs: None,
         priority: Priority::Webhook,
     }
 }

@@ -221,6 +221,7 @@ impl Client {
             to: None,
             query: String::new(),
             body: Some(body(limit)),
+            inputs: None,
             priority,
         };
         let most = limit.clamp(1, MAX_SEARCH_PAGE);

@@ -16,6 +16,7 @@ use crate::decide::portal::subscriptions::{FoundSubscription, Subscription};
 use crate::hubspot::call::answer::read_answer;
 use crate::hubspot::call::headers;
 use crate::hubspot::call::mask::mask;
+use crate::hubspot::call::observe::CallBegun;
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::wire::{self, Elements, Scalar};
@@ -364,7 +365,7 @@ impl Client {
         let body = json!({ "tokenKey": token.expose_secret() });
         let path = "/oauth/v2/private-apps/get/access-token-info";
         let mut response = self
-            .post_once("oauth", (Method::POST, path.to_owned()), Some(&body))
+            .post_once(Method::POST, path.to_owned(), Some(&body), 1)
             .await?;
         mask(&mut response, &[token.expose_secret()]);
         match response.status {
@@ -407,9 +408,8 @@ impl Client {
             timeout: TIMEOUT,
             template: Endpoint::Account.template(self.inner.version),
         };
-        let mut response = self
-            .send_counted(Endpoint::Account.label(), request)
-            .await?;
+        let sent = self.told(&request, ("schema", request.template), 1);
+        let mut response = self.send_told(request, sent).await?;
         mask(&mut response, &[token.expose_secret()]);
         match response.status {
             401 => Ok(true),
@@ -439,9 +439,7 @@ impl Client {
         let mut attempt = 1;
         loop {
             let path = format!("{path}?hapikey={key}");
-            let mut response = self
-                .post_once("webhooks", (method.clone(), path), body)
-                .await?;
+            let mut response = self.post_once(method.clone(), path, body, attempt).await?;
             mask(&mut response, &[developer.key.expose_secret()]);
             match response.status {
                 200..300 => return Ok(response),
@@ -464,9 +462,10 @@ impl Client {
 
     async fn post_once(
         &self,
-        class: &'static str,
-        (method, path_and_query): (Method, String),
+        method: Method,
+        path_and_query: String,
         body: Option<&Value>,
+        attempt: u32,
     ) -> Result<HttpResponse, SubscriptionError> {
         let json = HeaderValue::from_static("application/json");
         let mut headers = vec![(ACCEPT, json.clone())];
@@ -481,19 +480,63 @@ impl Client {
             timeout: TIMEOUT,
             template: "/webhooks/{appId}",
         };
-        self.send_counted(class, request).await
+        let path = template_of(&request.path_and_query);
+        let is_oauth = path.starts_with("/oauth/");
+        let class = if is_oauth { "oauth" } else { "webhooks" };
+        let sent = self.told(&request, (class, &path), attempt);
+        self.send_told(request, sent).await
     }
 
-    /// Sends a request, and counts it in its class.
-    async fn send_counted(
+    /// A request as it is told of, by its class and its path.
+    fn told(
         &self,
-        class: &'static str,
+        request: &HttpRequest,
+        (class, path): (&'static str, &str),
+        attempt: u32,
+    ) -> CallBegun {
+        CallBegun {
+            at: self.inner.clock.now(),
+            method: request.method.clone(),
+            path: path.to_owned(),
+            class,
+            attempt,
+            inputs: None,
+        }
+    }
+
+    /// Sends a request once, and tells of it.
+    async fn send_told(
+        &self,
         request: HttpRequest,
+        sent: CallBegun,
     ) -> Result<HttpResponse, SubscriptionError> {
-        let sent = self.inner.transport.send(request).await;
-        let status = sent.as_ref().ok().map(|response| response.status);
-        self.observations().count(class, status);
-        Ok(sent?)
+        let begun = self.inner.clock.monotonic();
+        let answer = self.inner.transport.send(request).await;
+        let took = self.inner.clock.monotonic().saturating_sub(begun);
+        let code = answer.as_ref().ok().and_then(code_of_answer);
+        self.note_call(sent.ended(took, answer.as_ref(), code));
+        Ok(answer?)
+    }
+}
+
+/// The path of an app without its query, its numbers as `{id}`.
+fn template_of(path_and_query: &str) -> String {
+    let path = path_and_query.split('?').next().unwrap_or_default();
+    let segments = path.split('/').map(|segment| {
+        let is_id = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+        if is_id { "{id}" } else { segment }
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// In one word, why an answer is no success.
+fn code_of_answer(response: &HttpResponse) -> Option<&'static str> {
+    match response.status {
+        200..300 => None,
+        429 => Some("throttled"),
+        401 | 403 => Some("unauthorized"),
+        500.. => Some("internal-error"),
+        _ => Some("refused"),
     }
 }
 

@@ -181,6 +181,7 @@ impl Client {
             to: None,
             query: String::new(),
             body: Some(to_body(&nothing)),
+            inputs: Some(0),
             priority: Priority::Interactive,
         };
         match self.send(&request).await {
@@ -223,6 +224,7 @@ impl Client {
             object: Some(object),
             to: None,
             query: String::new(),
+            inputs: Some(ids.len() as u64),
             body: Some(to_body(&Inputs { inputs })),
             priority,
         };
@@ -258,12 +260,13 @@ impl Client {
             })
             .expect("texts have a JSON form")
         };
-        let inputs = inputs.iter().map(wire_input).collect();
+        let inputs: Vec<_> = inputs.iter().map(wire_input).collect();
         let request = Request {
             endpoint,
             object: Some(object),
             to: None,
             query: String::new(),
+            inputs: Some(inputs.len() as u64),
             body: Some(to_body(&Inputs { inputs })),
             priority,
         };

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::clock::Clock;
 use crate::model::time::Timestamp;
+use crate::store::calls::{self, CallBook, CallingTask, TakenCalls};
 use crate::store::database::lease::{Lease, Lock};
 use crate::store::shape::matching;
 use crate::store::{Lane, Mode, OpenOptions, StoreError};
@@ -76,11 +77,14 @@ impl<'conn> Deref for WriteTx<'conn> {
 trait QueuedJob: Send {
     /// Runs the job; what it returns is kept until it may be told.
     fn run(&mut self, tx: &WriteTx<'_>) -> Result<(), StoreError>;
+    /// The task that handed it over.
+    fn caller(&self) -> CallingTask;
     /// Tells the waiter the job's result, or what kept the commit from being made.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct WriterJob<T, J> {
+    caller: CallingTask,
     /// Taken when it runs.
     work: Option<J>,
     result: Option<Result<T, StoreError>>,
@@ -96,6 +100,10 @@ where
         let job = self.work.take().expect("a job runs once");
         let result = self.result.insert(job(tx));
         result.as_ref().map(|_kept| ()).map_err(Clone::clone)
+    }
+
+    fn caller(&self) -> CallingTask {
+        self.caller
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -154,6 +162,7 @@ struct FileOwner {
     lease: Lease,
     lock: Lock,
     turns: LockTurns,
+    calls: CallBook,
 }
 
 /// When bulk jobs leave the lock to other programs. A load without anybody beside it rests never: whose commits show nobody
@@ -219,8 +228,8 @@ impl Writer {
         options: &OpenOptions,
         connection: Connection,
         clock: Arc<dyn Clock>,
-        lease: Lease,
-        lock: Lock,
+        (lease, lock): (Lease, Lock),
+        calls: CallBook,
     ) -> Result<Self, StoreError> {
         let patience = Arc::new(Patience {
             longest: options.busy_timeout,
@@ -233,6 +242,7 @@ impl Writer {
             lease,
             lock,
             turns: LockTurns::default(),
+            calls,
         };
         if options.mode == Mode::Inline {
             return Ok(Self {
@@ -336,6 +346,7 @@ where
     let (waiter, answer) = oneshot::channel();
     (
         Box::new(WriterJob {
+            caller: calls::caller(),
             work: Some(job),
             result: None,
             waiter,
@@ -445,8 +456,17 @@ impl FileOwner {
         let tx = WriteTx { tx, now };
         self.turns.saw(data_version(&tx)?, since);
         self.lease.check_epoch(&tx)?;
+        let mut written = Vec::new();
         for job in jobs {
+            let mut calls = self.calls.take(job.caller());
+            if calls.is_empty() {
+                run_alone(&tx, job.as_mut())?;
+                continue;
+            }
+            calls.begin(&tx)?;
             run_alone(&tx, job.as_mut())?;
+            calls.end(&tx)?;
+            written.push(calls);
         }
         // The commit may write the log back, with all the holes in it.
         self.lease.check_file()?;
@@ -454,6 +474,7 @@ impl FileOwner {
         if lane == Lane::Bulk {
             self.turns.held(since, self.clock.monotonic());
         }
+        written.into_iter().for_each(TakenCalls::are_written);
         self.lease.check_file()
     }
 

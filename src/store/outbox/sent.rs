@@ -14,6 +14,23 @@ use crate::model::value::Value;
 use crate::store::StoreError;
 use crate::store::outbox::{MAY_BE_SENT, OF_ROW, time_of};
 
+/// Notes what HubSpot called the request that answered these entries; of an attempt without an answer the former stays.
+pub(crate) fn correlate(
+    tx: &Transaction<'_>,
+    entries: &[OutboxId],
+    correlation_id: Option<&str>,
+) -> Result<(), StoreError> {
+    let Some(correlation_id) = correlation_id else {
+        return Ok(());
+    };
+    let mut statement =
+        tx.prepare_cached("UPDATE sync_outbox SET correlation_id = :called WHERE id = :id")?;
+    for id in entries {
+        statement.execute(named_params! { ":called": correlation_id, ":id": id.0 })?;
+    }
+    Ok(())
+}
+
 /// Notes a value that goes back with the entry.
 pub(crate) fn owe(
     tx: &Transaction<'_>,

@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 45] = [
+const KEPT: [&str; 47] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -27,6 +27,7 @@ const KEPT: [&str; 45] = [
     "_sync_held_clears",
     "sync_history",
     "sync_runs",
+    "sync_calls",
     "sync_requests",
     "sync_fields",
     "sync_unreadable",
@@ -43,6 +44,7 @@ const KEPT: [&str; 45] = [
     "_sync_link_passes",
     "_sync_gaps",
     "_sync_quota",
+    "_sync_quota_others",
     "_sync_quota_leases",
     "_sync_command_leases",
     "_sync_daemon",

@@ -196,7 +196,7 @@ pub(crate) fn views_first(
     let is_replaced = mapping.objects.iter().any(|object| !has_table(object));
     for made in views::before_tables(mapping, has_table) {
         if let Some(found) = there.get(&made.name) {
-            if is_replaced && made.name == "sync_status" {
+            if is_replaced && matches!(&*made.name, "sync_status" | "sync_records") {
                 drop_one(tx, found)?;
                 tx.execute_batch(&sealed(&made.sql))?;
             }

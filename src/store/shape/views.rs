@@ -1,19 +1,29 @@
-//! `sync_status` and `sync_health`: what people look at, as SQL text. Names and columns are a contract (`design.md`,
-//! section 6.3); columns are only ever added at the end.
+//! `sync_status` and `sync_health`, and beside them records and quota: what people look at, as SQL text. Names and columns are a
+//! contract (`design.md`, section 6.3); columns are only ever added at the end.
+
+pub(crate) mod quota;
+mod records;
 
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::object::stage_properties;
 use crate::store::outbox::OF_ROW;
 use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::triggers::Made;
+use crate::store::shape::views::quota::SENT_TODAY;
 
 /// This moment as text, to the millisecond.
 pub(crate) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
 /// The views' names.
-pub(crate) const NAMES: [&str; 3] = ["sync_status", "sync_health", "stage_times"];
+pub(crate) const NAMES: [&str; 5] = [
+    "sync_status",
+    "sync_health",
+    "sync_records",
+    "sync_quota",
+    "stage_times",
+];
 
-/// Both views for a mapping.
+/// The views for a mapping.
 /// `unread` are lines of object, table, direction, why and code: mapped objects that have no table yet, because their
 /// schema could not be read.
 pub(crate) fn of_mapping(mapping: &Mapping, unread: &str) -> Vec<Made> {
@@ -24,10 +34,16 @@ pub(crate) fn of_mapping(mapping: &Mapping, unread: &str) -> Vec<Made> {
             rows.push(waiting_row(object, table, direction, Some((why, code))));
         }
     }
-    vec![status(rows), health(), stage_times(mapping.objects.iter())]
+    vec![
+        status(rows),
+        health(),
+        records::records(mapping, mapping.objects.iter()),
+        quota::quota(),
+        stage_times(mapping.objects.iter()),
+    ]
 }
 
-/// Both views for a mapping of which only some objects have their tables yet: the others wait for their first read.
+/// The views for a mapping of which only some objects have their tables yet: the others wait for their first read.
 pub(crate) fn before_tables(
     mapping: &Mapping,
     has_table: impl Fn(&ObjectMapping) -> bool,
@@ -40,11 +56,13 @@ pub(crate) fn before_tables(
             waiting_row(name, table, object.direction.as_str(), None)
         }
     };
-    let made = mapping.objects.iter().filter(|object| has_table(object));
+    let made = || mapping.objects.iter().filter(|object| has_table(object));
     vec![
         status(mapping.objects.iter().map(row).collect()),
         health(),
-        stage_times(made),
+        records::records(mapping, made()),
+        quota::quota(),
+        stage_times(made()),
     ]
 }
 
@@ -283,7 +301,12 @@ WHERE 0"
 /// One row; `state` is the first that holds. A start that a refused token, a dead line or a spent day holds up
 /// says that, not `starting`.
 fn health() -> Made {
-    let sql = "CREATE VIEW \"sync_health\" AS
+    let bypassed = "EXISTS (SELECT 1 FROM _sync_bypassed AS b WHERE b.until <> 'entries' OR EXISTS (
+                   SELECT 1 FROM sync_outbox AS e
+                   WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL))";
+    let repaired = "(julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0";
+    let sql = format!(
+        "CREATE VIEW \"sync_health\" AS
 SELECT CASE
            WHEN d.phase = 'stopped' OR d.heartbeat_at IS NULL
                OR (julianday('now') - julianday(d.heartbeat_at)) * 86400.0 > 30.0 THEN 'stopped'
@@ -298,18 +321,16 @@ SELECT CASE
                OR d.forbidden IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
                OR d.webhooks = 'missed'
-               OR EXISTS (SELECT 1 FROM _sync_bypassed AS b WHERE b.until <> 'entries' OR EXISTS (
-                   SELECT 1 FROM sync_outbox AS e
-                   WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL))
+               OR {bypassed}
                OR EXISTS (SELECT 1 FROM _sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
-               OR (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN 'degraded'
+               OR {repaired} THEN 'degraded'
            WHEN EXISTS (SELECT 1 FROM _sync_cursors AS k JOIN _sync_objects AS o ON o.object = k.object
                         WHERE o.direction <> 'unmapped' AND k.backfill <> 'done') THEN 'backfilling'
            ELSE 'running'
        END AS state,
        d.pid, d.version, d.started_at, d.heartbeat_at,
        (SELECT CAST(value AS INTEGER) FROM _sync_meta WHERE name = 'portal_id') AS portal_id,
-       q.day_limit AS daily_limit, q.day_used AS daily_used, q.day_resets_at AS daily_resets_at,
+       q.day_limit AS daily_limit, q.day_others + {SENT_TODAY} AS daily_used, q.day_resets_at AS daily_resets_at,
        d.requests_last_minute, d.throttled_last_minute,
        (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth,
        (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth,
@@ -321,14 +342,26 @@ SELECT CASE
                      SELECT 1 FROM sync_outbox AS e
                      WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL)
                  ORDER BY b.at, b.object, b.until LIMIT 1),
-                CASE WHEN (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN
+                CASE WHEN {repaired} THEN
                     (SELECT m.value FROM _sync_meta AS m WHERE m.name = 'repaired') || ' at ' || d.trigger_repaired_at
                     || coalesce('; ' || d.last_error, '') END,
-                d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
+                d.last_error) AS last_error, d.webhooks, d.webhooks_dropped,
+       CASE
+           WHEN d.config_error IS NOT NULL THEN d.config_code
+           WHEN d.unauthorized IS NOT NULL THEN d.unauthorized_code
+           WHEN d.unreachable IS NOT NULL THEN d.unreachable_code
+           WHEN d.forbidden IS NOT NULL THEN d.forbidden_code
+           WHEN EXISTS (SELECT 1 FROM _sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
+               THEN 'table-replaced'
+           WHEN {bypassed} THEN 'triggers-bypassed'
+           WHEN {repaired} THEN 'put-back'
+           ELSE d.last_error_code
+       END AS code
 FROM _sync_daemon AS d CROSS JOIN _sync_quota AS q
-WHERE d.id = 1 AND q.id = 1";
+WHERE d.id = 1 AND q.id = 1"
+    );
     Made {
         name: "sync_health".to_owned(),
-        sql: sql.to_owned(),
+        sql,
     }
 }

@@ -46,6 +46,8 @@ pub enum Task {
     Triggers,
     /// Forgets what is old.
     Forget,
+    /// Writes down the calls that no step has, and keeps their ring within its bounds.
+    Calls,
     /// Takes stored events in.
     Inbox,
     /// Empties the log after an erasure.
@@ -84,6 +86,7 @@ impl Task {
             Self::File => "file",
             Self::Triggers => "triggers",
             Self::Forget => "forget",
+            Self::Calls => "calls",
             Self::Inbox => "inbox",
             Self::Erase => "erase",
             Self::Share => "share",

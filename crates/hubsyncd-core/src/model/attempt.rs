@@ -1,4 +1,4 @@
-//! What is claimed for an attempt.
+//! What is claimed for an attempt, and what is told of each request.
 
 use crate::model::answer::WriteInput;
 use crate::model::association::TypeId;
@@ -100,4 +100,41 @@ pub struct Late {
     pub entries: Vec<OutboxId>,
     /// Whether they are a part of what was claimed together: the rest, or the whole of them, was sent.
     pub is_part: bool,
+}
+
+/// One attempt of a request to HubSpot, as it is kept: which endpoint, how it went, how long it took. Never a body, a value, a
+/// query or an id of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallMade {
+    /// When it was sent, by this machine's clock.
+    pub at: Timestamp,
+    /// Its method.
+    pub method: String,
+    /// Its path without the query; version and object as sent, each id and name in it as `{id}` or `{name}`.
+    pub path: String,
+    /// The class of the endpoint: `list`, `search`, `read` …
+    pub class: &'static str,
+    /// The answer's status; `None` where no answer came.
+    pub status: Option<u16>,
+    /// Milliseconds until the answer was there, or was given up.
+    pub ms: u64,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// Inputs of a batch, or results of a page.
+    pub records: Option<u64>,
+    /// Why it failed, in one word; `None` for a success.
+    pub code: Option<&'static str>,
+    /// HubSpot's own name of the request.
+    pub correlation_id: Option<String>,
+    /// What the answer says is left of the ten-second window.
+    pub burst_left: Option<u32>,
+    /// What the answer says is left of the day.
+    pub day_left: Option<u64>,
+}
+
+impl CallMade {
+    /// Whether HubSpot said that a limit is exceeded.
+    pub fn is_throttled(&self) -> bool {
+        self.status == Some(429)
+    }
 }

@@ -157,14 +157,14 @@ impl Standing {
         self.state == EntryState::Pending && self.due.is_none() && self.waits_for.is_none()
     }
 
-    /// The stable code of `last_error`: what stands in brackets at its end, in lower case with hyphens
-    /// (`… [stage-of-another-pipeline]`); `None` where nothing does.
+    /// The stable code of `last_error`.
     pub fn code(&self) -> Option<&str> {
-        code_in(self.last_error.as_deref()?)
+        self.last_error.as_deref().and_then(code_in)
     }
 }
 
-/// The stable code in brackets at the end of a sentence; `None` where there is none.
+/// The stable code of a sentence: what stands in brackets at its end, in lower case with hyphens
+/// (`… [stage-of-another-pipeline]`); `None` where nothing does.
 pub fn code_in(sentence: &str) -> Option<&str> {
     let (_, code) = sentence.strip_suffix(']')?.rsplit_once(" [")?;
     let is_code = |letter: char| letter.is_ascii_lowercase() || letter == '-';
