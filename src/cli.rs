@@ -36,6 +36,7 @@ pub mod demo;
 mod format;
 pub mod init;
 pub mod once;
+pub mod operating;
 pub mod outbox;
 pub mod plan;
 pub mod progress;
@@ -70,6 +71,8 @@ pub enum ExitStatus {
     Usage = 2,
     /// It found what `--exit-code` asks about.
     Found = 3,
+    /// Nothing is synced at present, as `status --exit-code` tells.
+    NotSyncing = 4,
     /// The configuration is wrong; systemd doesn't restart on it.
     Config = 78,
 }
@@ -79,9 +82,9 @@ pub enum ExitStatus {
 #[error("{explanation}")]
 pub(crate) struct WrongUsage {
     /// What is wrong.
-    pub explanation: &'static str,
+    pub explanation: String,
     /// What to write instead.
-    pub hint: &'static str,
+    pub hint: String,
 }
 
 /// A command that asks before it changes anything, with nobody there to answer.
@@ -194,7 +197,7 @@ impl CommandFailure for WrongUsage {
     }
 
     fn hint(&self) -> Option<String> {
-        Some(self.hint.to_owned())
+        Some(self.hint.clone())
     }
 
     fn status(&self) -> ExitStatus {

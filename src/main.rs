@@ -32,6 +32,13 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
         Command::Check(args) => cli::check::check(&path, args, out),
         Command::Init(args) => runtime()?.block_on(cli::init::init(&path, args, out, err)),
         Command::Status(args) => cli::status::status(&database(&path)?, args, now(), out),
+        Command::Changes(args) => {
+            let (database, clock) = (database(&path)?, SystemClock::new());
+            runtime()?.block_on(cli::operating::changes::changes(
+                &database, &args, &*clock, out,
+            ))
+        }
+        Command::Backup(args) => cli::operating::backup::backup(&database(&path)?, &args.path, out),
         Command::Conflicts(args) => {
             cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out)
         }

@@ -113,6 +113,13 @@ pub enum Command {
     Init(InitArgs),
     /// Show how the daemon and each object are doing
     Status(StatusArgs),
+    /// Show what was changed on either side, as it happens
+    #[command(
+        long_about = "Show what was changed on either side, a line a change, from `sync_history`: with --follow as it happens, until \
+                      Ctrl-C. Ids grow in the order of commits: who goes on from the last id that it has seen misses none. \
+                      Where changes after that id are forgotten by now ([retention].history), it ends with 1."
+    )]
+    Changes(ChangesArgs),
     /// List, show and decide conflicts
     Conflicts(ConflictsArgs),
     /// List what waits to be pushed; retry, discard or approve it
@@ -138,6 +145,12 @@ pub enum Command {
                       guard counts what it writes like any other local write."
     )]
     Undo(UndoArgs),
+    /// Copy the database, while the daemon runs too
+    #[command(
+        long_about = "Copy the database into a new file, while the daemon runs too: all that is committed at one moment, looked through, \
+                      readable for you alone (mode 0600). Nothing is written over."
+    )]
+    Backup(BackupArgs),
     /// Log in to HubSpot with an OAuth app; see or end the login
     Auth(AuthArgs),
     /// Make the app's webhook subscriptions match the mapping
@@ -278,9 +291,62 @@ pub struct InitArgs {
 /// What `status` may be asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 pub struct StatusArgs {
+    /// End with 3 where somebody should look, with 4 where nothing is synced
+    #[arg(long)]
+    pub exit_code: bool,
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `changes` may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ChangesArgs {
+    /// Go on with what comes
+    #[arg(long)]
+    pub follow: bool,
+    /// Those after this id, from this time on (2026-11-29T10:00:00Z, 2026-11-29), or of the last 10m, 2h, 1d
+    #[arg(long, value_name = "ID|TIME", value_parser = changes_since)]
+    pub since: Option<ChangesSince>,
+    /// Only those of this object
+    #[arg(long, value_name = "OBJECT")]
+    pub object: Option<String>,
+    /// Print a JSON value a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// From when on changes are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangesSince {
+    /// After a number of `sync_history`.
+    Id(i64),
+    /// From a time on.
+    At(Timestamp),
+    /// Of so long.
+    Ago(Duration),
+}
+
+fn changes_since(text: &str) -> Result<ChangesSince, String> {
+    if let Some(id) = text.parse::<i64>().ok().filter(|id| *id >= 0) {
+        return Ok(ChangesSince::Id(id));
+    }
+    match since(text) {
+        Ok(UndoSince::At(at)) => Ok(ChangesSince::At(at)),
+        Ok(UndoSince::Ago(ago)) => Ok(ChangesSince::Ago(ago)),
+        Err(hint) => Err(format!(
+            "write an id (101), or {}",
+            hint.trim_start_matches("write ")
+        )),
+    }
+}
+
+/// What `backup` is told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct BackupArgs {
+    /// The copy, which must not exist
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
 }
 
 /// `conflicts`.
@@ -742,7 +808,6 @@ mod tests {
     #[test]
     fn commands_of_later_versions_are_wrong_usage() {
         for line in [
-            "backup x",
             "undo",
             "undo --since tomorrow",
             "undo --ids 3-1",

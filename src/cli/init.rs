@@ -39,8 +39,8 @@ pub async fn init(
 ) -> anyhow::Result<ExitStatus> {
     if args.objects.iter().any(|name| name.trim().is_empty()) {
         return Err(WrongUsage {
-            explanation: "`--objects` has an empty name",
-            hint: "write names with commas in between, or leave it out",
+            explanation: "`--objects` has an empty name".to_owned(),
+            hint: "write names with commas in between, or leave it out".to_owned(),
         }
         .into());
     }

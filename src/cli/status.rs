@@ -54,7 +54,29 @@ pub fn status(
         print_objects(&rows, out)?;
         print_trouble(&rows, now, out)?;
     }
-    Ok(ExitStatus::Done)
+    Ok(if args.exit_code {
+        exit_status(&rows)
+    } else {
+        ExitStatus::Done
+    })
+}
+
+/// What a monitor is told: whether somebody should look, or nothing is synced at all.
+fn exit_status(rows: &StatusRows) -> ExitStatus {
+    let sum = |column: &str| -> i64 {
+        rows.objects
+            .iter()
+            .filter_map(|row| row.number(column))
+            .sum()
+    };
+    match rows.health.text("state").unwrap_or("stopped") {
+        "stopped" | "stopping" | "unauthorized" | "unreachable" | "out_of_quota" => {
+            ExitStatus::NotSyncing
+        }
+        "held" | "paused" | "degraded" => ExitStatus::Found,
+        _ if sum("dead") > 0 || sum("conflicts") > 0 => ExitStatus::Found,
+        _ => ExitStatus::Done,
+    }
 }
 
 fn print_health(
@@ -292,6 +314,14 @@ fn remedy_of_state(rows: &StatusRows) -> Option<&'static str> {
             "the daemon did not say that it ended: it was killed, or another program keeps the database locked; look for one with an open transaction",
         ),
         "stopped" => Some("start `hubsyncd run`"),
+        "stopping" => Some("wait some seconds: it ends"),
+        "held" => Some("decide the holds below: the guard keeps a mass of changes back until then"),
+        "paused" => {
+            Some("when it is time, `INSERT INTO sync_commands (command) VALUES ('resume')`")
+        }
+        "degraded" => Some("all else goes on: look at each line below"),
+        "backfilling" => Some("wait: the first read goes on, and local writes are taken meanwhile"),
+        "starting" => Some("wait: it reads the portal's schema"),
         _ => None,
     }
 }
@@ -373,7 +403,16 @@ mod tests {
 
     fn printed(path: &Path, json: bool) -> String {
         let mut out = Vec::new();
-        let ended = status(path, StatusArgs { json }, now(), &mut out).expect("read");
+        let ended = status(
+            path,
+            StatusArgs {
+                json,
+                ..StatusArgs::default()
+            },
+            now(),
+            &mut out,
+        )
+        .expect("read");
         assert_eq!(ended, ExitStatus::Done);
         String::from_utf8(out).expect("text")
     }
@@ -415,7 +454,7 @@ mod tests {
                         '2026-11-24T02:10:00.000Z' AS started_at, NULL AS heartbeat_at, NULL AS portal_id,
                         NULL AS daily_limit, NULL AS daily_used, NULL AS daily_resets_at, 0 AS requests_last_minute,
                         0 AS throttled_last_minute, 0 AS inbox_depth, 0 AS outbox_depth, NULL AS config_error,
-                        NULL AS last_error, NULL AS webhooks, 0 AS webhooks_dropped"
+                        NULL AS last_error, NULL AS webhooks, 0 AS webhooks_dropped, NULL AS code"
                 ),
             );
             let text = printed(&path, false);
@@ -437,7 +476,7 @@ mod tests {
                 '2026-11-24T02:10:00.000Z' AS heartbeat_at, NULL AS portal_id, NULL AS daily_limit, NULL AS daily_used,
                 NULL AS daily_resets_at, 0 AS requests_last_minute, 4 AS throttled_last_minute, 0 AS inbox_depth,
                 0 AS outbox_depth, 'line 3: `tabel`' AS config_error, 'HubSpot could not be reached' AS last_error,
-                NULL AS webhooks, 0 AS webhooks_dropped",
+                NULL AS webhooks, 0 AS webhooks_dropped, NULL AS code",
         );
         let text = printed(&path, false);
         assert!(

@@ -24,6 +24,8 @@ use crate::store::conflicts::ASSOCIATION;
 use crate::store::database::access;
 use crate::store::database::migrate::known_version;
 
+mod backup;
+mod changes;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -105,12 +107,52 @@ pub(crate) enum CommandError {
         /// Its id.
         id: i64,
     },
+    /// Changes that were asked for are not there any more, or never were.
+    #[error("{}", forgotten(*id, *first, *last))]
+    Forgotten {
+        /// Those after this number.
+        id: i64,
+        /// The first that is still there.
+        first: Option<i64>,
+        /// The last that was ever given.
+        last: i64,
+    },
+    /// Something is where a copy was to be.
+    #[error("`{path}` is there already")]
+    Taken {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A copy can't be written.
+    #[error("can't write the copy `{path}`")]
+    Copy {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A copy is damaged.
+    #[error("the copy is damaged, and so is the database: {0}")]
+    BadCopy(String),
     /// The database's own rules say no, with a sentence.
     #[error("{0}")]
     Refused(String),
     /// Anything else.
     #[error("the database could not answer: {0}")]
     Sqlite(rusqlite::Error),
+}
+
+/// Why changes after a number can't be told.
+fn forgotten(id: i64, first: Option<i64>, last: i64) -> String {
+    match first {
+        _ if id > last => format!(
+            "there is no change {id}: the last one is {last}, so the database was made anew since"
+        ),
+        Some(first) => {
+            format!("changes after {id} are forgotten: the first that is still there is {first}")
+        }
+        None => format!("changes after {id} are forgotten: none up to {last} is still there"),
+    }
 }
 
 impl CommandError {
@@ -133,6 +175,16 @@ impl CommandError {
                 Some("run this as the daemon's user or as a member of its group")
             }
             Self::Busy => Some("end the other program's transaction and try again"),
+            Self::Forgotten { .. } => Some(
+                "read the mirror anew, and go on from `SELECT seq FROM sqlite_sequence WHERE name = 'sync_history'` of before that",
+            ),
+            Self::Taken { .. } => Some("name a file that is not there: nothing is written over"),
+            Self::Copy { .. } => {
+                Some("name a folder that this user may write to, with room for the copy")
+            }
+            Self::BadCopy(_) => {
+                Some("put an older backup back; `PRAGMA integrity_check` shows all of the damage")
+            }
             Self::None { .. } | Self::Refused(_) | Self::Sqlite(_) => None,
         }
     }
@@ -149,6 +201,10 @@ impl CommandError {
             Self::NotOurs { .. } => "not-ours",
             Self::ReadOnly => "read-only-database",
             Self::Busy => "busy-database",
+            Self::Forgotten { .. } => "changes-forgotten",
+            Self::Taken { .. } => "file-exists",
+            Self::Copy { .. } => "file-unusable",
+            Self::BadCopy(_) => "damaged-database",
             Self::None { .. } => "no-such-row",
             Self::Refused(_) => "refused",
             Self::Sqlite(_) => "sqlite",
@@ -777,7 +833,7 @@ fn each_row<E: From<CommandError>>(
 const HEALTH: &str = "
     SELECT state, pid, version, started_at, heartbeat_at, portal_id, daily_limit, daily_used, daily_resets_at,
         requests_last_minute, throttled_last_minute, inbox_depth, outbox_depth, config_error, last_error,
-        webhooks, webhooks_dropped
+        webhooks, webhooks_dropped, code
     FROM sync_health";
 
 const OBJECTS: &str = "

@@ -27,6 +27,7 @@ mod lost;
 mod manual;
 mod oauth;
 mod objects;
+mod operating;
 mod plan;
 mod portal;
 mod properties;

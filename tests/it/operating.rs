@@ -1,0 +1,174 @@
+//! What an operator asks of the database beside the daemon: its exit status for a monitor, changes as they come, a copy.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::daemon::{Site, eventually, open};
+use crate::portal::Portal;
+
+fn exit_code(site: &Site) -> Option<i32> {
+    site.run(&["status", "--exit-code"]).status.code()
+}
+
+fn said(site: &Site, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = site.run(arguments);
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[test]
+fn a_monitor_is_told_by_the_exit_status() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 3);
+    let mut site = Site::new(&portal);
+    site.once();
+    assert_eq!(exit_code(&site), Some(4), "nobody runs");
+    site.start_and_load();
+    site.until_sql("SELECT state = 'running' FROM sync_health");
+    assert_eq!(exit_code(&site), Some(0));
+    site.execute("INSERT INTO contacts (email) VALUES ('no address')");
+    site.until_sql("SELECT sum(dead) FROM sync_status");
+    assert_eq!(exit_code(&site), Some(3));
+    let (_, told) = said(&site, &["status"]);
+    assert!(told.contains("contacts: 1 dead"), "{told}");
+    assert_eq!(site.stop(), 0);
+    let (_, told) = said(&site, &["status"]);
+    assert!(told.contains("hint: start `hubsyncd run`"), "{told}");
+}
+
+/// Somebody who follows the changes.
+struct Follower {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Follower {
+    fn of(site: &Site, since: &str) -> Self {
+        let mut command = site.command(&["changes", "--follow", "--json", "--since", since]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, lines }
+    }
+
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line");
+        serde_json::from_str(&line).expect(&line)
+    }
+
+    fn ended(mut self) -> Option<i32> {
+        drop(self.lines);
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+#[test]
+fn changes_are_followed_line_by_line_and_resumed_by_id() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 2);
+    let mut site = Site::new(&portal);
+    site.start_and_settle();
+    let mut first = Follower::of(&site, "0");
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    let change = first.next();
+    assert_eq!(change["property"], "city");
+    assert_eq!(
+        (&change["new_value"], &change["origin"]),
+        (&"Lima".into(), &"push".into())
+    );
+    let columns = change.as_object().expect("an object").keys();
+    assert_eq!(columns.count(), 10);
+    // Who stops is told so, by a signal and by the end of the pipe.
+    let id = change["id"].to_string();
+    let mut second = Follower::of(&site, &id);
+    let pid = Pid::from_raw(first.child.id().cast_signed()).expect("a process");
+    kill_process(pid, Signal::INT).expect("a signal");
+    assert_eq!(first.ended(), Some(0));
+    site.execute("UPDATE contacts SET city = 'Rome' WHERE local_id = 1");
+    let change = second.next();
+    assert_eq!(
+        (&change["old_value"], &change["new_value"]),
+        (&"Lima".into(), &"Rome".into())
+    );
+    assert_eq!(second.ended(), Some(0));
+    let (code, told) = said(
+        &site,
+        &["changes", "--since", "10m", "--object", "contacts"],
+    );
+    assert_eq!((code, told.lines().count()), (Some(0), 2), "{told}");
+    assert!(
+        told.contains("contacts 1  city: Lima -> Rome  (push)"),
+        "{told}"
+    );
+    let (code, told) = said(&site, &["changes", "--object", "contcats"]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("write `contacts`"), "{told}");
+    assert_eq!(site.stop(), 0);
+    // What was forgotten is said before anything is printed.
+    let program = site.program();
+    program
+        .execute_batch(
+            "DROP TRIGGER sync_guard_sync_history_delete; DELETE FROM sync_history WHERE id = 1",
+        )
+        .expect("it is forgotten");
+    for (since, code) in [("0", Some(1)), ("1", Some(0)), ("99", Some(1))] {
+        let (ended, told) = said(&site, &["changes", "--since", since]);
+        assert_eq!(ended, code, "{since}: {told}");
+        assert_eq!(
+            told.contains("changes-forgotten"),
+            code == Some(1),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_copy_is_whole_for_its_owner_alone_and_writes_over_nothing() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 30);
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    let (code, told) = said(&site, &["backup", "copy.db"]);
+    assert_eq!(code, Some(0), "{told}");
+    let copy = site.path("copy.db");
+    let mode = std::fs::metadata(&copy)
+        .expect("a file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let rows = |sql| open(&copy).query_row(sql, [], |row| row.get::<_, i64>(0));
+    assert_eq!(rows("SELECT count(*) FROM contacts").expect("reads"), 30);
+    assert_eq!(
+        rows("SELECT count(*) FROM sync_records").expect("reads"),
+        30
+    );
+    let (code, told) = said(&site, &["backup", "copy.db"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("[file-exists]"), "{told}");
+    let (code, told) = said(&site, &["backup", "nowhere/copy.db"]);
+    assert_eq!(
+        (code, told.contains("[file-unusable]")),
+        (Some(1), true),
+        "{told}"
+    );
+    let left = std::fs::read_dir(site.path(".")).expect("a folder");
+    let parts = left.filter(|file| {
+        file.as_ref()
+            .is_ok_and(|file| file.path().extension().is_some_and(|end| end == "part"))
+    });
+    assert_eq!(parts.count(), 0);
+    // A daemon goes on from it as from any backup.
+    assert_eq!(site.stop(), 0);
+    std::fs::rename(&copy, site.path("crm.db")).expect("it is put back");
+    site.once();
+    eventually("nothing was lost", || {
+        site.number("SELECT count(*) FROM contacts WHERE hs_id IS NOT NULL") == 30
+    });
+}
