@@ -839,3 +839,11 @@ CREATE TABLE _sync_options (
     label TEXT,
     PRIMARY KEY (object, property, value)
 ) STRICT, WITHOUT ROWID;
+
+-- Options that HubSpot had and has no longer: rows may hold them, and HubSpot takes no write of them.
+CREATE TABLE _sync_gone_options (
+    object TEXT NOT NULL,
+    property TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (object, property, value)
+) STRICT, WITHOUT ROWID;

@@ -7,6 +7,7 @@ use crate::model::entry::states;
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
+use crate::store::shape::options::LOST;
 use crate::store::{StoreError, outbox, unreadable};
 
 states! {
@@ -223,12 +224,19 @@ pub(crate) fn set_problems(
             problem.object.as_str() == field.object && problem.property.as_str() == field.property
         });
         match (problem, field.state) {
+            // A column that is being filled goes on being filled; the next look tells what its rows hold.
+            (Some(problem), FieldState::Filling) if is_lost(Some(problem.code)) => {}
             (Some(problem), FieldState::Active | FieldState::Filling | FieldState::Degraded) => {
                 degrade(tx, problem, now)?;
             }
             // Only values are wrong: they tell when they are not any more.
             (None, FieldState::Degraded)
                 if unreadable::has_any(tx, &field.object, &field.property)? => {}
+            // It was synced on, so that no value of it has moved unseen.
+            (None, FieldState::Degraded) if is_lost(field.code.as_deref()) => {
+                outbox::release_property(tx, &field.object, &field.property, now)?;
+                set_well(tx, &field, FieldState::Active, now)?;
+            }
             (None, FieldState::Degraded) => recover(tx, &field, now)?,
             (Some(_), FieldState::Unmapped)
             | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => {}
@@ -268,7 +276,30 @@ pub(crate) fn set_remarks(
     Ok(())
 }
 
-fn degrade(tx: &Transaction<'_>, problem: &FieldProblem, now: Timestamp) -> Result<(), StoreError> {
+/// Whether a field is degraded for what its rows hold alone.
+fn is_lost(code: Option<&str>) -> bool {
+    code.is_some_and(|code| LOST.contains(&code))
+}
+
+/// Whether a field is degraded.
+pub(crate) fn is_degraded(
+    connection: &Connection,
+    object: &ObjectType,
+    property: &PropertyName,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM sync_fields WHERE object = :object AND property = :property AND state = 'degraded'",
+        )?
+        .exists(named_params! { ":object": object.as_str(), ":property": property.as_str() })?)
+}
+
+/// Says what is wrong with a field.
+pub(crate) fn degrade(
+    tx: &Transaction<'_>,
+    problem: &FieldProblem,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     unreadable::forget_property(tx, problem.object.as_str(), problem.property.as_str())?;
     tx.prepare_cached(
         "UPDATE sync_fields
@@ -300,6 +331,15 @@ fn recover(tx: &Transaction<'_>, field: &FieldRow, now: Timestamp) -> Result<(),
         FieldState::Active
     };
     outbox::release_property(tx, &field.object, &field.property, now)?;
+    set_well(tx, field, state, now)
+}
+
+fn set_well(
+    tx: &Transaction<'_>,
+    field: &FieldRow,
+    state: FieldState,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_fields
          SET state = :state, since = :now, problem = NULL, hint = NULL, code = NULL

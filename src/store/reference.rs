@@ -302,9 +302,18 @@ pub(crate) fn replace_properties(
     Ok(true)
 }
 
-/// Makes the options of an object's properties those of their JSON; of two with one value the first counts.
+/// Makes the options of an object's properties those of their JSON; of two with one value the first counts. Those that were and are
+/// no longer are kept apart.
 fn replace_options(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
     let object = named_params! { ":object": object.as_str() };
+    tx.prepare_cached(
+        "INSERT INTO _sync_gone_options (object, property, value)
+         SELECT object, property, value
+         FROM _sync_options
+         WHERE object = :object
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(object)?;
     tx.prepare_cached("DELETE FROM _sync_options WHERE object = :object")?
         .execute(object)?;
     tx.prepare_cached(
@@ -313,6 +322,16 @@ fn replace_options(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), Stor
          FROM properties AS p, json_each(p.options) AS o
          WHERE p.object = :object AND o.value ->> 'value' IS NOT NULL
          ON CONFLICT DO NOTHING",
+    )?
+    .execute(object)?;
+    // A property without any takes what its new type takes.
+    tx.prepare_cached(
+        "DELETE FROM _sync_gone_options
+         WHERE object = :object
+           AND (value IN (SELECT o.value FROM _sync_options AS o
+                          WHERE o.object = :object AND o.property = _sync_gone_options.property)
+                OR NOT EXISTS (SELECT 1 FROM _sync_options AS o
+                               WHERE o.object = :object AND o.property = _sync_gone_options.property))",
     )?
     .execute(object)?;
     Ok(())

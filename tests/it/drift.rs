@@ -242,20 +242,56 @@ fn new_labels_and_options_are_shown_and_an_option_that_is_gone_holds_up_its_own_
     label("Rouge");
     set_options(&portal, &[("red", "Rouge")]);
     site.until_sql("SELECT options NOT LIKE '%blue%' FROM properties WHERE name = 'colour' AND object = 'contacts'");
-    site.execute("UPDATE contacts SET colour = 'blue'");
-    site.until_sql(
-        "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'invalid-option'",
-    );
     let degraded = "SELECT count(*) FROM sync_fields WHERE state = 'degraded'";
-    assert_eq!(site.number(degraded), 0);
-    portal.edit(id, &[("lastname", "Lima")]);
-    site.until_sql("SELECT count(*) FROM contacts WHERE last_name = 'Lima'");
+    assert_eq!(site.number(degraded), 0, "no row holds it");
+    let writes = portal.stand().write_log().len();
+    site.execute("UPDATE contacts SET colour = 'blue'");
+    it_is_degraded(&site);
+    let told = "SELECT code || ': ' || problem FROM sync_fields WHERE state = 'degraded'";
+    assert_eq!(
+        site.text(told).as_deref(),
+        Some(
+            "option-missing: HubSpot has no option `blue` of `colour` any more, and 1 row holds it"
+        )
+    );
+    assert_eq!(
+        portal.stand().write_log().len(),
+        writes,
+        "no request is spent on it"
+    );
+    the_rest_goes_on(&portal, id, &site, "Lima");
+    // A new record is made without it.
+    site.execute("INSERT INTO contacts (email, colour) VALUES ('new@example.com', 'blue')");
+    site.until_sql("SELECT hs_id IS NOT NULL FROM contacts WHERE email = 'new@example.com'");
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_outbox WHERE state = 'pending'"),
+        2
+    );
+    let plan = site.run(&["plan", "--json"]);
+    let plan: Value = serde_json::from_slice(&plan.stdout).expect("JSON");
+    for entry in plan.as_array().expect("a list") {
+        let kept = &entry["kept"][0];
+        assert_eq!(
+            (&entry["fields"], &kept["local"], &kept["why"]),
+            (&json!([]), &json!("blue"), &json!("degraded")),
+            "{plan:#}"
+        );
+    }
     set_options(&portal, both);
     site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
     eventually("blue in HubSpot", || {
         portal.value(id, COLOUR).as_deref() == Some("blue")
     });
     label("Blue");
+    assert_eq!(portal.count_with(COLOUR, "blue"), 2);
+    assert_eq!(site.number(degraded), 0);
+    // What HubSpot takes away while records hold it is told too, and a value that it has ends that.
+    set_options(&portal, &[("red", "Rouge")]);
+    it_is_degraded(&site);
+    site.execute("UPDATE contacts SET colour = 'red'");
+    site.until_sql(&format!("SELECT ({degraded}) = 0"));
+    site.until_pushed();
+    assert_eq!(portal.count_with(COLOUR, "red"), 2);
     assert_eq!(site.stop(), 0);
 }
 
@@ -287,6 +323,9 @@ fn stages_and_pipelines_that_are_renamed_or_gone_are_known_and_a_write_of_one_go
     site.execute("UPDATE deals SET dealstage = 'contractsent'");
     site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'stage-of-another-pipeline'");
     assert_eq!(portal.stand().write_log().len(), writes);
+    let stage = "SELECT state || coalesce(' ' || code || ': ' || problem, '') FROM sync_fields WHERE property = 'dealstage'";
+    let told = "degraded unknown-stage: HubSpot has no stage `contractsent` of `dealstage` any more, and 1 row holds it";
+    site.until_sql(&format!("SELECT ({stage}) = '{told}'"));
     // Another record goes on.
     site.execute("INSERT INTO deals (dealname) VALUES ('Small')");
     site.until_sql("SELECT hs_id IS NOT NULL FROM deals WHERE dealname = 'Small'");
@@ -298,6 +337,7 @@ fn stages_and_pipelines_that_are_renamed_or_gone_are_known_and_a_write_of_one_go
         record.value(property).map(str::to_owned)
     };
     assert_eq!(value("dealstage").as_deref(), Some("contractsent"));
+    site.until_sql(&format!("SELECT ({stage}) = 'active'"));
     assert_eq!(
         site.number("SELECT archived FROM pipeline_stages WHERE id = 'contractsent'"),
         0

@@ -473,8 +473,12 @@ fn claim_create(
         return Ok(None);
     };
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    let carried = carried(object, &row, &held);
-    let kept = left_out::keep(tx, object, &entry, left_out)?;
+    let gone = left_out::gone_options(tx, pass, &row)?;
+    left_out::note(tx, &entry, &gone)?;
+    let mut carried = carried(object, &row, &held);
+    carried.retain(|(property, _)| !gone.contains(property));
+    let mut kept = left_out::keep(tx, object, &entry, left_out)?;
+    kept.extend(gone);
     let work = EntryWork::of_entry(tx, object.object(), &entry, now);
     work.carry_out(claimed(&entry, &carried, &kept))?;
     let sent = create_of(object, &entry, &carried, along);

@@ -4,13 +4,16 @@
 use rusqlite::Transaction;
 
 use crate::decide::retry::AFTER_DRIFT;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::model::entry::{Base, Entry};
 use crate::model::mapping::KeyChoice;
 use crate::model::name::PropertyName;
+use crate::model::row::MirrorRow;
 use crate::store::fields::{self, FieldRow};
 use crate::store::outbox::{self, Answered};
+use crate::store::shape::options;
 use crate::store::{Lane, StoreError};
 
 /// Notes in a create's entry what its row holds in fields that are left out, each as a change over a value that nobody has
@@ -22,7 +25,17 @@ pub fn keep(
     left_out: &[FieldRow],
 ) -> Result<Vec<PropertyName>, StoreError> {
     let held = object.table.holding(tx, entry.local_id, left_out)?;
-    for property in &held {
+    note(tx, entry, &held)?;
+    Ok(held)
+}
+
+/// Notes in a create's entry that fields wait which it goes without.
+pub(super) fn note(
+    tx: &Transaction<'_>,
+    entry: &Entry,
+    properties: &[PropertyName],
+) -> Result<(), StoreError> {
+    for property in properties {
         let is_noted = entry.fields.iter().any(|field| field.property == *property);
         if !is_noted {
             outbox::put_field(
@@ -34,7 +47,26 @@ pub fn keep(
             )?;
         }
     }
-    Ok(held)
+    Ok(())
+}
+
+/// The fields of a row that hold options which HubSpot has no longer: requests leave them out, and `sync_fields` says so.
+pub(super) fn gone_options(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: &MirrorRow,
+) -> Result<Vec<PropertyName>, StoreError> {
+    let object = pass.object.mapping();
+    let gone = options::gone_in(tx, object, row)?;
+    for property in &gone {
+        if !fields::is_degraded(tx, pass.name(), property)?
+            && let Some(field) = object.field(property)
+            && let Some(problem) = options::lost_by(tx, object, field)?
+        {
+            fields::degrade(tx, &problem, pass.now)?;
+        }
+    }
+    Ok(gone)
 }
 
 /// The creates of `due` that can leave: where the object's own key is left out, the others rest until it is synced again.

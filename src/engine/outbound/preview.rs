@@ -45,6 +45,7 @@ use crate::store::links::types;
 use crate::store::lookups::Lookups;
 use crate::store::outbox::links::{self, QueuedEnds, queued, queued_ends};
 use crate::store::outbox::{self, WaitingEntry};
+use crate::store::shape::options;
 use crate::store::{StoreError, cleared, conflicts, fields};
 
 /// A record that was read again.
@@ -475,7 +476,7 @@ impl Rehearsal<'_> {
             });
         }
         let open = conflicts::open_of(self.tx, pass.name(), entry.local_id)?;
-        let left_out = self.left_out(object, entry.local_id)?;
+        let left_out = self.left_out(object, &row)?;
         Ok(PlannedEntry {
             preview: of_create(object, &row, &open, &left_out),
             ..planned
@@ -518,7 +519,7 @@ impl Rehearsal<'_> {
         )?;
         let held = cleared::of_row(tx, pass.name(), entry.local_id)?;
         plan.leave(&held.iter().map(|held| held.property.clone()).collect());
-        let left_out = self.left_out(object, entry.local_id)?;
+        let left_out = self.left_out(object, &row)?;
         let mut preview = of_update(object, &row, (entry, &open), &plan, &left_out);
         for held in held.iter().filter(|held| held.side == Side::Hubspot) {
             // One that a program has written again waits like any other.
@@ -614,8 +615,14 @@ impl Rehearsal<'_> {
         Ok(None)
     }
 
-    fn left_out(&self, object: &ObjectSync, id: LocalId) -> Result<Vec<LeftOut>, StoreError> {
-        let mut left_out = Vec::new();
+    fn left_out(&self, object: &ObjectSync, row: &MirrorRow) -> Result<Vec<LeftOut>, StoreError> {
+        let id = row.record.local_id;
+        let gone = options::gone_in(self.tx, object.mapping(), row)?.into_iter();
+        let gone = gone.map(|property| LeftOut {
+            held: row.value(&property).clone(),
+            property,
+        });
+        let mut left_out: Vec<LeftOut> = gone.collect();
         for field in fields::left_out(self.tx, object.mapping())? {
             let held = object.table.former_value(self.tx, id, &field)?;
             let Some(held) = held.filter(|held: &Value| !held.is_empty()) else {

@@ -29,6 +29,7 @@ use crate::engine::outbound::associate;
 use crate::engine::outbound::claiming::{park_without_row, put_aside};
 use crate::engine::outbound::create;
 use crate::engine::outbound::guarded::update_key;
+use crate::engine::outbound::left_out;
 use crate::engine::outbound::settle::recover_object;
 use crate::engine::outbound::stages;
 use crate::engine::outbound::taken;
@@ -439,9 +440,10 @@ fn claim_update(
     for property in fields.held {
         outbox::drop_field(tx, entry.id, property)?;
     }
+    let gone = left_out::gone_options(tx, pass, &row)?;
     let mut carried = Vec::new();
     for field in fields.free {
-        if !park_fight(tx, pass, &row, record, field)? {
+        if !gone.contains(&field.property) && !park_fight(tx, pass, &row, record, field)? {
             let value = row.value(&field.property);
             outbox::set_sent(tx, entry.id, &field.property, value)?;
             carried.push((&field.property, value));

@@ -19,7 +19,7 @@ use crate::model::object::group_of;
 use crate::model::synced::SyncedObject;
 use crate::store::database::lease;
 use crate::store::links::pairs;
-use crate::store::shape::ddl;
+use crate::store::shape::{ddl, options};
 use crate::store::{Lane, StoreError, cleared, fields, meta, outbox, quota, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
@@ -172,7 +172,7 @@ async fn fit_to_mapping(
     }
     let in_file = Arc::clone(&engine.mapping);
     let guard = engine.settings().guard;
-    let (mapping, problems) = engine
+    let (mapping, problems, told) = engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
@@ -201,14 +201,17 @@ async fn fit_to_mapping(
             for name in &changes.put_back {
                 tracing::warn!(name, "somebody dropped or altered this; it was put back");
             }
-            fields::set_problems(tx, &problems, now)?;
+            // Of these fields everything else is synced on.
+            let lost = options::lost(tx, &mapping)?;
+            let told: Vec<FieldProblem> = problems.iter().chain(&lost).cloned().collect();
+            fields::set_problems(tx, &told, now)?;
             fields::set_remarks(tx, &remarks)?;
             reference::keep_schemas(tx, &schemas)?;
             reference::keep_unlisted(tx, &unlisted)?;
-            Ok((mapping, problems))
+            Ok((mapping, problems, told))
         })
         .await?;
-    for problem in &problems {
+    for problem in &told {
         tracing::warn!(object = %problem.object, property = %problem.property, code = problem.code, hint = %problem.hint, "{}", problem.problem);
     }
     Ok((mapping, problems))

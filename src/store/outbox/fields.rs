@@ -172,8 +172,9 @@ pub(crate) fn drop_fields(tx: &Transaction<'_>, id: OutboxId) -> Result<(), Stor
 /// Whether the field `s` of `sync_fields` can be written.
 pub(crate) const WRITABLE: &str = "s.direction <> 'pull' \
      AND (s.state IN ('active', 'filling') \
-          OR (s.state = 'degraded' AND EXISTS (SELECT 1 FROM sync_unreadable AS u \
-                                               WHERE u.object = s.object AND u.property = s.property)))";
+          OR (s.state = 'degraded' AND (s.code IN ('unknown-stage', 'unknown-pipeline') \
+                                        OR EXISTS (SELECT 1 FROM sync_unreadable AS u \
+                                                   WHERE u.object = s.object AND u.property = s.property))))";
 
 /// Whether a field of an entry can be written, as `sync_fields` says: a step that began before it could does not know.
 pub(crate) fn is_writable(

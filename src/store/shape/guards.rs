@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 47] = [
+const KEPT: [&str; 48] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -58,6 +58,7 @@ const KEPT: [&str; 47] = [
     "_sync_undone",
     "_sync_histories",
     "_sync_options",
+    "_sync_gone_options",
     "property_history",
 ];
 

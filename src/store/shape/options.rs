@@ -1,19 +1,30 @@
-//! `strict_options`: a program's value that is none of HubSpot's options is refused where it is written (`design.md`, section 3).
+//! Options that a value has to be one of. With `strict_options` a program's value that is none of HubSpot's options is refused where
+//! it is written (`design.md`, section 3); and where HubSpot has taken an option away that rows hold, the field says so.
 //!
-//! The options are those that HubSpot gave last (`_sync_options`). A property whose options live elsewhere, such as an owner,
-//! has none there and takes anything.
+//! The options are those that HubSpot gave last (`_sync_options`), and those that it gave before (`_sync_gone_options`). A property
+//! whose options live elsewhere, such as an owner, has none there and takes anything.
 
-use crate::model::mapping::{FieldMapping, ObjectMapping};
+use rusqlite::{Connection, named_params};
+
+use crate::decide::schema::FieldProblem;
+use crate::model::mapping::{FieldMapping, Mapping, ObjectMapping};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::object::stage_properties;
+use crate::model::row::MirrorRow;
 use crate::model::value::PropertyType;
-use crate::store::shape::ddl::literal;
+use crate::store::StoreError;
+use crate::store::shape::ddl::{literal, quoted};
 
 /// Whether a field takes HubSpot's options alone.
 pub(crate) fn is_strict(object: &ObjectMapping, field: &FieldMapping) -> bool {
-    let has_options = matches!(
+    object.modes.strict_options && has_options(field)
+}
+
+fn has_options(field: &FieldMapping) -> bool {
+    matches!(
         field.property_type,
         PropertyType::Enumeration | PropertyType::Set
-    );
-    object.modes.strict_options && has_options
+    )
 }
 
 /// Why a value is refused.
@@ -44,4 +55,160 @@ pub(crate) fn is_unknown(object: &ObjectMapping, field: &FieldMapping, value: &s
         lacks(value)
     };
     format!("{value} <> '' AND EXISTS ({options}) AND {is_lacking}")
+}
+
+/// The codes of fields of which HubSpot has taken options, stages or pipelines away that rows hold. Everything else of these fields
+/// is synced on.
+pub(crate) const LOST: [&str; 3] = [OPTION_MISSING, "unknown-stage", "unknown-pipeline"];
+
+const OPTION_MISSING: &str = "option-missing";
+
+/// Values that HubSpot had for a field and has no longer.
+struct Lost {
+    code: &'static str,
+    /// One of them.
+    what: &'static str,
+    /// A query of them, whose one column is `value`.
+    sql: String,
+}
+
+/// Where values that are gone are known of a field, if it has a list of values at all.
+fn lost_of(object: &ObjectMapping, field: &FieldMapping) -> Option<Lost> {
+    let name = literal(object.object.as_str());
+    let property = field.property.as_str();
+    let stages = stage_properties(&object.object, |_| true);
+    let archived = |table: &str| {
+        format!(
+            "SELECT id AS value FROM {table} WHERE object = {name} AND archived = 1 \
+             AND id NOT IN (SELECT id FROM {table} WHERE object = {name} AND archived = 0)"
+        )
+    };
+    match stages {
+        Some(stages) if stages.stage == property => Some(Lost {
+            code: LOST[1],
+            what: "stage",
+            sql: archived("pipeline_stages"),
+        }),
+        Some(stages) if stages.pipeline == property => Some(Lost {
+            code: LOST[2],
+            what: "pipeline",
+            sql: archived("pipelines"),
+        }),
+        Some(_) | None => has_options(field).then(|| Lost {
+            code: OPTION_MISSING,
+            what: "option",
+            sql: format!(
+                "SELECT value FROM _sync_gone_options WHERE object = {name} AND property = {}",
+                literal(property)
+            ),
+        }),
+    }
+}
+
+/// Whether a text is a value or, of a set, has it among its parts.
+fn has_value(text: &str, value: &str) -> String {
+    format!("instr(';' || {text} || ';', ';' || {value} || ';') > 0")
+}
+
+/// What is wrong with a field whose rows hold what HubSpot has no longer; nothing where none does.
+pub(crate) fn lost_by(
+    connection: &Connection,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+) -> Result<Option<FieldProblem>, StoreError> {
+    let Some(lost) = lost_of(object, field) else {
+        return Ok(None);
+    };
+    // Nothing is counted where nothing is gone.
+    if !connection.prepare_cached(&lost.sql)?.exists([])? {
+        return Ok(None);
+    }
+    let column = format!("m.{}", quoted(field.column.as_str()));
+    let sql = format!(
+        "SELECT g.value, count(*)
+         FROM ({}) AS g
+         JOIN {} AS m ON m.hs_archived = 0 AND {}
+         GROUP BY g.value
+         ORDER BY count(*) DESC, g.value",
+        lost.sql,
+        quoted(object.table.as_str()),
+        has_value(&column, "g.value")
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let Some(first) = rows.next()? else {
+        return Ok(None);
+    };
+    let (value, held): (String, i64) = (first.get(0)?, first.get(1)?);
+    let more = match rows.next()? {
+        Some(_) => ", nor others that rows hold",
+        None => "",
+    };
+    let rows = match held {
+        1 => "1 row holds it".to_owned(),
+        _ => format!("{held} rows hold it"),
+    };
+    Ok(Some(FieldProblem {
+        object: object.object.clone(),
+        property: field.property.clone(),
+        code: lost.code,
+        problem: format!(
+            "HubSpot has no {} `{value}` of `{}` any more, and {rows}{more}",
+            lost.what, field.property
+        ),
+        hint: format!(
+            "make it in HubSpot again, and what waits for it is sent; or write another one: SELECT local_id FROM {} WHERE {} = {}",
+            object.table,
+            field.column,
+            literal(&value)
+        ),
+    }))
+}
+
+/// The same of all fields of a mapping.
+pub(crate) fn lost(
+    connection: &Connection,
+    mapping: &Mapping,
+) -> Result<Vec<FieldProblem>, StoreError> {
+    let mut problems = Vec::new();
+    for object in &mapping.objects {
+        for field in &object.fields {
+            problems.extend(lost_by(connection, object, field)?);
+        }
+    }
+    Ok(problems)
+}
+
+/// The fields of a row that hold options which HubSpot has no longer: it would refuse the row for them.
+pub(crate) fn gone_in(
+    connection: &Connection,
+    object: &ObjectMapping,
+    row: &MirrorRow,
+) -> Result<Vec<PropertyName>, StoreError> {
+    let mut gone = Vec::new();
+    if !has_gone(connection, &object.object)? {
+        return Ok(gone);
+    }
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT 1 FROM _sync_gone_options AS g WHERE g.object = :object AND g.property = :property AND {}",
+        has_value(":held", "g.value")
+    ))?;
+    let fields = object.fields.iter();
+    for field in fields.filter(|field| has_options(field) && field.is_sent()) {
+        let held = named_params! {
+            ":object": object.object.as_str(),
+            ":property": field.property.as_str(),
+            ":held": row.value(&field.property).to_wire(),
+        };
+        if statement.exists(held)? {
+            gone.push(field.property.clone());
+        }
+    }
+    Ok(gone)
+}
+
+fn has_gone(connection: &Connection, object: &ObjectType) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM _sync_gone_options WHERE object = :object LIMIT 1")?
+        .exists(named_params! { ":object": object.as_str() })?)
 }

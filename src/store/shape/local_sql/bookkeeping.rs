@@ -110,7 +110,8 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO pipelines (object, id, archived) VALUES ('deals', 'x', 0);
          INSERT INTO pipeline_stages (object, pipeline_id, id, archived) VALUES ('deals', 'x', 'y', 0);
          INSERT INTO properties (object, name, read_only, unique_value, archived) VALUES ('deals', 'x', 0, 0, 0);
-         INSERT INTO _sync_options (object, property, value) VALUES ('deals', 'x', 'x');",
+         INSERT INTO _sync_options (object, property, value) VALUES ('deals', 'x', 'x');
+         INSERT INTO _sync_gone_options (object, property, value) VALUES ('deals', 'x', 'y');",
     );
 }
 

@@ -131,6 +131,10 @@ pub fn as_known(
     }
 }
 
+fn is_among(left_out: &[LeftOut], property: &PropertyName) -> bool {
+    left_out.iter().any(|field| field.property == *property)
+}
+
 /// The fields of a create.
 pub fn of_create(
     object: &SyncedObject,
@@ -139,6 +143,7 @@ pub fn of_create(
     left_out: &[LeftOut],
 ) -> Preview {
     let sent = carried(object, row, open).into_iter();
+    let sent = sent.filter(|(property, _)| !is_among(left_out, property));
     let fields = sent.map(|(property, value)| PreviewField {
         property: property.clone(),
         old: Value::EMPTY,
@@ -308,7 +313,9 @@ impl Left<'_> {
             })
         }));
         kept.sort_by(|one, other| one.property.cmp(&other.property));
-        let fields = sorted.free.into_iter().map(|field| PreviewField {
+        let free = sorted.free.into_iter();
+        let free = free.filter(|field| !is_among(left_out, &field.property));
+        let fields = free.map(|field| PreviewField {
             property: field.property.clone(),
             old: known(&field.base),
             new: row.value(&field.property).clone(),
