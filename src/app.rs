@@ -6,6 +6,7 @@
 
 pub mod budget;
 mod calls;
+pub mod client;
 pub mod doctor;
 pub mod init;
 pub mod login;

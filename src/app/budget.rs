@@ -11,13 +11,13 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 
 use crate::app::calls::CommandCalls;
+use crate::app::client::{self, ClientError};
 use crate::app::login::{LoginApp, LoginError};
 use crate::clock::Clock;
-use crate::config::{Auth, Config, ConfigError};
+use crate::config::{Auth, Config};
 use crate::decide::quota::share::{LONGEST, RENEWED};
+use crate::hubspot::Client;
 use crate::hubspot::call::limiter::{LeaseError, LeaseFn, Limiter, StartState};
-use crate::hubspot::call::transport::{ReqwestTransport, TransportSetupError};
-use crate::hubspot::{BadToken, Client};
 use crate::model::time::Timestamp;
 use crate::store::quota;
 use crate::store::quota::command::{self, AskedShare};
@@ -37,18 +37,12 @@ const TOKEN_LEFT: Duration = Duration::from_secs(30);
 /// Why a command can't ask HubSpot.
 #[derive(Debug, Error)]
 pub enum AskError {
-    /// The file or a secret that it names.
+    /// The file, a secret that it names, or the way to HubSpot.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Client(#[from] ClientError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The HTTP client.
-    #[error(transparent)]
-    Transport(#[from] TransportSetupError),
-    /// The token can't be sent in a header.
-    #[error(transparent)]
-    Token(#[from] BadToken),
     /// The login of an OAuth app.
     #[error(transparent)]
     Login(#[from] LoginError),
@@ -70,11 +64,9 @@ impl AskError {
     /// What somebody can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Config(error) => return error.hint(),
+            Self::Client(error) => return error.hint(),
             Self::Store(error) => return error.hint().map(str::to_owned),
-            Self::Transport(error) => return error.hint().map(str::to_owned),
             Self::Login(error) => return error.hint(),
-            Self::Token(_) => "check the token that `[auth]` names",
             Self::LoggedOut(_) => "log in with `hubsyncd auth login`",
             Self::Ended(_) => "start `hubsyncd run` or `hubsyncd once`: both renew it",
             Self::Taken(_) => "wait for it to end, and try again",
@@ -86,10 +78,8 @@ impl AskError {
     /// The stable name of what went wrong.
     pub(crate) fn code(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Config(error) => return error.code(),
+            Self::Client(error) => return error.code(),
             Self::Store(error) => error.code(),
-            Self::Transport(error) => error.code(),
-            Self::Token(_) => "token-malformed",
             Self::Login(error) => return error.code(),
             Self::LoggedOut(_) => "logged-out",
             Self::Ended(_) => "token-expired",
@@ -100,7 +90,7 @@ impl AskError {
     /// Whether the file, a secret or the database must be changed first (status 78).
     pub(crate) fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Transport(_) | Self::Token(_) => true,
+            Self::Client(_) => true,
             Self::Store(error) => error.is_configuration(),
             Self::Login(error) => error.is_configuration(),
             Self::LoggedOut(_) | Self::Ended(_) | Self::Taken(_) | Self::NoRoom => false,
@@ -130,7 +120,7 @@ impl AskingCommand {
     /// [`AskError`].
     pub async fn begin(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, AskError> {
         let token = token(config, clock)?;
-        let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
+        let transport = client::transport(config)?;
         let path = config.database.clone();
         let (lease, start) = match path.exists() {
             true => {
@@ -145,18 +135,14 @@ impl AskingCommand {
         };
         let limits = config.limits.of_command();
         let limiter = Limiter::new(limits, Arc::clone(clock), leased, &start);
-        let version = config.portal.api_version;
-        let client = match (&config.auth, token) {
-            (Auth::Token(source), TokenToSend { token, .. }) => {
-                Client::new(transport, limiter, Arc::clone(clock), &token, version)?
-                    .with_token_place(&source.in_short())
-            }
-            (Auth::OAuth(_), TokenToSend { token, dies_at }) => {
-                let client = Client::logged_out(transport, limiter, Arc::clone(clock), version);
-                client.authorize(&token, dies_at)?;
-                client
-            }
-        };
+        let TokenToSend { token, dies_at } = token;
+        let own = (Arc::clone(clock), Some(&token));
+        let client = client::client(config, transport, limiter, own)?;
+        if let Auth::OAuth(_) = &config.auth {
+            client
+                .authorize(&token, dies_at)
+                .map_err(ClientError::from)?;
+        }
         Ok(Self {
             calls: CommandCalls::of(&client, &config.database, clock),
             client,
@@ -199,9 +185,9 @@ struct TokenToSend {
 }
 
 fn token(config: &Config, clock: &Arc<dyn Clock>) -> Result<TokenToSend, AskError> {
-    if let Auth::Token(source) = &config.auth {
+    if let Some(token) = client::token_in_file(config)? {
         return Ok(TokenToSend {
-            token: source.resolve()?,
+            token,
             dies_at: Timestamp::from_millis(i64::MAX),
         });
     }

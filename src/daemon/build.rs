@@ -7,15 +7,15 @@ use futures_util::FutureExt;
 use secrecy::SecretString;
 use thiserror::Error;
 
+use crate::app::client::{self, ClientError};
 use crate::clock::Clock;
-use crate::config::{Auth, Config, ConfigError};
+use crate::config::Config;
 use crate::daemon::tasks::with_causes;
 use crate::daemon::{heartbeat, settings};
 use crate::engine::Engine;
 use crate::engine::outbound::settle;
 use crate::hubspot::call::limiter::{LeaseError, LeaseFn, Limiter, StartState};
-use crate::hubspot::call::transport::{ReqwestTransport, TransportSetupError};
-use crate::hubspot::{BadToken, Client};
+use crate::hubspot::call::transport::ReqwestTransport;
 use crate::store::shape::repair;
 use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
 
@@ -25,45 +25,35 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why the daemon can't start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The file or a secret that it names.
+    /// The file, a secret that it names, or the way to HubSpot.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Client(#[from] ClientError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The HTTP client.
-    #[error(transparent)]
-    Transport(#[from] TransportSetupError),
-    /// The token can't be sent in a header.
-    #[error(transparent)]
-    Token(#[from] BadToken),
 }
 
 impl StartError {
     /// What somebody can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Config(error) => error.hint(),
+            Self::Client(error) => error.hint(),
             Self::Store(error) => error.hint().map(str::to_owned),
-            Self::Transport(error) => error.hint().map(str::to_owned),
-            Self::Token(_) => Some("check the token that `[auth]` names".to_owned()),
         }
     }
 
     /// The stable name of what went wrong.
     pub(crate) fn code(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Config(error) => return error.code(),
-            Self::Store(error) => error.code(),
-            Self::Transport(error) => error.code(),
-            Self::Token(_) => "token-malformed",
-        })
+        match self {
+            Self::Client(error) => error.code(),
+            Self::Store(error) => Some(error.code()),
+        }
     }
 
     /// Whether a restart can't help, because the file, a secret or the database must be changed first (status 78).
     pub(crate) fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Token(_) | Self::Transport(_) => true,
+            Self::Client(_) => true,
             Self::Store(error) => error.is_configuration(),
         }
     }
@@ -80,17 +70,15 @@ pub(crate) async fn build_within(
     clock: Arc<dyn Clock>,
     busy_timeout: Duration,
 ) -> Result<Arc<Engine>, StartError> {
-    let token = match &config.auth {
-        Auth::Token(source) => Some(source.resolve()?),
-        Auth::OAuth(_) => None,
-    };
+    let token = client::token_in_file(config)?;
     let portal = config
         .portal
         .id
         .as_ref()
         .map(crate::config::PortalIdSource::resolve)
-        .transpose()?;
-    let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
+        .transpose()
+        .map_err(ClientError::from)?;
+    let transport = client::transport(config)?;
     let store = open(config, &clock, busy_timeout)?;
     let joined = join(
         config,
@@ -170,16 +158,7 @@ async fn join(
         tracing::info!(%until, "what the last run sent fills HubSpot's window; the first requests wait until it is free");
     }
     let seed: u64 = rand::random();
-    let version = config.portal.api_version;
-    let own_clock = Arc::clone(&clock);
-    let client = match token {
-        Some(token) => Client::new(transport, limiter, own_clock, token, version)?,
-        None => Client::logged_out(transport, limiter, own_clock, version),
-    };
-    let client = match &config.auth {
-        Auth::Token(source) => client.with_token_place(&source.in_short()),
-        Auth::OAuth(_) => client,
-    };
+    let client = client::client(config, transport, limiter, (Arc::clone(&clock), token))?;
     let client = client.with_seed(seed);
     Ok(Engine::new(
         store,

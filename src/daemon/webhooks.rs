@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::client::ClientError;
 use crate::config::{ConfigError, SecretSource, TlsFiles, Webhooks};
 use crate::daemon::bells::Ring;
 use crate::daemon::run::RunError;
@@ -82,7 +83,7 @@ pub(super) async fn listen(
         .iter()
         .map(SecretSource::resolve)
         .collect::<Result<Vec<_>, ConfigError>>()
-        .map_err(|error| RunError::Start(error.into()))?;
+        .map_err(|error| RunError::Start(ClientError::from(error).into()))?;
     let tls = webhooks
         .tls
         .as_ref()

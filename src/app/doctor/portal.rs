@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::budget::{AskError, AskingCommand};
+use crate::app::client::ClientError;
 use crate::app::doctor::{ALL_OF_HUBSPOT, DoctorError};
 use crate::app::login::{LoginApp, LoginError};
 use crate::clock::Clock;
@@ -46,7 +47,7 @@ pub(super) async fn ask(
     let expected = expected.transpose()?;
     let asking = match AskingCommand::begin(config, clock).await {
         Ok(asking) => asking,
-        Err(AskError::Config(error)) => return Err(error.into()),
+        Err(AskError::Client(ClientError::Config(error))) => return Err(error.into()),
         Err(AskError::Login(error)) if error.is_configuration() => return Err(error.into()),
         Err(error) => {
             replace(lines, unbegun(&error).leaving_out(ALL_OF_HUBSPOT));
@@ -88,12 +89,11 @@ pub(super) async fn ask(
 /// The line of why a command can't ask.
 fn unbegun(error: &AskError) -> CheckLine {
     let name = match error {
-        AskError::Transport(_) => "certificates",
+        AskError::Client(ClientError::Transport(_)) => "certificates",
         AskError::Store(_) => "database",
         AskError::Taken(_) | AskError::NoRoom => "day",
-        AskError::Config(_)
+        AskError::Client(ClientError::Config(_) | ClientError::Token(_))
         | AskError::Login(_)
-        | AskError::Token(_)
         | AskError::LoggedOut(_)
         | AskError::Ended(_) => "token",
     };
