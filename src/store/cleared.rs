@@ -112,6 +112,29 @@ pub(crate) fn without_entry(
     )
 }
 
+/// What is held of rows that are gone, without an entry; at most `limit`.
+pub(crate) fn of_gone(
+    connection: &Connection,
+    object: &ObjectType,
+    table: &str,
+    limit: usize,
+) -> Result<Vec<HeldClear>, StoreError> {
+    if !has_any(connection, object)? {
+        return Ok(Vec::new());
+    }
+    let table = quoted(table);
+    many(
+        connection,
+        &format!(
+            "WHERE h.object = ?1
+               AND NOT EXISTS (SELECT 1 FROM {table} AS m WHERE m.local_id = h.local_id)
+               AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = h.object AND e.local_id = h.local_id)
+             LIMIT ?2"
+        ),
+        (object.as_str(), limit as i64),
+    )
+}
+
 /// What a hold holds, as many as `limit`.
 pub(crate) fn of_hold(
     connection: &Connection,

@@ -266,6 +266,26 @@ fn a_column_that_is_emptied_here_waits_and_everything_else_goes_on() {
 }
 
 #[test]
+fn a_row_that_is_deleted_while_its_emptied_value_is_held_is_archived() {
+    let (portal, site) = all_in_rome("");
+    site.execute("UPDATE contacts SET city = NULL");
+    site.until_sql(HELD);
+    // Nobody has edited the record: what HubSpot still holds is what the program emptied here.
+    let id = ids(&portal)[0];
+    site.execute(&format!("DELETE FROM contacts WHERE hs_id = {id}"));
+    eventually("it is archived", || {
+        portal.count_with("city", "Rome") == 149
+    });
+    site.until_pushed();
+    assert_eq!(
+        site.number(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}")),
+        0
+    );
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    site.until_sql("SELECT records = 149 FROM sync_holds");
+}
+
+#[test]
 fn an_emptied_column_goes_out_once_somebody_says_so() {
     let (portal, site) = all_in_rome("");
     site.execute("UPDATE contacts SET city = ''");

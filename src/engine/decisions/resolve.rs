@@ -12,6 +12,7 @@ use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::acts::EntryWork;
 use crate::engine::decisions::discards::set_other;
 use crate::engine::decisions::{approvals, discards, linked};
+use crate::engine::inbound::clearing;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::present::read_records;
 use crate::engine::pass::Pass;
@@ -41,7 +42,7 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
     let discarded = discards::step(engine).await?;
     let decided = decide_conflicts(engine).await? | linked::step(engine).await?;
     let approved = approvals::step(engine).await?;
-    let closed = close_gone(engine).await?;
+    let closed = close_gone(engine).await? | forget_gone_clears(engine).await?;
     Ok(if discarded || decided || approved || closed {
         Progress::More
     } else {
@@ -76,6 +77,14 @@ async fn close_gone(engine: &Engine) -> Result<bool, StepError> {
             .await?;
     }
     Ok(closed)
+}
+
+async fn forget_gone_clears(engine: &Engine) -> Result<bool, StepError> {
+    let mut were_any = false;
+    for object in engine.objects().iter() {
+        were_any |= clearing::forget_gone(engine, object).await?;
+    }
+    Ok(were_any)
 }
 
 async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {

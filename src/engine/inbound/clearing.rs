@@ -15,13 +15,12 @@ use crate::engine::inbound::merge::ShownRecord;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
-use crate::model::entry::{Base, Entry};
+use crate::model::entry::{Base, Entry, Operation};
 use crate::model::id::{HoldId, HubspotId, OutboxId};
 use crate::model::mapping::{FieldMapping, WriteMode};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
-use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::cleared::{self, HeldClear};
@@ -43,7 +42,8 @@ pub(crate) fn clear_key<'a>(
     }
 }
 
-/// Takes out of due updates what empties too much of a column. `None`: entries were changed, and are to be looked at again.
+/// Takes out of due updates what empties too much of a column, and gives the archive of a deleted row back what was held of it.
+/// `None`: entries were changed, and are to be looked at again.
 pub(crate) async fn without_held(
     engine: &Engine,
     object: &ObjectSync,
@@ -57,7 +57,7 @@ pub(crate) async fn without_held(
         .read(move |connection| {
             let found = Found {
                 written_again: written_again(connection, &sync, &due)?,
-                crossing: crossing(connection, &sync, &due, (&guard, since))?,
+                crossing: crossing(connection, &sync, &due, (guard.max_cleared, since))?,
             };
             Ok((due, found))
         })
@@ -73,7 +73,7 @@ pub(crate) async fn without_held(
                 rejoin(tx, &sync, held, tx.now())?;
             }
             for property in &found.crossing {
-                hold_waiting(tx, &sync, property, (&guard, since), tx.now())?;
+                hold_waiting(tx, &sync, property, (guard.max_cleared, since), tx.now())?;
             }
             Ok(())
         })
@@ -99,15 +99,17 @@ fn written_again(
     }
     for entry in due {
         let held = cleared::of_row(connection, object.object(), entry.local_id)?;
+        let is_deleted = entry.standing.operation == Operation::Archive;
         again.extend(
             held.into_iter()
-                .filter(|held| entry.field(&held.property).is_some()),
+                .filter(|held| is_deleted || entry.field(&held.property).is_some()),
         );
     }
     Ok(again)
 }
 
-/// A held field that was written again is pending over what HubSpot holds.
+/// A held field that was written again is pending over what HubSpot holds; so is one that a program emptied and whose row it has
+/// deleted since: what stands in HubSpot is nobody's edit.
 fn rejoin(
     tx: &Transaction<'_>,
     object: &ObjectSync,
@@ -115,11 +117,14 @@ fn rejoin(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let entry = outbox::of_row(tx, object.object(), held.local_id)?;
-    if let Some(entry) = entry
-        && let Some(field) = entry.field(&held.property)
-    {
-        let base = Base::Known(held.remote.clone());
-        outbox::put_field(tx, entry.id, &held.property, &base, field.changed_at)?;
+    if let Some(entry) = entry {
+        let written = entry.field(&held.property).map(|field| field.changed_at);
+        let is_deleted = entry.standing.operation == Operation::Archive;
+        let emptied = (is_deleted && held.side == Side::Hubspot).then_some(held.changed_at);
+        if let Some(changed_at) = written.or(emptied) {
+            let base = Base::Known(held.remote.clone());
+            outbox::put_field(tx, entry.id, &held.property, &base, changed_at)?;
+        }
     }
     cleared::forget(tx, object.object(), held)?;
     recount(tx, object.object(), held.side, &held.property, now)
@@ -154,10 +159,10 @@ fn crossing(
     connection: &Connection,
     object: &ObjectSync,
     due: &[Entry],
-    (guard, since): (&Guard, Timestamp),
+    (max_cleared, since): (f64, Timestamp),
 ) -> Result<Vec<PropertyName>, StoreError> {
     let mut emptied = BTreeSet::new();
-    let is_bound = guard.max_cleared < 1.0;
+    let is_bound = max_cleared < 1.0;
     for entry in due.iter().filter(|_| is_bound) {
         let Some(row) = object.table.by_local_id(connection, entry.local_id)? else {
             continue;
@@ -168,7 +173,7 @@ fn crossing(
     }
     let mut crossing = Vec::new();
     for property in emptied {
-        if let Verdict::Hold { .. } = word(connection, object, &property, (guard, since))?.1 {
+        if let Verdict::Hold { .. } = word(connection, object, &property, (max_cleared, since))?.1 {
             crossing.push(property);
         }
     }
@@ -180,7 +185,7 @@ pub(crate) fn word(
     connection: &Connection,
     object: &ObjectSync,
     property: &PropertyName,
-    (guard, since): (&Guard, Timestamp),
+    (max_cleared, since): (f64, Timestamp),
 ) -> Result<(u64, Verdict), StoreError> {
     let Some(field) = object.mapping().field(property) else {
         return Ok((0, Verdict::Go));
@@ -196,14 +201,14 @@ pub(crate) fn word(
         )?,
         left: cleared::filled(connection, (table, column), None)?,
     };
-    Ok((due, judge_cleared(count, guard.max_cleared)))
+    Ok((due, judge_cleared(count, max_cleared)))
 }
 
 fn hold_waiting(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     property: &PropertyName,
-    bounds: (&Guard, Timestamp),
+    bounds: (f64, Timestamp),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // A program may have written since it was looked at.
@@ -234,6 +239,62 @@ fn tell(object: &ObjectType, property: &PropertyName, records: u64, allowed: u64
         "emptied values wait for an operator's word: `hubsyncd outbox approve` lets them go, `hubsyncd outbox discard --hold`, or \
          a DELETE from `sync_holds`, takes them back"
     );
+}
+
+/// Whether an entry that a program has written to since its batch was looked at is to be looked at again: it empties too much of a
+/// column, or writes again what is held of one.
+pub(crate) fn is_overtaken(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    entry: &Entry,
+    row: &MirrorRow,
+) -> Result<bool, StoreError> {
+    if !written_again(tx, pass.object, std::slice::from_ref(entry))?.is_empty() {
+        return Ok(true);
+    }
+    let fields = pass.object.mapping().fields.iter();
+    let emptied: Vec<&FieldMapping> = fields
+        .filter(|field| is_cleared(entry, row, field))
+        .collect();
+    let bound = match emptied.is_empty() {
+        true => None,
+        false => cleared::bound(tx)?,
+    };
+    let Some((max_cleared, window)) = bound else {
+        return Ok(false);
+    };
+    let bounds = (max_cleared, pass.moment().there() - window);
+    for field in emptied {
+        if let Verdict::Hold { .. } = word(tx, pass.object, &field.property, bounds)?.1 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Forgets what is held of rows that are gone and of which nothing waits: nobody could decide it any more. Tells whether there was
+/// any.
+pub(crate) async fn forget_gone(engine: &Engine, object: &ObjectSync) -> Result<bool, StepError> {
+    let (name, table) = (object.object().clone(), object.mapping().table.clone());
+    let gone = engine
+        .store
+        .read(move |connection| cleared::of_gone(connection, &name, table.as_str(), BATCH))
+        .await?;
+    if gone.is_empty() {
+        return Ok(false);
+    }
+    let (name, table) = (object.object().clone(), object.mapping().table.clone());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            for held in cleared::of_gone(tx, &name, table.as_str(), BATCH)? {
+                cleared::forget(tx, &name, &held)?;
+                recount(tx, &name, held.side, &held.property, tx.now())?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await?;
+    Ok(true)
 }
 
 /// Counts what an update that is claimed empties.

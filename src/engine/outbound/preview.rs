@@ -575,7 +575,7 @@ impl Rehearsal<'_> {
         if let Some(known) = self.held_columns.borrow().get(&key) {
             return Ok(*known);
         }
-        let bounds = (&self.guard, self.since());
+        let bounds = (self.guard.max_cleared, self.since());
         let (_, verdict) = clearing::word(self.tx, object, property, bounds)?;
         let is_held = matches!(verdict, Verdict::Hold { .. });
         self.held_columns.borrow_mut().insert(key, is_held);

@@ -104,13 +104,13 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     }
     let due = without_awaited(engine, object, due, awaited).await?;
     let due = match pick.operation {
-        Operation::Update => match clearing::without_held(engine, object, due).await? {
-            Some(due) => due,
-            None => return Ok(Progress::More),
-        },
-        Operation::Create | Operation::Archive | Operation::Associate | Operation::Disassociate => {
-            due
+        Operation::Update | Operation::Archive => {
+            match clearing::without_held(engine, object, due).await? {
+                Some(due) => due,
+                None => return Ok(Progress::More),
+            }
         }
+        Operation::Create | Operation::Associate | Operation::Disassociate => due,
     };
     // A row that a program wrote back to what HubSpot has costs no request.
     let due = if pick.operation == Operation::Update {
@@ -416,7 +416,10 @@ fn merge_and_claim(
         return Ok(None);
     }
     match outbox::by_id(tx, entry.id)?.filter(is_free_update) {
-        Some(present) => claim_update(tx, pass, &present, record),
+        Some(present) => {
+            let was_written = present.version != entry.version;
+            claim_update(tx, pass, (&present, was_written), record)
+        }
         None => Ok(None),
     }
 }
@@ -424,12 +427,15 @@ fn merge_and_claim(
 fn claim_update(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    entry: &Entry,
+    (entry, was_written): (&Entry, bool),
     record: &RemoteRecord,
 ) -> Result<Option<Sent>, StoreError> {
     let Some(row) = pass.object.table.by_local_id(tx, entry.local_id)? else {
         return row_went(tx, pass, entry, record, MadeRecord::Found).map(|()| None);
     };
+    if was_written && clearing::is_overtaken(tx, pass, entry, &row)? {
+        return Ok(None);
+    }
     let is_sent = |property: &PropertyName| entry.field(property).is_some();
     if let Some(explanation) = unfit(tx, pass, &row, &is_sent)? {
         outbox::park(tx, entry.id, &explanation, outbox::Answered::No)?;
