@@ -413,6 +413,12 @@ fn merge_plain(
         record_updated_at: input.remote.updated_at,
     });
     if gone_over.is_some() {
+        if outcome == FieldOutcome::Ask {
+            // Each answer that shows the value must tell again whose it is: the conflict is about what it went over.
+            plan.actions.retain(|action| {
+                !matches!(action, FieldAction::Checked { property } if *property == field.property)
+            });
+        }
         return write_over_late(plan, field, outcome, sides);
     }
     if outcome == FieldOutcome::Agreed && echo::is_sent(field.property_type, sent, remote) {
@@ -1073,7 +1079,8 @@ mod tests {
         assert_eq!(local.actions[3..], [push_over("Lima")]);
         let asked = judged(Policy::Manual);
         assert_eq!(told(&asked), [(None, both().0, both().1)]);
-        assert_eq!(asked.actions.len(), 3);
+        assert_eq!(asked.actions[..1], [arrived("Kiel")]);
+        assert_eq!(asked.actions.len(), 2);
     }
 
     #[test]
