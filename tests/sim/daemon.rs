@@ -39,6 +39,8 @@ use crate::world::{Sleep, VirtualClock, Wire, World};
 
 /// How often a step may say in a row that something was due in the past.
 const MOST_IDLE_IN_THE_PAST: u32 = 400;
+/// Requests a second where no pace is to keep them apart.
+const UNPACED: f64 = 1_000.0;
 /// Between two looks for what HubSpot has to deliver.
 const DELIVERIES: Duration = Duration::from_millis(250);
 /// Nothing that a run writes down is forgotten in it.
@@ -356,6 +358,7 @@ async fn join(
     };
     let limits = Limits {
         burst_per_10_seconds: plan.narrow,
+        per_second: plan.narrow.filter(|_| plan.unpaced).map(|_| UNPACED),
         ..Limits::default()
     };
     let settings = LimitSettings::new(&limits, Tier::Professional);

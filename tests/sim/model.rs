@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 
 use hubsyncd::model::mapping::{Direction, Policy};
 
+use crate::worlds::seen::ConflictSeen;
+
 /// A value as both sides spell it; `None` is no value.
 pub(crate) type Text = Option<String>;
 
@@ -99,6 +101,12 @@ pub(crate) struct FieldModel {
     pub(crate) coincided: bool,
     /// When HubSpot told the daemon last what it holds.
     pub(crate) read_at_ms: i64,
+    /// A person has decided for a side: what is written there before that is carried out is what he decided for.
+    was_asked: bool,
+    /// What both sides held at the same time, or the daemon brought to one of them.
+    agreed: BTreeSet<Text>,
+    /// Values of another record, which a merge may bring to this one.
+    pub(crate) elsewhere: BTreeSet<String>,
     /// What the daemon wrote over.
     pub(crate) gone_over: BTreeSet<(Place, String)>,
 }
@@ -115,6 +123,9 @@ impl FieldModel {
             sent: BTreeSet::new(),
             coincided: false,
             read_at_ms: at_ms,
+            was_asked: false,
+            agreed: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
             gone_over: BTreeSet::new(),
         };
         let first = Some(first.to_owned()).filter(|first| !first.is_empty());
@@ -159,20 +170,34 @@ impl FieldModel {
             bit: 1 << id,
             over: side.knows,
             takes_back,
-            is_doubtful: side.former.as_ref() == Some(&value) || (takes_back && is_own),
+            is_doubtful: side.former.as_ref() == Some(&value)
+                || (takes_back && (is_own || self.was_asked)),
             fell_into_a_gap: false,
         });
         side.knows |= 1 << id;
         (side.last, side.stands) = (Some(id), id);
         side.value = value;
         self.coincided |= self.sides[0].value == self.sides[1].value;
+        self.notes_agreement(place);
+    }
+
+    fn notes_agreement(&mut self, place: Place) {
+        let [local, remote] = &self.sides;
+        if local.value == remote.value {
+            self.agreed.insert(self.sides[place as usize].value.clone());
+        }
+    }
+
+    /// Whether it can be what both sides agreed on at some time.
+    pub(crate) fn was_agreed(&self, value: &Text) -> bool {
+        self.agreed.contains(value)
     }
 
     /// The daemon has written a value; `false`: nobody had written it.
     pub(crate) fn carried(&mut self, place: Place, value: &Text) -> bool {
         // What stood there before may come back over a request of ours that landed late.
         let Some(origin) = self.origin(place, value) else {
-            return false;
+            return self.came_along(place, value);
         };
         let knows = self.told[origin].over | self.told[origin].bit;
         if place == Place::Remote {
@@ -184,6 +209,8 @@ impl FieldModel {
             last.fell_into_a_gap |= knows & last.bit == 0 && last.at_ms >= self.read_at_ms;
         }
         side.stands = origin;
+        self.agreed.insert(value.clone());
+        let side = &mut self.sides[place as usize];
         let former = std::mem::replace(&mut side.value, value.clone());
         self.gone_over.extend(former.map(|former| (place, former)));
         side.knows |= knows;
@@ -195,6 +222,30 @@ impl FieldModel {
             remote.knows = local.knows;
         }
         true
+    }
+
+    /// A merge has brought the value of another record.
+    fn came_along(&mut self, place: Place, value: &Text) -> bool {
+        let is_known = value
+            .as_ref()
+            .is_some_and(|value| self.elsewhere.contains(value));
+        if is_known {
+            let former = std::mem::replace(&mut self.sides[place as usize].value, value.clone());
+            self.gone_over.extend(former.map(|former| (place, former)));
+            self.agreed.insert(value.clone());
+        }
+        is_known
+    }
+
+    /// Those conflicts that are not of another record.
+    pub(crate) fn own(&self, mut conflicts: Vec<ConflictSeen>) -> Vec<ConflictSeen> {
+        let is_other = |value: &Text| {
+            value
+                .as_ref()
+                .is_some_and(|one| self.elsewhere.contains(one))
+        };
+        conflicts.retain(|conflict| !is_other(&conflict.local) && !is_other(&conflict.remote));
+        conflicts
     }
 
     /// Whether the daemon would bring back with that what the write that stands there was made over.

@@ -231,14 +231,12 @@ impl Existence {
                 vec![written.map_or(as_archived, later)]
             }
             ([], [one]) => {
+                // Where a deletion never goes out, no policy sends it, and nobody is asked.
+                if mode == Mode::BringsBack {
+                    return vec![There];
+                }
                 let is_later = seen.last_remote_ms.is_some_and(|at| at >= one.at_ms);
-                // Where a deletion never goes out, no policy sends it.
-                let of_local = if mode == Mode::BringsBack {
-                    There
-                } else {
-                    Gone
-                };
-                let by_policy = decided(There, of_local, !is_later);
+                let by_policy = decided(There, Gone, !is_later);
                 let is_near = seen.last_remote_ms.is_some_and(|at| is_tie(at, one.at_ms));
                 if policy == Policy::Newest && is_near {
                     return vec![as_deleted, There];

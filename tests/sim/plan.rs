@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) rings: f64,
     /// So few requests in ten seconds that an ordinary run comes to the limit, which the daemon was told.
     pub(crate) narrow: Option<u32>,
+    /// Whether no pace keeps those apart, so that what was sent in the window alone does.
+    pub(crate) unpaced: bool,
 }
 
 /// The records and fields on which most acts fall, so that two of them meet.
@@ -214,6 +216,7 @@ impl Plan {
             hot: Hot::draw(rng),
             rings: *pick(rng, &[0.0, 0.5, 0.9, 1.0]),
             narrow,
+            unpaced: unpaced(seed),
             settings: Settings {
                 webhooks: webhooks(seed),
                 burst_limit: narrow.unwrap_or(settings.burst_limit),
@@ -313,6 +316,11 @@ fn with_new_records(mut mapping: Mapping, seed: u64) -> Mapping {
 fn narrow(seed: u64) -> Option<u32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x11A1_7000);
     rng.random_bool(0.33).then(|| rng.random_range(4..=16))
+}
+
+/// The pace of one plan in two.
+fn unpaced(seed: u64) -> bool {
+    ChaCha8Rng::seed_from_u64(seed ^ 0x9ACE_0000).random_bool(0.5)
 }
 
 fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {

@@ -55,6 +55,8 @@ pub(crate) struct State {
     /// The daemon's run: requests of an earlier one may still be on the wire.
     pub(crate) incarnation: u64,
     in_flight: BTreeSet<(String, String)>,
+    /// When the daemon that runs was last shown a record by a read: object and id (nanoseconds).
+    answered: BTreeMap<(String, String), u64>,
     /// The first broken promise that was noticed outside the checks.
     pub(crate) broken: Option<String>,
     /// What ended a task for good, where that must be; `None`: that breaks a promise.
@@ -90,6 +92,8 @@ struct Slot {
     answer: Option<Result<HttpResponse, TransportError>>,
     waker: Option<Waker>,
     mutations: Vec<(String, String)>,
+    /// The object of which it reads records.
+    reads: Option<String>,
 }
 
 /// The world, shared by the daemon's parts and the test.
@@ -98,6 +102,8 @@ pub(crate) struct World {
 }
 
 const MS: u64 = 1_000_000;
+/// A change or a removal rests on a read that was answered so long ago at most (`design.md`, section 4).
+const FRESH: u64 = 1_000 * MS;
 
 impl World {
     /// A world at its start.
@@ -171,11 +177,16 @@ impl World {
                     return true;
                 };
                 waiting.answer = Some(*answer);
+                let object = waiting.reads.take();
+                let shown = object.map(|object| shown(&object, waiting.answer.as_ref()));
                 let (waker, mutations) =
                     (waiting.waker.take(), std::mem::take(&mut waiting.mutations));
                 for key in &mutations {
                     state.in_flight.remove(key);
                 }
+                let now = state.steady;
+                let shown = shown.into_iter().flatten();
+                state.answered.extend(shown.map(|key| (key, now)));
                 drop(state);
                 if let Some(waker) = waker {
                     waker.wake();
@@ -204,6 +215,7 @@ impl World {
         state.incarnation += 1;
         state.slots.clear();
         state.in_flight.clear();
+        state.answered.clear();
         let waiting: Vec<_> = state
             .events
             .iter()
@@ -242,6 +254,7 @@ impl State {
             network,
             incarnation: 0,
             in_flight: BTreeSet::new(),
+            answered: BTreeMap::new(),
             broken: None,
             ends: None,
             requests: 0,
@@ -279,6 +292,22 @@ impl State {
                 point: Point { call, moment },
                 answer,
             });
+        }
+    }
+
+    /// What is about to be changed or removed was read a moment ago: an edit since then would go under.
+    fn judge_reads(&mut self, records: &[(String, String)]) {
+        for key in records {
+            let age = self.answered.get(key).map(|at| self.steady - at);
+            if age.is_none_or(|age| age > FRESH) {
+                let age = age.map_or("nobody knows when".to_owned(), |age| {
+                    format!("{} ms ago", age / MS)
+                });
+                self.breaks(format!(
+                    "a write to {} {} rests on a read of {age}",
+                    key.0, key.1
+                ));
+            }
         }
     }
 
@@ -510,6 +539,10 @@ fn depart(world: &Arc<World>, request: &HttpRequest) -> u64 {
     }
     let call = Call::of(request.template, request.body.as_deref());
     state.passes(call, Moment::Departed, String::new());
+    if matches!(call, Call::Update | Call::Archive) {
+        state.judge_reads(&mutations);
+    }
+    let reads = object_of(&sent).filter(|_| matches!(call, Call::Read | Call::History));
     let arrival = Arrival {
         call,
         slot,
@@ -524,6 +557,7 @@ fn depart(world: &Arc<World>, request: &HttpRequest) -> u64 {
         slot,
         Slot {
             mutations,
+            reads,
             ..Slot::default()
         },
     );
@@ -533,20 +567,38 @@ fn depart(world: &Arc<World>, request: &HttpRequest) -> u64 {
 
 /// The records that a request changes: object and id or key.
 fn mutations(request: &Request) -> Vec<(String, String)> {
-    let mut parts = request.path.split('/').rev();
-    let (Some(verb), Some("batch"), Some(object)) = (parts.next(), parts.next(), parts.next())
-    else {
+    let Some(object) = object_of(request).filter(|_| !request.path.ends_with("/read")) else {
         return Vec::new();
     };
-    if verb == "read" {
-        return Vec::new();
-    }
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let inputs = body["inputs"].as_array().cloned().unwrap_or_default();
     inputs
         .iter()
-        .filter_map(|input| Some((object.to_owned(), input["id"].as_str()?.to_owned())))
+        .filter_map(|input| Some((object.clone(), input["id"].as_str()?.to_owned())))
         .collect()
+}
+
+/// The object of a batch.
+fn object_of(request: &Request) -> Option<String> {
+    let mut parts = request.path.split('/').rev();
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(_verb), Some("batch"), Some(object)) => Some(object.to_owned()),
+        _ => None,
+    }
+}
+
+/// The records that an answer shows: object and id.
+fn shown(
+    object: &str,
+    answer: Option<&Result<HttpResponse, TransportError>>,
+) -> Vec<(String, String)> {
+    let Some(Ok(answer)) = answer else {
+        return Vec::new();
+    };
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let results = body["results"].as_array().cloned().unwrap_or_default();
+    let ids = results.iter().filter_map(|record| record["id"].as_str());
+    ids.map(|id| (object.to_owned(), id.to_owned())).collect()
 }
 
 struct InFlight {

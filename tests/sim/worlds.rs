@@ -10,6 +10,7 @@ pub(crate) mod acts;
 pub(crate) mod alphabet;
 mod beginnings;
 mod bench;
+mod clearings;
 mod letters;
 mod many;
 mod people;
@@ -192,6 +193,11 @@ fn run_part(part: u64) {
         Policy::Local
     };
     let first = setting("HUBSYNC_WORLDS_FIRST").unwrap_or(0);
+    let found = worlds_in(&kept("found"))
+        .into_iter()
+        .map(|(_, small)| small);
+    let own = found.skip(part as usize).step_by(PARTS as usize);
+    run.check_all(own.map(|small| (small, "it once found something".to_owned())));
     let again = many::comings_again(policy).chain(many::comings_in_modes());
     run.check_all(again.map(|small| (small, "a person who comes again".to_owned())));
     let own = many::spread(first, stride)

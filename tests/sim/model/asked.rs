@@ -20,6 +20,11 @@ impl FieldModel {
         self.begins_at_what_is_there();
     }
 
+    /// Whether a person has decided for a side.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.was_asked
+    }
+
     /// A person has decided for a value of his own, which goes to both sides.
     pub(crate) fn decided_for(&mut self, value: &str, at_ms: i64) {
         let both = self.sides[0].knows | self.sides[1].knows;
@@ -36,6 +41,8 @@ impl FieldModel {
     fn begins_at_what_is_there(&mut self) {
         let there = &mut self.sides[1];
         let value = Some(there.value.clone());
+        self.agreed.extend(value.clone());
+        self.was_asked = true;
         if there.base != value {
             there.former = std::mem::replace(&mut there.base, value);
         }

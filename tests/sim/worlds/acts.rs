@@ -71,6 +71,8 @@ pub(crate) enum Act {
     Retry,
     /// An operator lets go what the guard holds.
     Approve,
+    /// An operator takes back what is held.
+    TakeBack,
     /// The token's user no longer sees the record.
     Hide,
     /// It sees it again.
@@ -87,6 +89,10 @@ pub(crate) enum Act {
     ArchiveOther,
     /// A program deletes another row.
     DeleteOther,
+    /// A program writes the field of another person's row.
+    WriteElsewhere,
+    /// A person writes the field of another person's record.
+    EditElsewhere,
     /// A program writes new values again and again, each a while after the one before.
     Toggle,
     /// A program writes two new values in one transaction.
@@ -136,7 +142,7 @@ pub(crate) enum Tying {
 
 impl Act {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 67] = [
+    pub(crate) const ALL: [(Self, &'static str); 70] = [
         (Self::Write, "a program writes a new value"),
         (Self::WriteBack, "a program writes the first value"),
         (Self::WriteOther, "a program writes another field"),
@@ -175,6 +181,7 @@ impl Act {
         (Self::Discard, "an operator discards what waits"),
         (Self::Retry, "an operator retries what is dead"),
         (Self::Approve, "an operator approves what is held"),
+        (Self::TakeBack, "an operator takes back what is held"),
         (Self::Hide, "the record is hidden from the token"),
         (Self::Show, "the token sees the record again"),
         (Self::Compare, "a comparison begins"),
@@ -189,6 +196,8 @@ impl Act {
         ),
         (Self::ArchiveOther, "a person archives another record"),
         (Self::DeleteOther, "a program deletes another row"),
+        (Self::WriteElsewhere, "a program writes another row"),
+        (Self::EditElsewhere, "a person writes another record"),
         (Self::Toggle, "a program writes new values again and again"),
         (
             Self::WriteTwice,
@@ -292,9 +301,13 @@ impl Act {
     pub(crate) fn belongs(self, setup: Setup) -> bool {
         match self {
             Self::Ties(_) | Self::TiesThere(_) => setup.mode == Mode::Linked,
-            Self::Approve => setup.mode.holds(),
+            Self::Approve => setup.mode.holds() || setup.mode == Mode::Filled,
+            Self::TakeBack => setup.mode == Mode::Filled,
             Self::ArchiveOther | Self::DeleteOther => setup.mode == Mode::Sparing,
             Self::InsertTwin => setup.mode == Mode::New,
+            Self::WriteElsewhere | Self::EditElsewhere => {
+                matches!(setup.mode, Mode::Plain | Mode::MakesAnew | Mode::BringsBack)
+            }
             Self::Hide | Self::Show => setup.mode == Mode::User,
             Self::DecideLocal
             | Self::DecideRemote

@@ -105,12 +105,16 @@ pub(crate) enum Mode {
     Guarded,
     /// One row or record may go within an hour, and no more without an operator's word.
     Sparing,
+    /// No value of a column may be emptied without an operator's word.
+    Filled,
     /// The object has neither a key nor a match property.
     Keyless,
     /// The token sees what its user sees.
     User,
     /// At first the person has neither a row nor a record.
     New,
+    /// Nothing of the object was read yet.
+    Fresh,
     /// HubSpot allows few requests, and asks whoever it refuses to stay away for an hour.
     Narrow,
     /// A trigger of a program's own writes to what a program has just written.
@@ -119,7 +123,7 @@ pub(crate) enum Mode {
 
 impl Mode {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 19] = [
+    pub(crate) const ALL: [(Self, &'static str); 21] = [
         (Self::Plain, "plain"),
         (Self::Linked, "associations"),
         (Self::Marks, "on_remote_delete mark"),
@@ -134,9 +138,11 @@ impl Mode {
         (Self::Untold, "history false"),
         (Self::Guarded, "guarded"),
         (Self::Sparing, "one may go"),
+        (Self::Filled, "nothing may be emptied"),
         (Self::Keyless, "keyless"),
         (Self::User, "sees user"),
         (Self::New, "a new person"),
+        (Self::Fresh, "a first read"),
         (Self::Narrow, "few requests"),
         (Self::Triggered, "a program's trigger"),
     ];

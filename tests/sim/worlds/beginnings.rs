@@ -42,13 +42,24 @@ fn beginnings(setup: Setup) -> Vec<&'static [Act]> {
                 Act::Down,
                 Act::Write,
                 Act::Edit,
+                Act::WriteElsewhere,
+                Act::EditElsewhere,
+                Act::Up,
+                Act::Poll,
+            ],
+            &[
+                Act::Down,
+                Act::Write,
+                Act::Edit,
                 Act::Up,
                 Act::Poll,
                 Act::DecideLocal,
             ],
         ],
+        (Mode::MakesAnew | Mode::BringsBack, Policy::Manual) => &[CONFLICT],
         (Mode::Plain, _) => &[
             &[Act::Down, Act::Delete],
+            &[Act::Down, Act::WriteElsewhere],
             &[Act::Delete, Act::Poll],
             &[Act::Archive, Act::Compare, Act::Poll],
             &[Act::Merge, Act::Poll],
@@ -68,6 +79,7 @@ fn beginnings(setup: Setup) -> Vec<&'static [Act]> {
             &[Act::Archive, Act::Compare, Act::Poll],
             &[Act::DeleteOther, Act::Poll],
         ],
+        (Mode::Filled, _) => &[&[Act::Clear, Act::Poll], &[Act::ClearThere, Act::Poll]],
         (Mode::Guarded, _) => &[
             &[Act::Delete, Act::Poll],
             &[Act::Archive, Act::Compare, Act::Poll],
@@ -80,6 +92,7 @@ fn beginnings(setup: Setup) -> Vec<&'static [Act]> {
             | Mode::Fills
             | Mode::Append
             | Mode::Untold
+            | Mode::Fresh
             | Mode::Keyless
             | Mode::User
             | Mode::Triggered,

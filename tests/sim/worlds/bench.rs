@@ -33,6 +33,7 @@ use crate::run::folder;
 use crate::trace::Trace;
 use crate::world::{Network, START_MS, VirtualClock, World};
 use crate::worlds::alphabet::{Mode, Setup};
+use crate::worlds::clearings::fillers;
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 /// Between two polls.
@@ -86,6 +87,8 @@ pub(super) fn second(setup: Setup) -> &'static str {
 
 /// The person of the hot record.
 pub(crate) const PERSON: &str = "hot@example.com";
+/// How many other people there are where nothing may be emptied: a column of fewer than a hundred values has no bound.
+pub(super) const FILLERS: usize = 100;
 /// What a company can be labelled as.
 pub(super) const LABEL: &str = "Signer";
 /// The record of whoever has none.
@@ -152,6 +155,11 @@ fn wanted(task: Task) -> bool {
     )
 }
 
+/// Before anything was read.
+fn reads_no_records(task: Task) -> bool {
+    !matches!(task, Task::Inbound | Task::Comparison)
+}
+
 /// Where records hang together.
 fn wanted_by_ties(task: Task) -> bool {
     wanted_by_people(task) || task == Task::Links
@@ -175,6 +183,14 @@ impl Bench {
             let properties = [("email", email), hot, ("lastname", FIRST)];
             portal.create("contacts", &properties, START_MS)
         });
+        if setup.mode == Mode::Filled {
+            for properties in fillers() {
+                let properties = properties
+                    .each_ref()
+                    .map(|(name, value)| (*name, value.as_str()));
+                portal.create("contacts", &properties, START_MS);
+            }
+        }
         let (mut companies, mut label) = (Vec::new(), None);
         if setup.mode == Mode::Linked {
             for name in ["One", "Two", "Three"] {
@@ -211,7 +227,14 @@ impl Bench {
             &world,
             store.clone(),
             &mut executor,
-            &Begun::default(),
+            &Begun {
+                wanted: if setup.mode == Mode::Fresh {
+                    reads_no_records
+                } else {
+                    |_task| true
+                },
+                knows: None,
+            },
         );
         let first = first.expect("a daemon on a new file");
         run_until(&world, &mut executor, 100 * SECOND);
@@ -226,7 +249,7 @@ impl Bench {
                 row.expect("a row");
             }
         }
-        if !setup.mode.only_links() {
+        if !setup.mode.only_links() && setup.mode != Mode::Fresh {
             let insert = "INSERT INTO contacts (c_email) VALUES ('third@example.com')";
             programs.connection().execute(insert, []).expect("a row");
         }
@@ -242,7 +265,9 @@ impl Bench {
         let begun = Begun {
             wanted: match (setup.mode, setup.policy) {
                 (Mode::Linked, _) => wanted_by_ties,
-                (Mode::Guarded | Mode::Sparing, _) | (_, Policy::Manual) => wanted_by_people,
+                (Mode::Guarded | Mode::Sparing | Mode::Filled, _) | (_, Policy::Manual) => {
+                    wanted_by_people
+                }
                 _ => wanted,
             },
             knows: Some(Arc::clone(first.engine())),
@@ -418,13 +443,14 @@ fn plan(setup: Setup) -> Plan {
             max_share: if setup.mode.holds() { 0.0 } else { 1.0 },
             window: Duration::from_hours(1),
             max_updates: 0,
-            max_cleared: 1.0,
+            max_cleared: if setup.mode == Mode::Filled { 0.0 } else { 1.0 },
         },
         poll: POLL,
         overlap: OVERLAP,
         again: vec![Duration::from_mins(5)],
         reconcile: Duration::from_hours(24),
         narrow: is_narrow.then_some(FEW),
+        unpaced: is_narrow && !setup.webhooks,
         ..Plan::draw(1)
     }
 }
@@ -464,6 +490,8 @@ fn mapping(setup: Setup) -> Mapping {
         | Mode::Linked
         | Mode::Guarded
         | Mode::Sparing
+        | Mode::Filled
+        | Mode::Fresh
         | Mode::New
         | Mode::Narrow
         | Mode::Triggered => {}

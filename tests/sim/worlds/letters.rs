@@ -48,6 +48,24 @@ const NEW: [Act; 14] = [
     Act::Poll,
 ];
 
+/// What can follow where nothing was read yet.
+const FRESH: [Act; 14] = [
+    Act::Insert,
+    Act::Write,
+    Act::WriteOther,
+    Act::Edit,
+    Act::EditOther,
+    Act::EditBack,
+    Act::Archive,
+    Act::Restore,
+    Act::Merge,
+    Act::MergeAway,
+    Act::Delete,
+    Act::Kill,
+    Act::Poll,
+    Act::Compare,
+];
+
 /// What can follow where one may go.
 const SPARING: [Act; 8] = [
     Act::Archive,
@@ -85,6 +103,25 @@ const TRIGGERED: [Act; 9] = [
     Act::Edit,
     Act::Kill,
     Act::Poll,
+];
+
+/// What can follow where nothing may be emptied.
+const FILLED: [Act; 15] = [
+    Act::Clear,
+    Act::ClearThere,
+    Act::Write,
+    Act::WriteBack,
+    Act::WriteOther,
+    Act::Edit,
+    Act::EditBack,
+    Act::EditOther,
+    Act::Replace,
+    Act::Delete,
+    Act::Approve,
+    Act::TakeBack,
+    Act::Kill,
+    Act::Poll,
+    Act::Compare,
 ];
 
 /// What can follow where records come and go in another way.
@@ -136,6 +173,8 @@ const HIDDEN_FIRST: [Act; 6] = [
 
 /// With what those begin that have a list of their own.
 const NEW_FIRST: [Act; 2] = [Act::Insert, Act::Create];
+const FRESH_FIRST: [Act; 5] = [Act::Insert, Act::Edit, Act::Archive, Act::Merge, Act::Kill];
+const FILLED_FIRST: [Act; 4] = [Act::Clear, Act::ClearThere, Act::Write, Act::Edit];
 const SPARING_FIRST: [Act; 3] = [Act::Archive, Act::Delete, Act::DeleteOther];
 const NARROW_FIRST: [Act; 4] = [Act::Toggle, Act::Write, Act::Edit, Act::Delete];
 const TRIGGERED_FIRST: [Act; 4] = [Act::Write, Act::WriteTwice, Act::Replace, Act::Edit];
@@ -193,6 +232,8 @@ pub(super) fn letters(setup: Setup) -> impl Iterator<Item = Act> {
         Mode::New => &NEW,
         Mode::Narrow => &NARROW,
         Mode::Sparing => &SPARING,
+        Mode::Filled => &FILLED,
+        Mode::Fresh => &FRESH,
         Mode::Triggered => &TRIGGERED,
         Mode::Linked => &TIES,
         Mode::IfEmpty | Mode::Fills | Mode::Append | Mode::Untold => &WRITINGS,
@@ -222,6 +263,8 @@ pub(super) fn pairs(setup: Setup) -> impl Iterator<Item = (Act, Act)> {
         Mode::New => &NEW_FIRST,
         Mode::Narrow => &NARROW_FIRST,
         Mode::Sparing => &SPARING_FIRST,
+        Mode::Filled => &FILLED_FIRST,
+        Mode::Fresh => &FRESH_FIRST,
         Mode::Triggered => &TRIGGERED_FIRST,
         Mode::Plain
         | Mode::Keyless

@@ -108,10 +108,16 @@ pub(super) fn setups() -> Vec<Setup> {
 }
 
 /// The other modes, and under which policies there are worlds of them.
-const MODES: [(Mode, &[Policy]); 17] = [
+const MODES: [(Mode, &[Policy]); 19] = [
     (Mode::Marks, &[Policy::Remote, Policy::Local]),
-    (Mode::MakesAnew, &[Policy::Remote, Policy::Newest]),
-    (Mode::BringsBack, &[Policy::Remote, Policy::Local]),
+    (
+        Mode::MakesAnew,
+        &[Policy::Remote, Policy::Newest, Policy::Manual],
+    ),
+    (
+        Mode::BringsBack,
+        &[Policy::Remote, Policy::Local, Policy::Manual],
+    ),
     (Mode::FromHubspot, &[Policy::Remote]),
     (Mode::FromLocal, &[Policy::Local]),
     (Mode::OnlyLinks, &[Policy::Remote]),
@@ -121,6 +127,10 @@ const MODES: [(Mode, &[Policy]); 17] = [
     (Mode::Append, &[Policy::Remote]),
     (Mode::Untold, &[Policy::Remote, Policy::Local]),
     (Mode::Guarded, &[Policy::Remote]),
+    (
+        Mode::Filled,
+        &[Policy::Remote, Policy::Local, Policy::Manual],
+    ),
     (Mode::Keyless, &[Policy::Remote]),
     (
         Mode::New,
@@ -131,6 +141,7 @@ const MODES: [(Mode, &[Policy]); 17] = [
             Policy::Manual,
         ],
     ),
+    (Mode::Fresh, &[Policy::Remote, Policy::Newest]),
     (Mode::Narrow, &[Policy::Remote]),
     (Mode::Sparing, &[Policy::Remote]),
     (Mode::Triggered, &[Policy::Remote, Policy::Manual]),

@@ -16,6 +16,7 @@ use crate::world::START_MS;
 use crate::worlds::acts::Act;
 use crate::worlds::alphabet::{Mode, Placed, Small, When};
 use crate::worlds::bench::{Bench, OPTIONS, POLL, SECOND, fields, first, second};
+use crate::worlds::clearings::Clearings;
 use crate::worlds::programs::TOGGLES;
 use crate::worlds::seen::{RowSeen, hot, rows};
 use crate::worlds::ties::Tied;
@@ -66,6 +67,8 @@ pub(super) struct Played {
     pub(super) ties: Option<&'static str>,
     /// How the record and its row ended, where something was done to them as a whole.
     pub(super) ends: Option<Ends>,
+    /// On which sides something was held that would have been emptied there.
+    pub(super) held: Vec<Place>,
     /// Whether it was seen that an erasure left nothing.
     pub(super) erased: bool,
 }
@@ -86,8 +89,12 @@ pub(super) struct Play<'a> {
     /// The hot field, where it holds options.
     pub(super) options: Options,
     pub(super) existence: Existence,
+    /// What is held of values that are emptied.
+    pub(super) clearings: Clearings,
     /// What programs have written last, by field.
     pub(super) said: BTreeMap<usize, String>,
+    /// And to the row of another person.
+    pub(super) said_elsewhere: Option<String>,
     /// Whether the token does not see the record.
     pub(super) is_hidden: bool,
     /// What the record is associated with.
@@ -141,8 +148,10 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
         fields: fields(setup),
         options: Options::default(),
         existence: Existence::default(),
+        clearings: Clearings::default(),
         tied: Tied::default(),
         said: BTreeMap::new(),
+        said_elsewhere: None,
         is_hidden: false,
         carried_last: None,
         record: bench.records[0],
@@ -175,6 +184,12 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
     }
     played.missed = play.waiting.len();
     played.faulted = play.faulted;
+    played.held = play
+        .clearings
+        .seen
+        .iter()
+        .map(|(_, place)| *place)
+        .collect();
     played.requests = play.bench.world.state().requests;
     played.passed = std::mem::take(&mut play.passes);
     play.kill();
@@ -185,7 +200,13 @@ impl Play<'_> {
     fn whole(&mut self, played: &mut Played) -> Result<(), String> {
         self.begin_ties();
         self.daemon = Some(self.bench.start());
-        self.pass(SECOND)?;
+        if self.small.setup.mode == Mode::Fresh {
+            for model in &mut self.models {
+                model.begins_anew(Place::Local);
+            }
+        } else {
+            self.pass(SECOND)?;
+        }
         if let Some(fault) = self.small.fault {
             let mut state = self.bench.world.state();
             let faults = state.portal.faults_mut();
@@ -359,6 +380,7 @@ impl Play<'_> {
     fn act(&mut self, act: Act) -> Result<(), String> {
         self.look(Hand::Daemon)?;
         self.acted_at = self.now();
+        self.forget_word(act);
         let at_row = |column: &str| {
             format!("UPDATE contacts SET {column} = nullif(?1, '') WHERE local_id = ?2")
         };
@@ -378,6 +400,27 @@ impl Play<'_> {
             Act::InsertNumber => self.insert_number(),
             Act::InsertTwin => self.insert_twin(),
             Act::DeleteOther => self.delete_other(),
+            Act::WriteElsewhere => {
+                let value = self.next_value("o");
+                self.models[0].elsewhere.insert(value.clone());
+                let sql = format!("UPDATE contacts SET c_firstname = '{value}' WHERE c_email = 'other@example.com'");
+                self.operate(&sql)?;
+                let was_taken = self.rows.iter().any(|row| row.values[0].as_ref() == Some(&value));
+                self.said_elsewhere = was_taken.then_some(value).or(self.said_elsewhere.take());
+                Ok(())
+            }
+            Act::EditElsewhere => {
+                let value = self.next_value("o");
+                self.models[0].elsewhere.insert(value.clone());
+                let other = self.bench.records[1];
+                {
+                    let mut state = self.bench.world.state();
+                    let now = state.true_ms();
+                    let change = [(self.fields[0], value.as_str())];
+                    state.portal.edit("contacts", other, &change, now);
+                }
+                self.look_there()
+            }
             Act::Replace => self.replace(),
             Act::WriteTwice => self.write_twice(),
             Act::Toggle => self.toggle(),
@@ -440,7 +483,12 @@ impl Play<'_> {
             }
             Act::Approve => {
                 self.existence.approved |= self.finds("SELECT 1 FROM sync_holds");
+                self.word_on_clearings(true);
                 self.operate("UPDATE sync_holds SET approved_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE approved_at IS NULL AND settled_at IS NULL")
+            }
+            Act::TakeBack => {
+                self.word_on_clearings(false);
+                self.operate("DELETE FROM sync_holds WHERE approved_at IS NULL AND settled_at IS NULL")
             }
             Act::Announce => {
                 self.bench.world.state().portal.send_at_once();
@@ -668,7 +716,20 @@ impl Play<'_> {
         self.look(Hand::Daemon)?;
         self.look_there()?;
         let requests = self.bench.world.state().requests - requests;
-        if self.rows != before
+        let is_same = |one: &RowSeen, other: &RowSeen| {
+            let modified_at = other.modified_at.clone();
+            let one = RowSeen {
+                modified_at,
+                ..one.clone()
+            };
+            one == *other
+        };
+        let are_same = before.len() == self.rows.len()
+            && before
+                .iter()
+                .zip(&self.rows)
+                .all(|(one, other)| is_same(one, other));
+        if !are_same
             || self.writes_seen != writes
             || requests > MOST_REQUESTS_OF_A_QUIET_MINUTE * (1 + u64::from(self.are_tied()))
         {

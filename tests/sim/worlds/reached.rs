@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hubsyncd::model::mapping::Policy;
 
+use crate::model::Place;
 use crate::model_existence::Ends;
 use crate::points::{Call, Moment, Point};
 use crate::worlds::acts::{Act, Tying};
@@ -76,6 +77,7 @@ impl Reached {
         }
         names.push(of_existence(Policy::Manual, Ends::Open));
         names.push("erased".to_owned());
+        names.extend([Place::Local, Place::Remote].map(of_held));
         names.extend(ENDS.map(|(mode, ends)| of_mode(mode, ends)));
         for outcome in ["agreed", "listed"] {
             names.push(of_ties(outcome));
@@ -102,6 +104,9 @@ impl Reached {
         }
         for placed in &small.acts {
             add(format!("{:?}", placed.act), 1);
+        }
+        for place in &played.held {
+            add(of_held(*place), 1);
         }
         if let Some(ends) = played.ends {
             let mode = small.setup.mode;
@@ -173,4 +178,8 @@ fn word(ends: Ends) -> &'static str {
         Ends::LeftAlone => "without a row",
         Ends::Held => "held",
     }
+}
+
+fn of_held(place: Place) -> String {
+    format!("held before it is emptied in {place:?}")
 }

@@ -14,6 +14,8 @@ pub(crate) struct RowSeen {
     pub(crate) hs_id: Option<u64>,
     pub(crate) email: Text,
     pub(crate) is_archived: bool,
+    /// The version of its record.
+    pub(crate) modified_at: Text,
     pub(crate) values: Vec<Text>,
 }
 
@@ -33,6 +35,8 @@ pub(crate) fn hot(rows: &[RowSeen]) -> Option<&RowSeen> {
 /// A conflict as the table for people shows it.
 #[derive(Debug, Clone)]
 pub(crate) struct ConflictSeen {
+    /// What both sides had agreed on, where that is known.
+    pub(crate) base: Option<Text>,
     pub(crate) local: Text,
     pub(crate) remote: Text,
     pub(crate) winner: Option<String>,
@@ -126,7 +130,7 @@ pub(crate) struct ExistenceSeen {
 pub(crate) fn rows(connection: &Connection) -> Vec<RowSeen> {
     let mut statement = connection
         .prepare_cached(
-            "SELECT local_id, hs_id, c_email, c_firstname, c_lastname, hs_archived FROM contacts ORDER BY local_id",
+            "SELECT local_id, hs_id, c_email, c_firstname, c_lastname, hs_archived, hs_modified_at FROM contacts WHERE coalesce(c_email, '') NOT GLOB 'filler*' ORDER BY local_id",
         )
         .expect("the mirror can be read");
     let rows = statement.query_map([], |row| {
@@ -136,6 +140,7 @@ pub(crate) fn rows(connection: &Connection) -> Vec<RowSeen> {
             email: row.get(2)?,
             values: vec![row.get(3)?, row.get(4)?],
             is_archived: row.get(5)?,
+            modified_at: row.get(6)?,
         })
     });
     rows.expect("rows")
@@ -147,7 +152,7 @@ pub(crate) fn rows(connection: &Connection) -> Vec<RowSeen> {
 pub(crate) fn conflicts(connection: &Connection, property: &str) -> Vec<ConflictSeen> {
     let mut statement = connection
         .prepare_cached(
-            "SELECT local_value, remote_value, winner, reason, resolved_at IS NULL FROM sync_conflicts WHERE property = ?1",
+            "SELECT local_value, remote_value, winner, reason, resolved_at IS NULL, base_value, base_known FROM sync_conflicts WHERE property = ?1",
         )
         .expect("the conflicts can be read");
     let rows = statement.query_map([property], |row| {
@@ -157,6 +162,7 @@ pub(crate) fn conflicts(connection: &Connection, property: &str) -> Vec<Conflict
             winner: row.get(2)?,
             reason: row.get(3)?,
             is_open: row.get(4)?,
+            base: row.get::<_, bool>(6)?.then_some(row.get(5)?),
         })
     });
     rows.expect("rows")

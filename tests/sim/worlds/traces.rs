@@ -48,7 +48,9 @@ impl Play<'_> {
         }
         for (index, property) in self.fields.into_iter().enumerate() {
             let model = &self.models[index];
-            if !model.was_brought(Place::Local) || !self.existence.is_plain() {
+            // What a first read brings nobody tells.
+            let is_first = self.small.setup.mode == Mode::Fresh;
+            if is_first || !model.was_brought(Place::Local) || !self.existence.is_plain() {
                 continue;
             }
             let value = self.hot().and_then(|row| row.values[index].clone());

@@ -22,6 +22,7 @@ impl Play<'_> {
     /// Sees what has changed in the mirror since the last look; by a program, or else by the daemon.
     pub(super) fn look(&mut self, hand: Hand) -> Result<(), String> {
         let now = self.bench.world.state().true_ms();
+        self.see_clearings();
         let open = self.open_now();
         let before = std::mem::replace(&mut self.open, open);
         let held: BTreeSet<_> = before.intersection(&self.open).cloned().collect();
@@ -30,6 +31,7 @@ impl Play<'_> {
             return self.look_at_ties(hand);
         }
         let before = std::mem::replace(&mut self.rows, found);
+        self.judge_versions(&before)?;
         for row in &before {
             if self.rows.iter().any(|other| other.local_id == row.local_id) {
                 continue;
@@ -93,8 +95,13 @@ impl Play<'_> {
         {
             self.options.taken_here(&former.values[0], &after.values[0]);
         }
-        for (index, model) in self.models.iter_mut().enumerate() {
+        for index in 0..fields.len() {
             let value = after.values[index].clone();
+            let was = same.as_ref().map(|former| &former.values[index]);
+            if matches!(hand, Hand::Daemon) && value.is_none() && was.is_some_and(Option::is_some) {
+                self.may_be_emptied(index, Place::Local)?;
+            }
+            let model = &mut self.models[index];
             match &same {
                 Some(former) if former.values[index] == value => continue,
                 Some(_) => {}
@@ -105,7 +112,8 @@ impl Play<'_> {
             }
             match hand {
                 Hand::Program => model.written(Place::Local, now, value),
-                Hand::Daemon if waits(&held, after.local_id, fields[index]) => {
+                // A row that comes back has what it had.
+                Hand::Daemon if same.is_some() && waits(&held, after.local_id, fields[index]) => {
                     return Err(format!(
                         "{} waits for a person, and was changed here",
                         fields[index]
@@ -118,6 +126,24 @@ impl Play<'_> {
                 }
                 Hand::Daemon if model.carried(Place::Local, &value) => {}
                 Hand::Daemon => return Err(nobody_wrote(fields[index], &after)),
+            }
+        }
+        Ok(())
+    }
+
+    /// No row goes back to an older version of its record.
+    fn judge_versions(&self, before: &[RowSeen]) -> Result<(), String> {
+        for row in &self.rows {
+            let same =
+                |former: &&RowSeen| former.local_id == row.local_id && former.hs_id == row.hs_id;
+            let Some(former) = before.iter().find(same) else {
+                continue;
+            };
+            if row.hs_id.is_some() && row.modified_at < former.modified_at {
+                return Err(format!(
+                    "row {} went back from {:?} to {:?}",
+                    row.local_id, former.modified_at, row.modified_at
+                ));
             }
         }
         Ok(())
@@ -189,6 +215,9 @@ impl Play<'_> {
                     }
                     continue;
                 }
+                if entry.by_api && change.new.is_none() {
+                    self.may_be_emptied(index, Place::Remote)?;
+                }
                 let model = &mut self.models[index];
                 if entry.by_api && is_orderly && model.comes_back(Place::Remote, &change.new) {
                     let what = &change.new;
@@ -245,10 +274,14 @@ impl Play<'_> {
 
     /// Whether every request is answered, if not at once, and the record stays the one that it was.
     fn is_orderly(&self) -> bool {
+        self.is_answered() && self.existence.is_plain()
+    }
+
+    /// Whether every request is answered, if not at once.
+    pub(super) fn is_answered(&self) -> bool {
         let is_answered = self.small.fault.is_none() || self.small.is_slow();
         let mut acts = self.small.acts.iter();
-        let is_killed = acts.any(|placed| matches!(placed.act, Act::Kill | Act::Down));
-        is_answered && !is_killed && self.existence.is_plain()
+        is_answered && !acts.any(|placed| matches!(placed.act, Act::Kill | Act::Down))
     }
 
     fn has_an_edit(&self) -> bool {
@@ -265,7 +298,9 @@ impl Play<'_> {
                  UNION ALL SELECT 'read ' || hs_id FROM _sync_reads
                  UNION ALL SELECT 'removal ' || hs_id FROM _sync_removals
                  UNION ALL SELECT 'event ' || event_type FROM sync_inbox WHERE state = 'pending'
-                 UNION ALL SELECT 'look ' || hs_id FROM _sync_gaps WHERE look_at IS NOT NULL",
+                 UNION ALL SELECT 'look ' || hs_id FROM _sync_gaps WHERE look_at IS NOT NULL
+                 UNION ALL SELECT 'decision ' || property FROM sync_conflicts WHERE resolved_at IS NULL AND resolution IS NOT NULL
+                 UNION ALL SELECT 'first read of ' || object FROM _sync_cursors WHERE backfill <> 'done'",
             )
             .expect("the tables can be read");
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
@@ -319,6 +354,7 @@ impl Play<'_> {
         played.ties = self.judge_ties(unanswered)?;
         self.judge_traces()?;
         self.judge_others()?;
+        self.judge_holds()?;
         let connection = self.bench.programs.connection();
         let row = self.hot();
         let state = self.bench.world.state();
@@ -347,7 +383,7 @@ impl Play<'_> {
                 local: row.and_then(|row| row.values[index].clone()),
                 remote: record.and_then(|one| one.value(property).map(str::to_owned)),
                 kept: kept(connection, property, &found, &whole),
-                conflicts: found,
+                conflicts: model.own(found),
             };
             if self.small.setup.mode == Mode::Append && index == 0 {
                 if self.existence.is_plain() {
@@ -362,7 +398,9 @@ impl Play<'_> {
             played
                 .conflicts
                 .extend(seen.conflicts.iter().map(ConflictSeen::word));
-            if let Some(value) = self.said.get(&index) {
+            let said = self.said.get(&index).into_iter();
+            let elsewhere = self.said_elsewhere.iter().filter(|_| index == 0);
+            for value in said.chain(elsewhere) {
                 let mut log = state
                     .portal
                     .write_log()
@@ -378,10 +416,12 @@ impl Play<'_> {
                     return Err(format!("{property}: a program's {value} is nowhere"));
                 }
             }
-            self.judge_field(model, &seen, doubt)
+            self.judge_field((index, model), &seen, doubt)
                 .map_err(|what| format!("{property}: {what}"))?;
             let is_open = seen_whole.is_open || seen.conflicts.iter().any(|one| one.is_open);
-            let is_taken = model.direction != Direction::Push && !self.existence.was_hidden;
+            let is_taken = model.direction != Direction::Push
+                && !self.existence.was_hidden
+                && !self.is_clear_held(index);
             let is_linked = row.is_some_and(|row| row.hs_id.is_some());
             if is_linked && record.is_some() && !is_open && is_taken {
                 let (here, there) = (&seen.local, &seen.remote);
@@ -400,7 +440,10 @@ impl Play<'_> {
         let taken_back = self.models.iter().any(FieldModel::was_taken_back);
         let coincided = self.models.iter().any(|model| model.coincided);
         let is_untracked = self.small.setup.mode == Mode::Append;
-        let is_doubtful = unanswered || steps || taken_back || coincided || is_untracked;
+        // What a person's word was carried out before is not told.
+        let was_asked = self.models.iter().any(FieldModel::was_asked);
+        let is_doubtful =
+            unanswered || steps || taken_back || coincided || is_untracked || was_asked;
         let mode = self.small.setup.mode;
         if self.existence.was_hidden {
             // What nobody sees stays as it is; that nothing goes without a cause is looked at all the time.
@@ -449,7 +492,7 @@ impl Play<'_> {
 
     fn judge_field(
         &self,
-        model: &FieldModel,
+        (index, model): (usize, &FieldModel),
         seen: &FieldSeen,
         doubt: Doubt,
     ) -> Result<(), String> {
@@ -472,6 +515,10 @@ impl Play<'_> {
                 ));
             }
         }
+        self.judge_open(model, seen)?;
+        if let Some(fits) = self.judge_clearing(index, seen) {
+            return fits;
+        }
         let is_new = self.small.setup.mode == Mode::New && self.existence.was_only_made();
         if !self.existence.is_plain() && !is_new {
             return Ok(());
@@ -492,6 +539,29 @@ impl Play<'_> {
             true => Ok(()),
             false => Err(format!("{seen:?} where the design allows {allowed:?}")),
         }
+    }
+
+    /// What a person is asked: both values as the row has one of them, and what both sides had agreed on.
+    fn judge_open(&self, model: &FieldModel, seen: &FieldSeen) -> Result<(), String> {
+        let open = seen.conflicts.iter().filter(|conflict| conflict.is_open);
+        for conflict in open.filter(|_| self.hot().is_some() && self.existence.twins == 0) {
+            if conflict.local != seen.local {
+                return Err(format!(
+                    "{conflict:?} is open, and the row holds {:?}",
+                    seen.local
+                ));
+            }
+            if conflict
+                .base
+                .as_ref()
+                .is_some_and(|base| !model.was_agreed(base))
+            {
+                return Err(format!(
+                    "{conflict:?} is open over what nobody had agreed on"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the outbox still knows a value.
