@@ -11,6 +11,7 @@
 //! | `_sync_entry_freed` | a new row has the number of a deleted one whose entry is still here: that entry gives it up |
 //! | `_sync_entry_create` | a row has something to send for the first time: the entry is made |
 //! | `_sync_entry_update` | the fields in `_sync_changed` were written |
+//! | `_sync_entry_apart` | the row has an entry, or there is more to them than most writes have |
 //! | `_sync_entry_unusual` | there is more to them than that a row's own values have changed, one after the other |
 //! | `_sync_entry_long` | a text is too long: the mirror's own trigger there refuses it, which has the columns' names |
 //! | `_sync_entry_written` | these are of a row that is still to take the identity of a noted one |
@@ -20,8 +21,7 @@
 //! | `_sync_entry_again` | the noted row is back, with the values in `_sync_changed` |
 //! | `_sync_entry_rewritten` | triggers of the user's have written to that row meanwhile |
 //! | `_sync_entry_archive` | a row was deleted |
-//! | `_sync_entry_taken_away` | it had an entry |
-//! | `_sync_entry_leave` | it had none, and a record |
+//! | `_sync_entry_leave` | the same, with its entry, if it had one |
 //! | `_sync_entry_fixed` | a column was set that is not the programs' to change |
 //! | `_sync_entry_past` | something was written while the gate was open |
 //!
@@ -78,19 +78,22 @@ const WRITTEN_TO: [(&str, &str); 20] = [
         "_sync_entry_update",
         "writer, object, local_id, hs_id, hs_archived",
     ),
+    ("_sync_entry_apart", "object, local_id, hs_id, id"),
     ("_sync_entry_unusual", "object, local_id, hs_id, id"),
     ("_sync_entry_written", "object, local_id, hs_id"),
     ("_sync_entry_late", "id"),
     ("_sync_entry_more", "id"),
-    ("_sync_entry_first", "object, local_id, hs_id, at"),
+    (
+        "_sync_entry_first",
+        "object, local_id, hs_id, at, waits_for",
+    ),
     ("_sync_entry_again", "writer, object, local_id"),
     ("_sync_entry_rewritten", "object, for_id, local_id, key"),
     (
         "_sync_entry_archive",
         "writer, object, local_id, hs_id, row",
     ),
-    ("_sync_entry_taken_away", "id, row"),
-    ("_sync_entry_leave", "object, local_id, hs_id, row, at"),
+    ("_sync_entry_leave", "id, object, local_id, hs_id, row, at"),
     (
         "_sync_entry_fixed",
         "local_id, hs_id, hs_created_at, hs_modified_at, hs_archived",
@@ -148,8 +151,9 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
         // Where no mirror has a text: SQLite takes no INSERT into a view without a trigger.
         trigger("long", "0", &["SELECT NULL".to_owned()]),
         part_where("freed", IS_TAKEN, &freed()),
-        trigger("create", "1", &[create()]),
+        trigger("create", "1", &[create("new.key")]),
         entrance("update", "1", &update()),
+        part_where("apart", &is_apart(), &apart()),
         part_where("unusual", &is_unusual(), &unusual()),
         part_where("written", IS_OF_A_NEW_ROW, &[written()]),
         part_where("late", &are_late(), &late()),
@@ -159,10 +163,16 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
         entrance("again", "1", &again()),
         part_where("rewritten", IS_REWRITTEN, &rewritten()),
         entrance("archive", "1", &archive(pairs)),
-        part_where("taken_away", "new.id IS NOT NULL", &taken_away()),
+        made(
+            &format!("{PREFIX}taken_away"),
+            "INSTEAD OF INSERT",
+            "\"_sync_entry_leave\"",
+            "new.id IS NOT NULL",
+            &indented(&taken_away()),
+        ),
         trigger(
             "leave",
-            &format!("new.hs_id IS NOT NULL AND {ENTRY} IS NULL"),
+            "new.hs_id IS NOT NULL AND new.id IS NULL",
             &[leave()],
         ),
         trigger("fixed", "1", &[fixed()]),
@@ -179,17 +189,20 @@ fn view(name: &str, columns: &str, select: &str) -> Made {
 }
 
 fn trigger(what: &str, when: &str, steps: &[String]) -> Made {
-    let steps: Vec<String> = steps
-        .iter()
-        .map(|step| step.replace('\n', "\n    "))
-        .collect();
     made(
         &format!("{PREFIX}{what}"),
         "INSTEAD OF INSERT",
         &quoted(&format!("_sync_entry_{what}")),
         when,
-        &steps,
+        &indented(steps),
     )
+}
+
+fn indented(steps: &[String]) -> Vec<String> {
+    steps
+        .iter()
+        .map(|step| step.replace('\n', "\n    "))
+        .collect()
 }
 
 /// A part that only a mirror's own trigger writes to, which says so by what opens the gate. The gate is open while it works.
@@ -358,25 +371,46 @@ const WAITS: &str =
 /// The entry of a row: a create, or an update where the row has a record. What waits has no time, so that a long queue of it
 /// costs a look at what is due nothing. What is more than a value is given to this part: the table's guard comes before the
 /// INSERT, so that SQLite reckons each of its terms twice; and with a SELECT it would make a table of its own for each row.
-fn create() -> String {
-    "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key)\n\
-     VALUES (new.object, new.local_id, new.hs_id, iif(new.hs_id IS NULL, 'create', 'update'), new.at,\n    \
-     iif(new.waits_for IS NULL, new.at, NULL), new.waits_for, new.key)\n\
-     ON CONFLICT DO NOTHING"
-        .to_owned()
+fn create(key: &str) -> String {
+    format!(
+        "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key)\n\
+         VALUES (new.object, new.local_id, new.hs_id, iif(new.hs_id IS NULL, 'create', 'update'), new.at,\n    \
+         iif(new.waits_for IS NULL, new.at, NULL), new.waits_for, {key})\n\
+         ON CONFLICT DO NOTHING"
+    )
 }
 
-/// Carries `_sync_changed` over into the row's open conflicts, its entry and its fields. None of the parts after
-/// [`more`] has anything left to do where the row has an entry.
+/// Carries `_sync_changed` over into the row's open conflicts, its entry and its fields. [`first`] has nothing left to do where the row
+/// has an entry.
 fn update() -> Vec<String> {
     vec![
         format!("SELECT {} WHERE new.hs_archived", raise(ARCHIVED)),
         format!(
-            "INSERT INTO _sync_entry_unusual VALUES (new.object, new.local_id, new.hs_id, {ENTRY})"
+            "INSERT INTO _sync_entry_apart VALUES (new.object, new.local_id, new.hs_id, {ENTRY})"
         ),
-        format!("INSERT INTO _sync_entry_more VALUES ({ENTRY})"),
-        "INSERT INTO _sync_entry_first VALUES (new.object, new.local_id, new.hs_id, (SELECT at FROM _sync_changed))"
+        format!(
+            "INSERT INTO _sync_entry_first VALUES (new.object, new.local_id, new.hs_id, (SELECT at FROM _sync_changed),\n    \
+             iif(new.hs_id IS NULL, {WAITS}, NULL))"
+        ),
+    ]
+}
+
+/// Whether a write is not the first of a row which stands for itself and has nothing in dispute. Most are, and this is the one look
+/// that they cost: each look costs every write.
+fn is_apart() -> String {
+    format!(
+        "new.id IS NOT NULL OR EXISTS (SELECT 1 FROM _sync_replaced)\n    \
+         OR EXISTS (SELECT 1 FROM sync_conflicts WHERE {DISPUTED})\n    \
+         OR EXISTS (SELECT 1 FROM _sync_changed WHERE held_value IS NOT new_value OR ({}))",
+        is_too_long("new_value"),
+    )
+}
+
+fn apart() -> Vec<String> {
+    vec![
+        "INSERT INTO _sync_entry_unusual VALUES (new.object, new.local_id, new.hs_id, new.id)"
             .to_owned(),
+        "INSERT INTO _sync_entry_more VALUES (new.id)".to_owned(),
     ]
 }
 
@@ -384,7 +418,7 @@ fn update() -> Vec<String> {
 const DISPUTED: &str = "object = new.object AND local_id = new.local_id AND resolved_at IS NULL";
 
 /// Whether a write is more than that of a row which stands for itself and has nothing in dispute, in the order in which it
-/// was made: looked at in one place, since each look costs every write.
+/// was made.
 fn is_unusual() -> String {
     format!(
         "EXISTS (SELECT 1 FROM _sync_replaced)\n    \
@@ -455,14 +489,13 @@ fn more() -> Vec<String> {
     ]
 }
 
-/// The entry that the first write makes.
+/// The entry that the first write makes. It is the row that was inserted last, as long as this trigger runs: the fields' table has
+/// no row numbers, and what other triggers insert counts for them alone.
 fn first() -> Vec<String> {
     vec![
-        format!(
-            "INSERT INTO _sync_entry_create VALUES (new.object, new.local_id, new.hs_id, iif(new.hs_id IS NULL, {KEY}, NULL),\n    \
-             new.at, iif(new.hs_id IS NULL, {WAITS}, NULL))"
-        ),
-        format!("UPDATE _sync_changed SET outbox_id = {ENTRY}, base_known = new.hs_id IS NOT NULL"),
+        create(&format!("iif(new.hs_id IS NULL, {KEY}, NULL)")),
+        "UPDATE _sync_changed SET outbox_id = last_insert_rowid(), base_known = new.hs_id IS NOT NULL"
+            .to_owned(),
         TELL.to_owned(),
     ]
 }
@@ -674,12 +707,9 @@ fn fixed() -> String {
 /// A row was deleted: what its entry makes of that, or an archive, where it has none.
 fn archive(pairs: &Pairs<'_>) -> Vec<String> {
     let row = associations::with_associations(pairs);
-    let mut steps = vec![
-        format!("INSERT INTO _sync_entry_taken_away VALUES ({ENTRY}, {row})"),
-        format!(
-            "INSERT INTO _sync_entry_leave VALUES (new.object, new.local_id, new.hs_id, {row}, {NOW})"
-        ),
-    ];
+    let mut steps = vec![format!(
+        "INSERT INTO _sync_entry_leave VALUES ({ENTRY}, new.object, new.local_id, new.hs_id, {row}, {NOW})"
+    )];
     steps.extend(associations::note_replaced(pairs));
     steps.push(
         "INSERT INTO _sync_link_lost VALUES (new.object, new.local_id, new.hs_id)".to_owned(),
@@ -693,7 +723,9 @@ fn archive(pairs: &Pairs<'_>) -> Vec<String> {
 fn taken_away() -> Vec<String> {
     let unseen = "operation = 'create'\n    \
                   AND (state = 'dead' OR (attempts = 0 AND unanswered_since IS NULL AND state <> 'in_flight'))";
+    let sentence = kept_by_hubsyncd("_sync_entry_leave");
     vec![
+        format!("SELECT {} WHERE {FROM_OUTSIDE}", raise(&sentence)),
         format!(
             "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE id = new.id AND {unseen})"
         ),

@@ -161,6 +161,15 @@ fn what_our_triggers_write_to_is_not_the_programs_to_write_to() {
                 ),
             );
         }
+        // Where a row has an entry.
+        for part in ["apart", "leave"] {
+            scene.refused(
+                &format!("INSERT INTO _sync_entry_{part} (id) VALUES (1)"),
+                &format!(
+                    "_sync_entry_{part} is kept by hubsyncd: read it, and write to the mirror tables instead"
+                ),
+            );
+        }
         for sql in [
             "INSERT INTO _sync_entry_create (object, local_id, key, at) VALUES ('contacts', 1, 'x', 'x')",
             "INSERT INTO _sync_entry_first (object, local_id, hs_id, at) VALUES ('contacts', 1, 101, 'x')",
