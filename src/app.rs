@@ -7,6 +7,7 @@
 pub mod budget;
 mod calls;
 pub mod client;
+pub mod codes;
 pub mod doctor;
 pub mod init;
 pub mod login;

@@ -38,6 +38,7 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
                 &database, &args, &*clock, out,
             ))
         }
+        Command::Explain(args) => cli::operating::explain::explain(&path, &args, now(), out),
         Command::Backup(args) => cli::operating::backup::backup(&database(&path)?, &args.path, out),
         Command::Conflicts(args) => {
             cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out)

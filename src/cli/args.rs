@@ -120,6 +120,13 @@ pub enum Command {
                       Where changes after that id are forgotten by now ([retention].history), it ends with 1."
     )]
     Changes(ChangesArgs),
+    /// Tell why a record is as it is, or what a code means
+    #[command(
+        long_about = "Tell why a record is as it is: each field's value here, in HubSpot as it was last seen and as both last agreed, \
+                      what waits and for what, conflicts, history, its last call, and what happens next. Or tell what a code \
+                      means, how to look and what to do. HubSpot is not asked."
+    )]
+    Explain(ExplainArgs),
     /// List, show and decide conflicts
     Conflicts(ConflictsArgs),
     /// List what waits to be pushed; retry, discard or approve it
@@ -339,6 +346,23 @@ fn changes_since(text: &str) -> Result<ChangesSince, String> {
             hint.trim_start_matches("write ")
         )),
     }
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ExplainArgs {
+    /// The record's object; or, alone, a code such as `invalid-option`
+    #[arg(value_name = "OBJECT|CODE")]
+    pub what: String,
+    /// The record's row
+    #[arg(value_name = "LOCAL_ID", conflicts_with = "hs_id")]
+    pub local_id: Option<i64>,
+    /// The record by HubSpot's id
+    #[arg(long, value_name = "ID")]
+    pub hs_id: Option<i64>,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `backup` is told.

@@ -21,11 +21,13 @@ use crate::model::entry::code_in;
 use crate::model::value::PropertyType;
 use crate::store::StoreError;
 use crate::store::conflicts::ASSOCIATION;
+pub(crate) use crate::store::commands::explained::{ExplainedRecord, WantedRecord};
 use crate::store::database::access;
 use crate::store::database::migrate::known_version;
 
 mod backup;
 mod changes;
+mod explained;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -283,6 +285,11 @@ impl Row {
     /// A column's whole number; `None` for NULL and for text.
     pub fn number(&self, column: &str) -> Option<i64> {
         self.get(column).as_i64()
+    }
+
+    /// Its columns, in order.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     fn from_sqlite(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {

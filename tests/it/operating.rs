@@ -172,3 +172,83 @@ fn a_copy_is_whole_for_its_owner_alone_and_writes_over_nothing() {
         site.number("SELECT count(*) FROM contacts WHERE hs_id IS NOT NULL") == 30
     });
 }
+
+#[test]
+fn a_record_and_a_code_are_explained() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 2);
+    let site = Site::new(&portal);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Rome' WHERE local_id = 1");
+    let explained = |arguments: &[&str]| -> Value {
+        let output = site.run(&[&["explain", "--json"], arguments].concat());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).expect("one value")
+    };
+    let record = explained(&["contacts", "1"]);
+    assert_eq!(
+        (&record["state"], &record["local_id"]),
+        (&"waiting".into(), &1.into())
+    );
+    let fields = record["fields"].as_array().expect("fields");
+    let field = |column: &str| {
+        fields
+            .iter()
+            .find(|field| field["column"] == column)
+            .expect(column)
+    };
+    let city = field("city");
+    assert_eq!(
+        (&city["base"], &city["local"], &city["remote"]),
+        (&"Lima".into(), &"Rome".into(), &"Lima".into())
+    );
+    assert_eq!(
+        (&city["state"], &field("email")["state"]),
+        (&"waiting".into(), &"in_sync".into())
+    );
+    assert_eq!(record["entry"]["operation"], "update");
+    assert_eq!(record["history"][0]["new_value"], "Lima");
+    assert_eq!(
+        (&record["call"]["class"], &record["call"]["status"]),
+        (&"update".into(), &200.into())
+    );
+    assert_eq!(record["next"]["what"], "once the daemon runs: it is pushed");
+    let hs_id = record["hs_id"].to_string();
+    assert_eq!(explained(&["contacts", "--hs-id", &hs_id]), record);
+    site.execute("INSERT INTO contacts (email) VALUES ('no address')");
+    site.once();
+    let refused = explained(&["contacts", "3"]);
+    assert_eq!(
+        (&refused["state"], &refused["entry"]["code"]),
+        (&"failing".into(), &"invalid-email".into())
+    );
+    assert_eq!(
+        refused["call"]["correlation_id"],
+        refused["entry"]["correlation_id"]
+    );
+    for code in ["out-of-quota", "out_of_quota"] {
+        assert_eq!(explained(&[code])["code"], "out-of-quota");
+    }
+    let (code, told) = said(&site, &["explain", "contacts", "1"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        told.contains("contacts 1, record ") && told.contains("Lima"),
+        "{told}"
+    );
+    for (arguments, status) in [(["contacts", "99"], 1), (["contcats", "1"], 2)] {
+        let (code, told) = said(&site, &["explain", arguments[0], arguments[1]]);
+        assert_eq!(code, Some(status), "{told}");
+    }
+    let (code, told) = said(&site, &["explain", "invalid-emial"]);
+    assert_eq!(
+        (code, told.contains("`invalid-email`")),
+        (Some(2), true),
+        "{told}"
+    );
+}

@@ -2,6 +2,7 @@
 //! Each rule is a function from a file's text to what it finds, and is shown a bad sample first.
 
 mod circles;
+mod codes;
 mod errors;
 
 use std::collections::{BTreeMap, BTreeSet};
