@@ -447,6 +447,47 @@ CREATE TABLE sync_requests (
     PRIMARY KEY (hour, class)
 ) STRICT, WITHOUT ROWID;
 
+-- What programs ask of the daemon by SQL.
+CREATE TABLE sync_commands (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    command TEXT NOT NULL CONSTRAINT sync_commands_command CHECK (command IN ('refetch', 'reconcile', 'poll', 'backfill', 'pause', 'resume')),
+    object TEXT,
+    argument TEXT,
+    state TEXT NOT NULL DEFAULT 'waiting'
+        CONSTRAINT sync_commands_state CHECK (state IN ('waiting', 'running', 'done', 'failed', 'refused')),
+    result TEXT,
+    finished_at TEXT,
+    run_id INTEGER,
+    code TEXT
+) STRICT;
+CREATE INDEX sync_commands_open ON sync_commands (command, object, argument) WHERE state = 'waiting' OR state = 'running';
+CREATE INDEX sync_commands_finished ON sync_commands (finished_at) WHERE finished_at IS NOT NULL;
+
+-- How far a command is with each of its objects.
+CREATE TABLE _sync_command_work (
+    command_id INTEGER NOT NULL,
+    object TEXT NOT NULL,
+    -- By HubSpot's clock, and by this machine's.
+    noticed_at TEXT NOT NULL,
+    began_at TEXT NOT NULL,
+    -- The last numbers before it.
+    history_from INTEGER NOT NULL,
+    calls_from INTEGER NOT NULL,
+    seen_from INTEGER NOT NULL,
+    -- Where a walk of its own goes on, and how many records it has read.
+    after TEXT,
+    seen INTEGER NOT NULL DEFAULT 0,
+    is_done INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (command_id, object)
+) STRICT, WITHOUT ROWID;
+
+-- What is paused, across restarts.
+CREATE TABLE _sync_pauses (
+    side TEXT NOT NULL PRIMARY KEY CONSTRAINT _sync_pauses_side CHECK (side IN ('push', 'pull')),
+    at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE sync_fields (
     object TEXT NOT NULL,
     property TEXT NOT NULL,

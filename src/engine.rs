@@ -283,6 +283,11 @@ impl Engine {
         &self.store
     }
 
+    /// Whether somebody asked for a poll of an object at once, which is over with it.
+    pub(crate) fn takes_asked_poll(&self, object: &ObjectType) -> bool {
+        self.memory.polls.take(object)
+    }
+
     /// A step begins: what this task sent before belongs to another one's run.
     pub(crate) fn begins_step(&self) {
         self.store.calls().begins_step();

@@ -34,6 +34,7 @@ pub mod merges;
 pub mod meta;
 pub mod mirror;
 pub mod modes;
+pub mod orders;
 pub mod outbox;
 pub mod property_history;
 pub mod quota;

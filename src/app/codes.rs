@@ -20,7 +20,6 @@ pub struct CodePage {
     #[serde(rename = "do")]
     pub action: &'static str,
     #[serde(skip)]
-    #[cfg_attr(not(test), expect(dead_code, reason = "the runbook's headings"))]
     room: &'static str,
 }
 

@@ -26,6 +26,7 @@ use crate::daemon::tasks::{
 };
 use crate::decide::round::once::{Retries, Settled, is_left, settled, wait_for_next};
 use crate::decide::round::{self, Part, Step, Task};
+use crate::engine::decisions::orders;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
 use crate::engine::source::reconcile;
@@ -527,6 +528,7 @@ async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), St
         }
     }
     try_refused(work).await?;
+    carry_out_commands(work).await?;
     let mut objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
     let pulls = objects.iter().map(|object| pull(work, object, compare));
     let pulled = each_alone(work, &objects, join_all(pulls).await)?;
@@ -564,7 +566,26 @@ async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), St
         }
     }
     let looked = join_all(objects.iter().map(|object| end(work, object))).await;
-    each_alone(work, &objects, looked).map(drop)
+    each_alone(work, &objects, looked)?;
+    // What was read since answers those that only wait for it.
+    orders::step(engine, true).await.map(drop)
+}
+
+/// Takes up the commands that wait, and carries out those whose work is no part of this run anyway.
+async fn carry_out_commands(work: &OnceWork) -> Result<(), StepError> {
+    let engine = &work.engine;
+    while !work.is_over() && orders::step(engine, true).await? == Progress::More {
+        for object in engine.objects().iter() {
+            let name = object.object().clone();
+            let cursor = engine
+                .store()
+                .read(move |connection| cursors::get(connection, &name));
+            if cursor.await?.reconcile_started_at.is_some() {
+                work.drain(Step::Comparison, Some(object)).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes due what tables have refused: somebody who runs this may have mended what refuses it.

@@ -20,8 +20,10 @@ use crate::daemon::steps::{self, Caller};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Job, Loop, Name, StepCall, is_fatal, is_stopping, with_causes};
 use crate::daemon::webhooks;
+use crate::decide::decision::commands::PausedSide;
 use crate::decide::round::pace::Chore;
 use crate::decide::round::{self, CountsFrom, LOOK, Next, Quiet, Seen, Task, Turn, Walks};
+use crate::engine::decisions::orders;
 use crate::engine::portal::access;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
@@ -72,7 +74,7 @@ enum MadeTasks {
 }
 
 /// All tasks, in the order in which they are started.
-const TABLE: [Line; 19] = {
+const TABLE: [Line; 20] = {
     use Begins::{AtOnce, WithTheSchema};
     use MadeTasks::{ForEachObject, Maybe, Once};
     [
@@ -165,6 +167,14 @@ const TABLE: [Line; 19] = {
             &[Bell::Push, Bell::Reads],
             Once(decisions),
             "`engine/decisions/resolve`",
+        ),
+        line(
+            Task::Commands,
+            WithTheSchema,
+            Some(Bell::Decisions),
+            &[Bell::Inbound, Bell::Reads, Bell::Push, Bell::Filling],
+            Once(commands),
+            "`engine/decisions/orders`",
         ),
         line(
             Task::Inbound,
@@ -527,6 +537,47 @@ fn decisions(_: &Parts, rings: Rings) -> Paced {
     (LOOK, step)
 }
 
+fn commands(parts: &Parts, rings: Rings) -> Paced {
+    let changed = parts.bells.clone();
+    let step: StepCall = Box::new(move |engine| {
+        let (rings, changed) = (rings.clone(), changed.clone());
+        async move {
+            let progress = orders::step(&engine, false).await?;
+            if progress == Progress::More {
+                rings.ring();
+                changed.ring(&[Bell::Health]);
+            }
+            Ok(progress)
+        }
+        .boxed()
+    });
+    (LOOK, step)
+}
+
+/// What rests while that side is paused: all that asks HubSpot by itself, or all that sends.
+fn paused_with(task: Task) -> Option<PausedSide> {
+    match task {
+        Task::Push => Some(PausedSide::Push),
+        Task::Inbound | Task::Reads | Task::Links | Task::Looks | Task::Comparison => {
+            Some(PausedSide::Pull)
+        }
+        Task::Heartbeat
+        | Task::File
+        | Task::Triggers
+        | Task::Forget
+        | Task::Calls
+        | Task::Inbox
+        | Task::Erase
+        | Task::Share
+        | Task::Deliveries
+        | Task::Certificate
+        | Task::Tokens
+        | Task::Schema
+        | Task::Decisions
+        | Task::Commands => None,
+    }
+}
+
 /// Between two looks at a heartbeat that can't be written.
 const UNWRITTEN: Duration = Duration::from_secs(1);
 
@@ -640,6 +691,11 @@ impl OwnTurn {
         let Some(object) = engine.object(&self.object) else {
             return Ok(Progress::RING);
         };
+        if let Some(side) = paused_with(self.task)
+            && orders::is_paused(&engine, side).await?
+        {
+            return Ok(Progress::RING);
+        }
         let turn = self.turn(&engine, &object);
         let done = access::within(&engine, &self.object, steps::needs(self.task), turn).await;
         if done.as_ref().is_err_and(is_stopping) {
@@ -708,7 +764,10 @@ impl OwnTurn {
         let next_poll = self.next_poll(engine, now, changed);
         let mut known = self.known.lock();
         known.changed = changed;
-        known.walks = known.walks.by(next_poll);
+        known.walks = match self.task == Task::Inbound && engine.takes_asked_poll(&self.object) {
+            true => Walks::default(),
+            false => known.walks.by(next_poll),
+        };
         known.compares_since = cursor.reconcile_started_at.or(known.compares_since);
         let ended = cursor.last_reconcile_at.or(cursor.backfill_started_at);
         Ok(Seen {

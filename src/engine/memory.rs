@@ -10,6 +10,7 @@ use crate::engine::portal::contradicted::Contradicted;
 use crate::engine::portal::refusals::Refusals;
 use crate::engine::source::ahead::AheadPages;
 use crate::engine::source::arrivals::Arrivals;
+use crate::engine::source::asked::AskedPolls;
 use crate::engine::source::heard::Deliveries;
 use crate::engine::source::listed::ListedProperties;
 
@@ -27,6 +28,8 @@ pub(crate) struct StepMemory {
     pub(crate) listed: ListedProperties,
     /// When events came. Shared by what stores deliveries and what looks at the inbox: the one waits until the other is quiet.
     pub(crate) arrivals: Arrivals,
+    /// Which objects are to be polled at once. Shared by the commands that ask for it and the tasks that poll.
+    pub(crate) polls: AskedPolls,
     /// Whether webhooks arrive. Shared by what stores deliveries and by the polls, which find what no delivery announced.
     pub(crate) deliveries: Deliveries,
     /// What HubSpot forbids. Shared by the steps of all objects, which meet it, and by the read of the schema, after which all is

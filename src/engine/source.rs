@@ -4,6 +4,7 @@
 pub(crate) mod ahead;
 pub mod answers;
 pub(crate) mod arrivals;
+pub(super) mod asked;
 pub mod backfill;
 pub mod blanks;
 pub mod deliveries;

@@ -84,7 +84,13 @@ fn runs(tx: &Transaction<'_>, before: Timestamp) -> Result<usize, StoreError> {
     let requests = tx
         .prepare_cached("DELETE FROM sync_requests WHERE hour < :before")?
         .execute(named_params! { ":before": before.to_string() })?;
-    Ok(runs + requests)
+    let commands = tx
+        .prepare_cached(
+            "DELETE FROM sync_commands
+             WHERE id IN (SELECT id FROM sync_commands WHERE finished_at < :before ORDER BY finished_at LIMIT :batch)",
+        )?
+        .execute(named_params! { ":before": before.to_string(), ":batch": BATCH })?;
+    Ok(runs + requests + commands)
 }
 
 /// Forgets the oldest of the largest table, where the three together are above the bound.

@@ -28,6 +28,7 @@ mod manual;
 mod oauth;
 mod objects;
 mod operating;
+mod orders;
 mod plan;
 mod portal;
 mod properties;

@@ -17,7 +17,7 @@ use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
 use crate::store::runs::{self, Kind};
 use crate::store::shape::ddl::make_match_index;
-use crate::store::{Lane, outbox};
+use crate::store::{Lane, orders, outbox};
 
 /// The most records of a list page (`hubspot/api-facts.md#3`).
 pub const PAGE: u32 = 100;
@@ -61,6 +61,42 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     engine.memory.ahead.keep(object, after, next?);
     ask_total(engine, object, &cursor).await?;
     Ok(Progress::More)
+}
+
+/// Reads all records again for a command, a page a call: through the merge, and nothing is removed. Tells whether it was the last.
+pub(crate) async fn read_again(
+    engine: &Engine,
+    object: &ObjectSync,
+    command: i64,
+    after: Option<String>,
+) -> Result<bool, StepError> {
+    let page = read_page(engine, object, after).await?;
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    let is_last = page.after.is_none();
+    let written = engine.store.write(Lane::Bulk, move |tx| {
+        let now = tx.now();
+        let applying = Applying {
+            pass: Pass::of(tx, &sync, Origin::Poll, offset),
+            evidence: Evidence::Store,
+            asked_at: page.asked_at,
+            with_history: true,
+        };
+        let seen = page.records.len();
+        let work = runs::Work {
+            requests: 1,
+            seen,
+            changed: apply_page(tx, &applying, &page.records)?,
+        };
+        runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
+        runs::note(tx, sync.object(), Kind::Backfill, page.odd.as_deref())?;
+        ask_unread(tx, &applying.pass, &page.unread)?;
+        if is_last {
+            runs::finish(tx, sync.object(), Kind::Backfill, None, now)?;
+        }
+        orders::walk_on(tx, (command, sync.object()), page.after.as_deref(), seen)
+    });
+    written.await?;
+    Ok(is_last)
 }
 
 async fn read_page(

@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 48] = [
+const KEPT: [&str; 50] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -48,6 +48,8 @@ const KEPT: [&str; 48] = [
     "_sync_quota_leases",
     "_sync_command_leases",
     "_sync_daemon",
+    "_sync_command_work",
+    "_sync_pauses",
     "_sync_tokens",
     "_sync_set_aside",
     "_sync_bypassed",
@@ -110,6 +112,7 @@ pub(crate) fn all() -> Vec<Made> {
         .chain(conflicts())
         .chain(outbox())
         .chain(holds())
+        .chain(commands())
         .collect()
 }
 
@@ -289,6 +292,34 @@ fn outbox() -> Vec<Made> {
         guard("sync_outbox", "UPDATE", FROM_OUTSIDE, &[update]),
         retried,
         guard("sync_outbox", "DELETE", FROM_OUTSIDE, &discard),
+    ]
+}
+
+/// What programs ask of the daemon: what can be told at once is refused at once.
+fn commands() -> [Made; 3] {
+    let insert = refuse_where(&[
+        (
+            "new.command IS NULL OR new.command NOT IN ('refetch', 'reconcile', 'poll', 'backfill', 'pause', 'resume')".to_owned(),
+            "there is no such command: write refetch, reconcile, poll, backfill, pause or resume [command-unknown]",
+        ),
+        (
+            "new.state IS NOT 'waiting' OR new.result IS NOT NULL OR new.finished_at IS NOT NULL OR new.run_id IS NOT NULL OR new.code IS NOT NULL"
+                .to_owned(),
+            "a command is written without state, result and end: the daemon fills them in [command-state]",
+        ),
+    ]);
+    let running = refuse_where(&[(
+        "old.state = 'running'".to_owned(),
+        "this command runs: wait for its end [command-running]",
+    )]);
+    [
+        guard("sync_commands", "INSERT", FROM_OUTSIDE, &[insert]),
+        refuse(
+            "sync_commands",
+            "UPDATE",
+            "a command can not be changed: delete it while it waits, and write another [command-fixed]",
+        ),
+        guard("sync_commands", "DELETE", FROM_OUTSIDE, &[running]),
     ]
 }
 

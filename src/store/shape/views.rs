@@ -317,6 +317,7 @@ SELECT CASE
            WHEN d.unreachable IS NOT NULL THEN 'unreachable'
            WHEN d.out_of_quota_until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'out_of_quota'
            WHEN EXISTS (SELECT 1 FROM sync_holds WHERE approved_at IS NULL AND settled_at IS NULL AND discarded_at IS NULL) THEN 'held'
+           WHEN EXISTS (SELECT 1 FROM _sync_pauses) THEN 'paused'
            WHEN d.config_error IS NOT NULL
                OR d.forbidden IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')

@@ -12,6 +12,7 @@
 //!
 //! A field that is not in force can only be decided for HubSpot's value.
 
+pub mod commands;
 pub mod undo;
 
 use std::collections::BTreeMap;

@@ -64,6 +64,8 @@ pub enum Task {
     Schema,
     /// Carries out people's decisions.
     Decisions,
+    /// Carries out commands by SQL.
+    Commands,
     /// Reads an object first in full, then what changed.
     Inbound,
     /// Reads single records, and removes those that are gone.
@@ -95,6 +97,7 @@ impl Task {
             Self::Tokens => "tokens",
             Self::Schema => "schema",
             Self::Decisions => "decisions",
+            Self::Commands => "commands",
             Self::Inbound => "inbound",
             Self::Reads => "reads",
             Self::Push => "push",

@@ -1,0 +1,277 @@
+//! Commands by SQL (`sync_commands`): noticed within a second, carried out by the steps that do such work anyway, told of in the same
+//! row. A command that ran at a kill goes on from where it was, since all that it knows is in the database.
+
+use crate::decide::decision::commands::{PausedSide, RefusedOrder, Since, SqlOrder};
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::source::backfill;
+use crate::engine::{Engine, Progress, StepError};
+use crate::model::id::HubspotId;
+use crate::model::name::ObjectType;
+use crate::store::history::Origin;
+use crate::store::orders::{self, OpenOrder, OrderWork};
+use crate::store::{Lane, cursors, reads};
+
+/// Takes up what waits and looks how far the rest is. `More`: there is a page to read at once, or work to be rung for.
+/// `is_ending`: for a run that ends, which no pause keeps from working.
+pub(crate) async fn step(engine: &Engine, is_ending: bool) -> Result<Progress, StepError> {
+    let open = engine.store.read(orders::open).await?;
+    let mut more = false;
+    for order in open {
+        more |= carry_out(engine, &order, is_ending).await?;
+    }
+    Ok(if more { Progress::More } else { Progress::RING })
+}
+
+/// Whether what a side does rests.
+pub(crate) async fn is_paused(engine: &Engine, side: PausedSide) -> Result<bool, StepError> {
+    let paused = engine
+        .store
+        .read(move |connection| orders::is_paused(connection, side));
+    Ok(paused.await?)
+}
+
+async fn carry_out(engine: &Engine, order: &OpenOrder, is_ending: bool) -> Result<bool, StepError> {
+    let is_mapped = |name: &str| {
+        let mut mapped = engine.mapping.objects.iter();
+        mapped.any(|object| object.object.as_str() == name)
+    };
+    let (of, with) = (order.object.as_deref(), order.argument.as_deref());
+    let wish = match SqlOrder::read(&order.command, of, with, is_mapped) {
+        Ok(wish) => wish,
+        Err(refused) => {
+            end(engine, order, Err(("refused", refused))).await?;
+            return Ok(false);
+        }
+    };
+    match &wish {
+        SqlOrder::Pause(sides) => return pause(engine, order, sides, true).await,
+        SqlOrder::Resume(sides) => return pause(engine, order, sides, false).await,
+        SqlOrder::RefetchIds(..)
+        | SqlOrder::RefetchSince(..)
+        | SqlOrder::Poll(_)
+        | SqlOrder::Reconcile(_)
+        | SqlOrder::Backfill(_) => {}
+    }
+    if !is_ending && is_paused(engine, PausedSide::Pull).await? {
+        return Ok(false);
+    }
+    if !order.is_running {
+        return begin(engine, order, wish).await;
+    }
+    go_on(engine, order, &wish).await
+}
+
+async fn end(
+    engine: &Engine,
+    order: &OpenOrder,
+    ended: Result<String, (&'static str, RefusedOrder)>,
+) -> Result<(), StepError> {
+    let order = order.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            orders::finish(tx, &order, ended, tx.now())
+        })
+        .await?;
+    Ok(())
+}
+
+async fn pause(
+    engine: &Engine,
+    order: &OpenOrder,
+    sides: &[PausedSide],
+    is_paused: bool,
+) -> Result<bool, StepError> {
+    let (order, sides) = (order.clone(), sides.to_vec());
+    let names: Vec<&str> = sides.iter().map(|side| side.as_str()).collect();
+    let word = if is_paused { "paused" } else { "resumed" };
+    let told = format!("{} {word}", names.join(" and "));
+    tracing::info!("a command: {told}");
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            for side in sides {
+                orders::pause(tx, side, is_paused, tx.now())?;
+            }
+            orders::finish(tx, &order, Ok(told), tx.now())
+        })
+        .await?;
+    Ok(true)
+}
+
+/// The objects that a command is about, which must be in force.
+fn objects_of(engine: &Engine, wish: &SqlOrder) -> Result<Vec<ObjectType>, RefusedOrder> {
+    let named = match wish {
+        SqlOrder::RefetchIds(object, _)
+        | SqlOrder::RefetchSince(object, _)
+        | SqlOrder::Backfill(object) => Some(object),
+        SqlOrder::Poll(object) | SqlOrder::Reconcile(object) => object.as_ref(),
+        SqlOrder::Pause(_) | SqlOrder::Resume(_) => None,
+    };
+    let in_force = engine.objects();
+    let own = in_force.iter().filter(|object| {
+        named.is_none_or(|name| object.object().as_str() == name)
+            && object.mapping().direction.pulls()
+    });
+    let own: Vec<ObjectType> = own.map(|object| object.object().clone()).collect();
+    match (named, own.is_empty()) {
+        (Some(name), true) => Err(RefusedOrder {
+            explanation: format!(
+                "{name} can't be read now: `hubsyncd status` says why [command-failed]"
+            ),
+            code: "command-failed",
+        }),
+        (_, _) => Ok(own),
+    }
+}
+
+async fn begin(engine: &Engine, order: &OpenOrder, wish: SqlOrder) -> Result<bool, StepError> {
+    let objects = match objects_of(engine, &wish) {
+        Ok(objects) => objects,
+        Err(failed) => {
+            end(engine, order, Err(("failed", failed))).await?;
+            return Ok(false);
+        }
+    };
+    let noticed_at = engine.client.hubspot_now();
+    for object in &objects {
+        if matches!(wish, SqlOrder::Poll(_) | SqlOrder::RefetchSince(..)) {
+            engine.memory.polls.ask(object);
+        }
+    }
+    let order = order.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            orders::begin(tx, &order, &objects, (noticed_at, now))?;
+            for object in &objects {
+                match &wish {
+                    SqlOrder::RefetchIds(_, ids) => {
+                        for id in ids {
+                            reads::ask(tx, object, *id, Origin::Poll, now)?;
+                        }
+                    }
+                    SqlOrder::RefetchSince(_, since) => {
+                        let since = match since {
+                            Since::At(at) => *at,
+                            Since::Ago(ago) => noticed_at - *ago,
+                        };
+                        orders::poll_from(tx, object, since)?;
+                    }
+                    SqlOrder::Reconcile(_) => orders::compare(tx, object, now)?,
+                    SqlOrder::Poll(_)
+                    | SqlOrder::Backfill(_)
+                    | SqlOrder::Pause(_)
+                    | SqlOrder::Resume(_) => {}
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Looks how far a command is, and does a page where its walk is its own.
+async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bool, StepError> {
+    let id = order.id;
+    let work = engine
+        .store
+        .read(move |connection| orders::work(connection, id))
+        .await?;
+    let mut more = false;
+    let mut is_left = false;
+    for part in work.into_iter().filter(|part| !part.is_done) {
+        let Some(object) = ObjectType::parse(&part.object)
+            .ok()
+            .and_then(|name| engine.object(&name))
+        else {
+            let explanation = format!("{} can't be read any more [command-failed]", part.object);
+            let code = "command-failed";
+            end(
+                engine,
+                order,
+                Err(("failed", RefusedOrder { explanation, code })),
+            )
+            .await?;
+            return Ok(false);
+        };
+        if let SqlOrder::Backfill(_) = wish {
+            let is_last = backfill::read_again(engine, &object, id, part.after).await?;
+            (more, is_left) = (more | !is_last, is_left | !is_last);
+        } else if is_done(engine, &object, &part, wish).await? {
+            engine
+                .store
+                .write(Lane::Interactive, move |tx| {
+                    orders::object_is_done(tx, id, &part.object)
+                })
+                .await?;
+        } else {
+            is_left = true;
+        }
+    }
+    let ids = match wish {
+        SqlOrder::RefetchIds(_, ids) => ids.clone(),
+        SqlOrder::RefetchSince(..)
+        | SqlOrder::Poll(_)
+        | SqlOrder::Reconcile(_)
+        | SqlOrder::Backfill(_)
+        | SqlOrder::Pause(_)
+        | SqlOrder::Resume(_) => Vec::new(),
+    };
+    let own = order.clone();
+    // What was sent for it counts, also where no transaction has taken it along.
+    engine.store.write_calls().await?;
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let progress = orders::progress(tx, &own, &ids)?;
+            match is_left {
+                true => orders::tell(tx, &own, &progress.running()),
+                false => orders::finish(tx, &own, Ok(progress.done()), tx.now()),
+            }
+        })
+        .await?;
+    Ok(more)
+}
+
+async fn is_done(
+    engine: &Engine,
+    object: &ObjectSync,
+    part: &OrderWork,
+    wish: &SqlOrder,
+) -> Result<bool, StepError> {
+    let (name, now) = (object.object().clone(), engine.now());
+    let ids: Vec<HubspotId> = match wish {
+        SqlOrder::RefetchIds(_, ids) => ids.clone(),
+        _ => Vec::new(),
+    };
+    let (cursor, is_settling, unread) = engine
+        .store
+        .read(move |connection| {
+            Ok((
+                cursors::get(connection, &name)?,
+                orders::is_settling(connection, &name, now)?,
+                orders::unread(connection, name.as_str(), &ids)?,
+            ))
+        })
+        .await?;
+    Ok(match wish {
+        SqlOrder::RefetchIds(..) => unread == 0,
+        SqlOrder::Reconcile(_) => {
+            let ended = cursor
+                .last_reconcile_at
+                .is_some_and(|at| at >= part.began_at);
+            ended && cursor.reconcile_started_at.is_none() && !is_settling
+        }
+        SqlOrder::Poll(_) | SqlOrder::RefetchSince(..) => {
+            let is_polled =
+                cursor.window.is_none() && cursor.polled_to.is_some_and(|to| to >= part.noticed_at);
+            if !is_polled {
+                engine.memory.polls.ask(object.object());
+            }
+            is_polled && !is_settling
+        }
+        SqlOrder::Backfill(_) | SqlOrder::Pause(_) | SqlOrder::Resume(_) => true,
+    })
+}

@@ -1,0 +1,339 @@
+//! `sync_commands`, what programs ask of the daemon by SQL; how far each is (`_sync_command_work`); and what is paused.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::decide::decision::commands::{OrderProgress, PausedSide, RefusedOrder};
+use crate::model::id::HubspotId;
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::{StoreError, cursors};
+
+/// A command that waits or runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenOrder {
+    pub id: i64,
+    pub command: String,
+    pub object: Option<String>,
+    pub argument: Option<String>,
+    pub is_running: bool,
+}
+
+/// Those that wait or run, one of several equal ones, the oldest first.
+pub(crate) fn open(connection: &Connection) -> Result<Vec<OpenOrder>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT min(id), command, object, argument, max(state = 'running')
+         FROM sync_commands
+         WHERE state = 'waiting' OR state = 'running'
+         GROUP BY command, object, argument, state
+         ORDER BY 1",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(OpenOrder {
+            id: row.get(0)?,
+            command: row.get(1)?,
+            object: row.get(2)?,
+            argument: row.get(3)?,
+            is_running: row.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How far a command is with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OrderWork {
+    pub object: String,
+    /// HubSpot's time when it was noticed.
+    pub noticed_at: Timestamp,
+    /// This machine's.
+    pub began_at: Timestamp,
+    /// The page where a walk of its own goes on.
+    pub after: Option<String>,
+    /// Records that such a walk has read.
+    pub seen: u64,
+    pub is_done: bool,
+}
+
+/// Begins a command, and all that are equal and wait, with these objects.
+pub(crate) fn begin(
+    tx: &Transaction<'_>,
+    order: &OpenOrder,
+    objects: &[ObjectType],
+    (noticed_at, now): (Timestamp, Timestamp),
+) -> Result<(), StoreError> {
+    for object in objects {
+        tx.prepare_cached(
+            "INSERT INTO _sync_command_work (command_id, object, noticed_at, began_at, history_from, calls_from, seen_from)
+             VALUES (:id, :object, :noticed_at, :now,
+                     coalesce((SELECT max(id) FROM sync_history), 0), coalesce((SELECT max(id) FROM sync_calls), 0),
+                     coalesce((SELECT sum(seen) FROM sync_runs WHERE object = :object AND kind IN ('poll', 'reconcile')), 0))
+             ON CONFLICT (command_id, object) DO NOTHING",
+        )?
+        .execute(named_params! {
+            ":id": order.id,
+            ":object": object.as_str(),
+            ":noticed_at": noticed_at.to_string(),
+            ":now": now.to_string(),
+        })?;
+    }
+    set(tx, order, "state = 'running'", "waiting", named_params! {})
+}
+
+/// Changes a command and its equals.
+fn set(
+    tx: &Transaction<'_>,
+    order: &OpenOrder,
+    change: &str,
+    state: &str,
+    values: &[(&str, &dyn rusqlite::ToSql)],
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "UPDATE sync_commands SET {change}
+         WHERE command = :command AND object IS :object AND argument IS :argument AND state = :former"
+    );
+    let mut all: Vec<(&str, &dyn rusqlite::ToSql)> = vec![
+        (":command", &order.command),
+        (":object", &order.object),
+        (":argument", &order.argument),
+        (":former", &state),
+    ];
+    all.extend_from_slice(values);
+    tx.prepare_cached(&sql)?.execute(&all[..])?;
+    Ok(())
+}
+
+/// Renews what is told of a running command.
+pub(crate) fn tell(
+    tx: &Transaction<'_>,
+    order: &OpenOrder,
+    result: &str,
+) -> Result<(), StoreError> {
+    set(
+        tx,
+        order,
+        "result = :result",
+        "running",
+        named_params! { ":result": result },
+    )
+}
+
+/// Ends a command that waited or ran, and its equals.
+pub(crate) fn finish(
+    tx: &Transaction<'_>,
+    order: &OpenOrder,
+    ended: Result<String, (&'static str, RefusedOrder)>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let former = if order.is_running {
+        "running"
+    } else {
+        "waiting"
+    };
+    let (state, result, code) = match ended {
+        Ok(result) => ("done", result, None),
+        Err((state, refused)) => (state, refused.explanation, Some(refused.code)),
+    };
+    let run: Option<i64> = tx
+        .prepare_cached(
+            "SELECT max(r.id)
+             FROM sync_runs AS r JOIN _sync_command_work AS w ON w.object = r.object
+             WHERE w.command_id = :id AND r.kind = CASE :command WHEN 'refetch' THEN 'poll' ELSE :command END
+               AND coalesce(r.finished_at, w.began_at) >= w.began_at",
+        )?
+        .query_row(named_params! { ":id": order.id, ":command": order.command }, |row| row.get(0))?;
+    set(
+        tx,
+        order,
+        "state = :state, result = :result, code = :code, finished_at = :now, run_id = :run",
+        former,
+        named_params! {
+            ":state": state,
+            ":result": result,
+            ":code": code,
+            ":now": now.to_string(),
+            ":run": run,
+        },
+    )?;
+    tx.prepare_cached("DELETE FROM _sync_command_work WHERE command_id = :id")?
+        .execute(named_params! { ":id": order.id })?;
+    Ok(())
+}
+
+/// How far a command is with each of its objects.
+pub(crate) fn work(connection: &Connection, id: i64) -> Result<Vec<OrderWork>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object, noticed_at, began_at, after, seen, is_done
+         FROM _sync_command_work
+         WHERE command_id = :id
+         ORDER BY object",
+    )?;
+    let time = |text: String| Timestamp::parse(&text).unwrap_or(Timestamp::EPOCH);
+    let rows = statement.query_map(named_params! { ":id": id }, |row| {
+        Ok(OrderWork {
+            object: row.get(0)?,
+            noticed_at: time(row.get(1)?),
+            began_at: time(row.get(2)?),
+            after: row.get(3)?,
+            seen: row.get::<_, i64>(4)?.unsigned_abs(),
+            is_done: row.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Notes that a command is done with an object.
+pub(crate) fn object_is_done(
+    tx: &Transaction<'_>,
+    id: i64,
+    object: &str,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_command_work SET is_done = 1 WHERE command_id = :id AND object = :object",
+    )?
+    .execute(named_params! { ":id": id, ":object": object })?;
+    Ok(())
+}
+
+/// Moves a walk of a command's own to its next page; without one it is done.
+pub(crate) fn walk_on(
+    tx: &Transaction<'_>,
+    (id, object): (i64, &ObjectType),
+    after: Option<&str>,
+    seen: usize,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_command_work
+         SET after = :after, seen = seen + :seen, is_done = :after IS NULL
+         WHERE command_id = :id AND object = :object",
+    )?
+    .execute(named_params! {
+        ":id": id,
+        ":object": object.as_str(),
+        ":after": after,
+        ":seen": seen as i64,
+    })?;
+    Ok(())
+}
+
+/// What a command has done so far, by what was recorded since it began.
+pub(crate) fn progress(
+    connection: &Connection,
+    order: &OpenOrder,
+    ids: &[HubspotId],
+) -> Result<OrderProgress, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce(sum(CASE :command
+                     WHEN 'backfill' THEN w.seen
+                     ELSE max(coalesce((SELECT sum(r.seen) FROM sync_runs AS r
+                                        WHERE r.object = w.object AND r.kind IN ('poll', 'reconcile')), 0) - w.seen_from, 0)
+                 END), 0),
+                coalesce(sum((SELECT count(DISTINCT h.local_id) FROM sync_history AS h
+                              WHERE h.id > w.history_from AND h.object = w.object
+                                AND h.origin IN ('poll', 'reconcile', 'webhook'))), 0),
+                coalesce(sum((SELECT count(*) FROM sync_calls AS c
+                              WHERE c.id > w.calls_from AND (c.class = 'read' OR (c.class IN ('list', 'search') AND NOT :is_by_id))
+                                AND instr(c.path, '/' || w.object) > 0)), 0),
+                coalesce(sum((SELECT count(*) FROM _sync_removals AS m
+                              WHERE m.object = w.object AND m.hold_id IS NOT NULL AND :command = 'reconcile')), 0)
+         FROM _sync_command_work AS w
+         WHERE w.command_id = :id",
+    )?;
+    let number = |row: &rusqlite::Row<'_>, index| row.get::<_, i64>(index).map(i64::unsigned_abs);
+    let own =
+        named_params! { ":id": order.id, ":command": order.command, ":is_by_id": !ids.is_empty() };
+    let mut progress = statement.query_row(own, |row| {
+        Ok(OrderProgress {
+            seen: number(row, 0)?,
+            total: None,
+            changed: number(row, 1)?,
+            requests: number(row, 2)?,
+            held: number(row, 3)?,
+        })
+    })?;
+    if !ids.is_empty() {
+        let left = unread(connection, order.object.as_deref().unwrap_or_default(), ids)?;
+        progress.total = Some(ids.len() as u64);
+        progress.seen = ids.len() as u64 - left;
+    }
+    Ok(progress)
+}
+
+/// How many of these records are still to be read.
+pub(crate) fn unread(
+    connection: &Connection,
+    object: &str,
+    ids: &[HubspotId],
+) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM _sync_reads WHERE object = :object AND hs_id = :id AND problem IS NULL",
+    )?;
+    let mut left = 0;
+    for id in ids {
+        let own = named_params! { ":object": object, ":id": id.0 };
+        left += u64::from(statement.exists(own)?);
+    }
+    Ok(left)
+}
+
+/// Whether reads or removals of an object are still to be done.
+pub(crate) fn is_settling(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM _sync_reads WHERE object = :object AND problem IS NULL AND due_at <= :now AND asked > 0
+             UNION ALL
+             SELECT 1 FROM _sync_removals WHERE object = :object AND problem IS NULL AND hold_id IS NULL",
+        )?
+        .exists(named_params! { ":object": object.as_str(), ":now": now.to_string() })?)
+}
+
+/// Has an object polled from a time on.
+pub(crate) fn poll_from(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    since: Timestamp,
+) -> Result<(), StoreError> {
+    let polled_to = cursors::get(tx, object)?.polled_to;
+    match polled_to.is_some_and(|polled_to| since < polled_to) {
+        true => cursors::set_back(tx, object, since),
+        false => Ok(()),
+    }
+}
+
+/// Has an object compared from the beginning.
+pub(crate) fn compare(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    cursors::compare(tx, object, now)
+}
+
+/// Pauses a side, or goes on with it. It holds across restarts.
+pub(crate) fn pause(
+    tx: &Transaction<'_>,
+    side: PausedSide,
+    is_paused: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = if is_paused {
+        "INSERT INTO _sync_pauses (side, at) VALUES (:side, :now) ON CONFLICT (side) DO NOTHING"
+    } else {
+        "DELETE FROM _sync_pauses WHERE side = :side AND :now IS NOT NULL"
+    };
+    tx.prepare_cached(sql)?
+        .execute(named_params! { ":side": side.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Whether a side is paused.
+pub(crate) fn is_paused(connection: &Connection, side: PausedSide) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM _sync_pauses WHERE side = :side")?
+        .query_row(named_params! { ":side": side.as_str() }, |_| Ok(()))
+        .optional()?
+        .is_some())
+}

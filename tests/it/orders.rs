@@ -1,0 +1,167 @@
+//! Operating by SQL: rows of `sync_commands`, which the daemon carries out within seconds and answers in the same row.
+
+use crate::calls::lines;
+use crate::daemon::Site;
+use crate::portal::Portal;
+
+const TELL: &str = "INSERT INTO sync_commands (command, object, argument) VALUES";
+
+fn tell(site: &Site, command: &str) {
+    site.execute(&format!("{TELL} ({command})"));
+}
+
+/// The state, the result and the code of the last command, once it has ended.
+fn answered(site: &Site) -> String {
+    site.until_sql("SELECT count(*) = 0 FROM sync_commands WHERE state IN ('waiting', 'running')");
+    lines(
+        site,
+        "SELECT state || ': ' || result || ' ' || coalesce(code, '-') || (finished_at IS NOT NULL) FROM sync_commands ORDER BY id DESC LIMIT 1",
+    )
+    .remove(0)
+}
+
+#[test]
+fn each_command_is_carried_out_and_answered_in_its_row() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 130);
+    // Nothing comes by itself.
+    let mut site = Site::with(
+        &portal,
+        "[schedule]\npoll = \"1h\"\n",
+        crate::daemon::CONTACTS,
+    );
+    site.start_and_settle();
+    let id = site.number("SELECT hs_id FROM contacts WHERE local_id = 7");
+    let edit = |city: &str| portal.edit(id.unsigned_abs(), &[("city", city)]);
+    let city = || site.text("SELECT city FROM contacts WHERE local_id = 7");
+    edit("Lima");
+    tell(&site, &format!("'refetch', 'contacts', '{id}'"));
+    assert!(
+        answered(&site).starts_with("done: 1 record read, 1 changed, 1 request -1"),
+        "{}",
+        answered(&site)
+    );
+    assert_eq!(city().as_deref(), Some("Lima"));
+    edit("Rome");
+    tell(&site, "'poll', 'contacts', NULL");
+    assert!(answered(&site).starts_with("done: "), "{}", answered(&site));
+    assert_eq!(city().as_deref(), Some("Rome"));
+    edit("Oslo");
+    tell(&site, "'refetch', 'contacts', 'since 10m'");
+    assert!(answered(&site).starts_with("done: "), "{}", answered(&site));
+    assert_eq!(city().as_deref(), Some("Oslo"));
+    edit("Bern");
+    tell(&site, "'backfill', 'contacts', NULL");
+    assert!(
+        answered(&site).starts_with("done: 130 records read, 1 changed, 2 requests -1"),
+        "{}",
+        answered(&site)
+    );
+    assert_eq!(city().as_deref(), Some("Bern"));
+    assert_eq!(lines(&site, "SELECT backfill FROM sync_status"), ["done"]);
+    let now = portal.now_ms();
+    portal.stand().archive("contacts", id.unsigned_abs(), now);
+    tell(&site, "'reconcile', NULL, NULL");
+    assert!(answered(&site).starts_with("done: "), "{}", answered(&site));
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 129);
+    assert!(site.number("SELECT count(*) FROM sync_commands WHERE run_id IS NOT NULL") >= 3);
+    assert_eq!(site.stop(), 0);
+    // One that waits for a daemon is carried out by `once` as well, and equal ones once.
+    let id = site.number("SELECT hs_id FROM contacts WHERE local_id = 8");
+    for _ in 0..2 {
+        tell(&site, &format!("'refetch', 'contacts', '{id}'"));
+    }
+    site.once();
+    let last = "SELECT result FROM sync_commands WHERE state = 'done' ORDER BY id DESC LIMIT 2";
+    assert_eq!(
+        lines(&site, last),
+        ["1 record read, 0 changed, 1 request"; 2]
+    );
+}
+
+#[test]
+fn what_can_not_be_done_is_refused_by_the_statement_or_in_the_row() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    site.once();
+    let program = site.program();
+    for (sql, code) in [
+        (
+            "INSERT INTO sync_commands (command) VALUES ('dance')",
+            "command-unknown",
+        ),
+        (
+            "INSERT INTO sync_commands (command, state) VALUES ('poll', 'done')",
+            "command-state",
+        ),
+        (
+            "INSERT INTO sync_commands (command, result) VALUES ('poll', 'x')",
+            "command-state",
+        ),
+    ] {
+        let refused = program.execute(sql, []).expect_err(sql).to_string();
+        assert!(refused.ends_with(&format!("[{code}]")), "{refused}");
+    }
+    tell(&site, "'poll', NULL, NULL");
+    let refused = program
+        .execute("UPDATE sync_commands SET command = 'pause'", [])
+        .expect_err("it is fixed");
+    assert!(
+        refused.to_string().ends_with("[command-fixed]"),
+        "{refused}"
+    );
+    assert_eq!(
+        program
+            .execute("DELETE FROM sync_commands", [])
+            .expect("it waits"),
+        1
+    );
+    tell(&site, "'refetch', 'deals', '101'");
+    tell(&site, "'refetch', 'contacts', NULL");
+    site.once();
+    let told = "SELECT state || ' ' || code FROM sync_commands ORDER BY id";
+    assert_eq!(
+        lines(&site, told),
+        ["refused command-object", "refused command-argument"]
+    );
+}
+
+#[test]
+fn a_pause_holds_across_restarts_until_it_is_ended() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 3);
+    let mut site = Site::new(&portal);
+    site.start_and_settle();
+    tell(&site, "'pause', NULL, 'push'");
+    assert_eq!(answered(&site), "done: push paused -1");
+    site.until_sql("SELECT state = 'paused' FROM sync_health");
+    assert_eq!(site.run(&["status", "--exit-code"]).status.code(), Some(3));
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    assert_eq!(site.stop(), 0);
+    site.start();
+    site.until_sql("SELECT state = 'paused' FROM sync_health");
+    // Pulling goes on, which a poll after this shows; nothing was sent.
+    let id = portal.contact("new@example.com");
+    site.until_sql(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}"));
+    assert_eq!(portal.count_with("city", "Lima"), 0);
+    tell(&site, "'resume', NULL, NULL");
+    site.until_pushed();
+    assert_eq!(portal.count_with("city", "Lima"), 1);
+    tell(&site, "'pause', NULL, 'pull'");
+    site.until_sql("SELECT state = 'paused' FROM sync_health");
+    tell(&site, "'poll', NULL, NULL");
+    portal.contact("later@example.com");
+    site.execute("UPDATE contacts SET city = 'Rome' WHERE local_id = 1");
+    site.until_pushed();
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_commands WHERE state = 'waiting'"),
+        1
+    );
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE email = 'later@example.com'"),
+        0
+    );
+    tell(&site, "'resume', NULL, 'pull'");
+    assert!(answered(&site).starts_with("done: "));
+    site.until_sql("SELECT count(*) FROM contacts WHERE email = 'later@example.com'");
+}
