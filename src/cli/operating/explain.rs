@@ -129,7 +129,10 @@ fn told(row: &Row) -> String {
         let value = match value {
             serde_json::Value::Null => return None,
             serde_json::Value::String(text) => shortened(text, 200),
-            other => other.to_string(),
+            other @ (serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_)) => other.to_string(),
         };
         Some(format!("{name} {value}"))
     });

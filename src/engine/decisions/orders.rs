@@ -5,7 +5,6 @@ use crate::decide::decision::commands::{PausedSide, RefusedOrder, Since, SqlOrde
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::backfill;
 use crate::engine::{Engine, Progress, StepError};
-use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::store::history::Origin;
 use crate::store::orders::{self, OpenOrder, OrderWork};
@@ -36,14 +35,14 @@ async fn carry_out(engine: &Engine, order: &OpenOrder, is_ending: bool) -> Resul
         mapped.any(|object| object.object.as_str() == name)
     };
     let (of, with) = (order.object.as_deref(), order.argument.as_deref());
-    let wish = match SqlOrder::read(&order.command, of, with, is_mapped) {
-        Ok(wish) => wish,
+    let asked = match SqlOrder::read(&order.command, of, with, is_mapped) {
+        Ok(asked) => asked,
         Err(refused) => {
             end(engine, order, Err(("refused", refused))).await?;
             return Ok(false);
         }
     };
-    match &wish {
+    match &asked {
         SqlOrder::Pause(sides) => return pause(engine, order, sides, true).await,
         SqlOrder::Resume(sides) => return pause(engine, order, sides, false).await,
         SqlOrder::RefetchIds(..)
@@ -56,9 +55,9 @@ async fn carry_out(engine: &Engine, order: &OpenOrder, is_ending: bool) -> Resul
         return Ok(false);
     }
     if !order.is_running {
-        return begin(engine, order, wish).await;
+        return begin(engine, order, asked).await;
     }
-    go_on(engine, order, &wish).await
+    go_on(engine, order, &asked).await
 }
 
 async fn end(
@@ -198,7 +197,8 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
         };
         if let SqlOrder::Backfill(_) = wish {
             let is_last = backfill::read_again(engine, &object, id, part.after).await?;
-            (more, is_left) = (more | !is_last, is_left | !is_last);
+            more |= !is_last;
+            is_left |= !is_last;
         } else if is_done(engine, &object, &part, wish).await? {
             engine
                 .store
@@ -210,15 +210,7 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
             is_left = true;
         }
     }
-    let ids = match wish {
-        SqlOrder::RefetchIds(_, ids) => ids.clone(),
-        SqlOrder::RefetchSince(..)
-        | SqlOrder::Poll(_)
-        | SqlOrder::Reconcile(_)
-        | SqlOrder::Backfill(_)
-        | SqlOrder::Pause(_)
-        | SqlOrder::Resume(_) => Vec::new(),
-    };
+    let ids = wish.ids().to_vec();
     let own = order.clone();
     // What was sent for it counts, also where no transaction has taken it along.
     engine.store.write_calls().await?;
@@ -242,10 +234,7 @@ async fn is_done(
     wish: &SqlOrder,
 ) -> Result<bool, StepError> {
     let (name, now) = (object.object().clone(), engine.now());
-    let ids: Vec<HubspotId> = match wish {
-        SqlOrder::RefetchIds(_, ids) => ids.clone(),
-        _ => Vec::new(),
-    };
+    let ids = wish.ids().to_vec();
     let (cursor, is_settling, unread) = engine
         .store
         .read(move |connection| {

@@ -70,6 +70,19 @@ fn argument(explanation: impl Into<String>) -> RefusedOrder {
 }
 
 impl SqlOrder {
+    /// The records that it names.
+    pub fn ids(&self) -> &[HubspotId] {
+        match self {
+            Self::RefetchIds(_, ids) => ids,
+            Self::RefetchSince(..)
+            | Self::Poll(_)
+            | Self::Reconcile(_)
+            | Self::Backfill(_)
+            | Self::Pause(_)
+            | Self::Resume(_) => &[],
+        }
+    }
+
     /// Reads a row. `is_mapped` says whether an object is one of the mapping's.
     ///
     /// # Errors
@@ -268,7 +281,7 @@ mod tests {
             read("refetch", "contacts", "102, 101,101 "),
             Ok(SqlOrder::RefetchIds(contacts(), ids))
         );
-        let ago = Since::Ago(Duration::from_secs(600));
+        let ago = Since::Ago(Duration::from_mins(10));
         assert_eq!(
             read("refetch", "contacts", "since 10m"),
             Ok(SqlOrder::RefetchSince(contacts(), ago))
