@@ -16,22 +16,29 @@ use crate::config::{Config, ConfigError, PortalIdSource};
 use crate::decide::echo::Histories;
 use crate::decide::existence::Moment;
 use crate::decide::incoming::convert::{histories, remote_record, remote_records};
+use crate::decide::outgoing::looking::{asked_for, left_in_doubt};
 use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::outgoing::present::Present;
 use crate::engine::decisions::ahead::{AheadOfDaemon, ShownToDecisions};
+use crate::engine::inbound::applying::Applying;
+use crate::engine::outbound::create::{self, LookedFor};
 use crate::engine::outbound::preview::{
     PlanTotals, PlannedEntry, ReadAgain, Rehearsal, ShownAgain,
 };
+use crate::engine::outbound::searched::{self, is_young};
+use crate::engine::pass::Pass;
 use crate::engine::portal::last_known;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::hubspot::{BatchRead, Client, HubspotError, Priority, ReadQuery};
-use crate::model::id::{HubspotId, PortalId};
+use crate::model::entry::{Entry, Operation};
+use crate::model::id::{HubspotId, OutboxId, PortalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::database::scratch;
+use crate::store::history::Origin;
 use crate::store::tokens::{look, looking};
-use crate::store::{StoreError, meta, quota};
+use crate::store::{StoreError, meta, outbox, quota};
 
 /// Why there is no plan.
 #[derive(Debug, Error)]
@@ -121,6 +128,7 @@ pub fn offline<E: From<PlanError>>(
         return Ok(PlanSums::default());
     };
     base.carry_out_decisions(None, moment)?;
+    base.link_reinserted(moment)?;
     base.rehearse(None, moment, each)
 }
 
@@ -200,9 +208,52 @@ impl<'a> PlanBase<'a> {
         if !self.decisions().is_any(&self.connection)? {
             return Ok(());
         }
+        let (config, objects) = (self.config, self.objects.clone());
+        let decisions = AheadOfDaemon {
+            mapping: &config.mapping,
+            objects: &objects,
+        };
+        self.write(|tx| decisions.carry_out(tx, shown, moment))
+    }
+
+    /// Creates of an object that are due.
+    fn due_creates(&self, object: &ObjectSync, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
+        let mut due = Vec::new();
+        if !object.mapping().direction.pushes() {
+            return Ok(due);
+        }
+        let (name, create) = (object.object(), Operation::Create);
+        let waiting = outbox::waiting(&self.connection, name, None, create, now)?;
+        for entry in waiting.into_iter().filter(|entry| entry.is_due) {
+            due.extend(outbox::by_id(&self.connection, entry.id)?);
+        }
+        Ok(due)
+    }
+
+    /// What was deleted and inserted again is one record, and no create.
+    fn link_reinserted(&mut self, moment: Moment) -> Result<(), PlanError> {
+        for object in self.objects.clone().iter() {
+            let due = self.due_creates(object, moment.now)?;
+            let due: Vec<OutboxId> = due.iter().map(|create| create.id).collect();
+            if create::reinserted_of(&self.connection, object, &due)?.is_empty() {
+                continue;
+            }
+            self.write(|tx| {
+                let pass = Pass::at(moment, object, Origin::Poll);
+                create::link_reinserted(tx, &pass, &due)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes to the copy.
+    fn write(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), PlanError> {
         self.copy()?;
         let tx = begun(&self.connection)?;
-        self.decisions().carry_out(&tx, shown, moment)?;
+        change(&tx)?;
         Ok(tx.commit().map_err(StoreError::from)?)
     }
 
@@ -275,6 +326,10 @@ async fn read_again(
         decided.insert(object, present);
     }
     base.carry_out_decisions(Some(&decided), moment(client, clock))?;
+    for object in base.objects.clone().iter() {
+        look_for_creates(base, object, &reading, clock).await?;
+    }
+    base.link_reinserted(moment(client, clock))?;
     let mut ids: BTreeMap<ObjectType, Vec<HubspotId>> = BTreeMap::new();
     base.rehearse(None, moment(client, clock), |planned| {
         if planned.is_to_be_read() {
@@ -306,6 +361,36 @@ async fn read_again(
             .await?;
     }
     Ok(shown)
+}
+
+/// Looks for the records of due creates as the push does, and gives them to their rows in the copy.
+async fn look_for_creates(
+    base: &mut PlanBase<'_>,
+    object: &ObjectSync,
+    reading: &PlanReading<'_>,
+    clock: &Arc<dyn Clock>,
+) -> Result<(), PlanError> {
+    let asked_at = clock.now();
+    let due = base.due_creates(object, asked_at)?;
+    let (looked_for, others): (Vec<_>, Vec<_>) = due
+        .into_iter()
+        .partition(|entry| create::is_looked_for(object, entry));
+    let looked = reading.look(base, object, &looked_for, asked_at).await?;
+    let searched = others.iter().filter(|entry| !is_young(entry, asked_at));
+    let searched: Vec<OutboxId> = searched.map(|entry| entry.id).collect();
+    let values = searched::values_of(&base.connection, object, &searched)?;
+    let ids = searched::meant(reading.client, object, values, Priority::Interactive).await?;
+    let shown = reading.present(object.object(), &ids, asked_at).await?;
+    if looked.is_none() && shown.records.is_empty() {
+        return Ok(());
+    }
+    let pass = Pass::at(moment(reading.client, clock), object, Origin::Poll);
+    base.write(|tx| {
+        if let Some(looked) = &looked {
+            looked.take(tx, pass)?;
+        }
+        searched::take(tx, &Applying::from_store(pass, asked_at), &shown.records)
+    })
 }
 
 async fn check_portal(config: &Config, client: &Client) -> Result<(), PlanError> {
@@ -364,6 +449,50 @@ impl PlanReading<'_> {
         self.client
             .batch_read(name, query, Priority::Interactive)
             .await
+    }
+
+    /// What is found of creates that are looked for by unique values of theirs; nothing where there are none.
+    async fn look(
+        &self,
+        base: &PlanBase<'_>,
+        object: &ObjectSync,
+        creates: &[Entry],
+        asked_at: Timestamp,
+    ) -> Result<Option<LookedFor>, PlanError> {
+        if creates.is_empty() {
+            return Ok(None);
+        }
+        self.object(object.object());
+        let own_app = self.client.own_app().await;
+        let looks = create::looks_of(&base.connection, object, creates)?;
+        let mut looked = LookedFor {
+            looks,
+            asked_at,
+            found: Vec::new(),
+            archived: Vec::new(),
+            told: BTreeMap::new(),
+            unread: Vec::new(),
+        };
+        let mut unread = Vec::new();
+        for (property, values) in asked_for(object, &looked.looks) {
+            let keys: Vec<String> = values.into_iter().collect();
+            let asked = [property.clone()];
+            for keys in keys.chunks(BATCH_WITH_HISTORY) {
+                let query = ReadQuery {
+                    with_history: vec![property.as_str().to_owned()],
+                    ..create::query_by(object, &property, keys.to_vec(), false)
+                };
+                let found = self.batch(object.object(), &query).await?;
+                unread.extend(found.unread);
+                for record in &found.records {
+                    let told = histories(object, record, &asked, own_app.as_deref());
+                    looked.told.insert(record.id, told);
+                }
+                looked.found.extend(remote_records(object, found.records));
+            }
+        }
+        looked.unread = left_in_doubt(object, &looked.looks, &unread, &looked.found);
+        Ok(Some(looked))
     }
 
     async fn read(

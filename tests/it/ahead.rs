@@ -190,3 +190,107 @@ fn a_decided_conflict_of_associations_is_shown_as_it_goes() {
         );
     }
 }
+
+#[test]
+fn a_create_whose_record_hubspot_has_is_none_and_shows_what_the_merge_sends() {
+    let linked = "new_records = \"from_hubspot\"\nconflict = \"local\"";
+    // Where HubSpot's values are never taken, an empty column empties them.
+    for (mode, name) in [("direction = \"push\"", None), (linked, Some("Ann"))] {
+        let portal = Portal::quick();
+        let objects = format!("[objects.contacts]\n{mode}\n{CONTACTS}");
+        let site = Site::with(&portal, "[schedule]\npoll = \"1h\"\n", &objects);
+        site.once();
+        let ann = portal.contact("ann@example.com");
+        portal.edit(ann, &[("city", "Rome")]);
+        site.execute("INSERT INTO contacts (email, city) VALUES ('ann@example.com', 'Lima')");
+        let asked = portal.stand().request_log().len();
+        let offline = in_short(&planned(&site, &[]));
+        assert_eq!(portal.stand().request_log().len(), asked);
+        assert!(offline[0].starts_with("create 1"), "{mode}: {offline:?}");
+        let plan = planned(&site, &["--online"]);
+        let emptied = match name {
+            None => "; firstname: Ann -> -",
+            Some(_) => "",
+        };
+        let expected = format!("update 1; city: Rome -> Lima{emptied}");
+        assert_eq!(in_short(&plan), [expected], "{mode}");
+        assert_eq!(plan[0]["hs_id"], ann, "{mode}");
+        assert_eq!(
+            site.number("SELECT count(hs_id) FROM contacts"),
+            0,
+            "{mode}"
+        );
+        site.once();
+        assert_eq!(portal.value(ann, "city").as_deref(), Some("Lima"), "{mode}");
+        assert_eq!(portal.value(ann, "firstname").as_deref(), name, "{mode}");
+        assert_eq!(portal.contacts(), 1, "{mode}");
+    }
+}
+
+#[test]
+fn a_row_that_was_inserted_again_is_an_update_of_its_record() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    let site = Site::new(&portal);
+    site.once();
+    site.execute("DELETE FROM contacts");
+    site.execute("INSERT INTO contacts (email, city) VALUES ('ann@example.com', 'Lima')");
+    for arguments in [&[][..], &["--online"]] {
+        let plan = in_short(&planned(&site, arguments));
+        assert_eq!(
+            plan,
+            ["update 2; city: - -> Lima; firstname: Ann -> -"],
+            "{arguments:?}"
+        );
+    }
+    site.once();
+    assert_eq!(portal.value(ann, "city").as_deref(), Some("Lima"));
+    assert_eq!(
+        (portal.value(ann, "firstname"), portal.contacts()),
+        (None, 1)
+    );
+}
+
+#[test]
+fn a_record_that_is_archived_or_merged_already_is_not_archived_again() {
+    let portal = Portal::quick();
+    // One that was made moments ago may be missed by a read all the same.
+    let made = portal.now_ms() - 3_600_000;
+    let ids = ["ann", "bob", "cyd", "dan"].map(|name| {
+        let email = format!("{name}@example.com");
+        portal
+            .stand()
+            .create("contacts", &[("email", &email)], made)
+    });
+    let site = Site::new(&portal);
+    site.once();
+    site.execute("DELETE FROM contacts WHERE local_id <= 3");
+    let now = portal.now_ms();
+    portal.stand().archive("contacts", ids[0], now);
+    portal
+        .stand()
+        .merge("contacts", ids[3], ids[1], now)
+        .expect("both are there");
+    let plan = planned(&site, &["--online"]);
+    let told = |row: i64| {
+        let entry = plan
+            .iter()
+            .find(|entry| entry["local_id"] == row)
+            .expect("it waits");
+        (
+            entry["sent"] == true,
+            entry["reason"].as_str().unwrap_or("-"),
+        )
+    };
+    assert_eq!(told(1), (false, "HubSpot has archived the record already"));
+    let (sent, why) = told(2);
+    assert!(
+        !sent && why.starts_with("HubSpot has merged the record"),
+        "{why}"
+    );
+    assert_eq!(told(3), (true, "-"));
+    let archived = portal.requests("batch/archive");
+    site.once();
+    assert_eq!(portal.requests("batch/archive") - archived, 1);
+    assert_eq!(portal.contacts(), 1);
+}

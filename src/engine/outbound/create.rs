@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use crate::decide::acts::Act;
 use crate::decide::echo::Histories;
@@ -48,6 +48,7 @@ use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
+use crate::model::time::Timestamp;
 use crate::store::database::savepoint;
 use crate::store::fields::{self, FieldRow};
 use crate::store::history::Origin;
@@ -71,12 +72,9 @@ pub async fn send(
     let object = &schema::ensure_key(engine, object).await?;
     let due = left_out::without_keyless(engine, object, due).await?;
     let due = searched::ripe(engine, object, due).await?;
-    let without_backfill = looked_up(object, LookBefore::BatchRead).next().is_some();
-    // Besides those in doubt: where no first read has brought what HubSpot has, and where a backup forgot what was made since.
+    // Besides those that always are: where a backup forgot what was made since.
     let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
-        queued.standing.unanswered_since.is_some()
-            || without_backfill
-            || engine.may_be_done(queued.standing.enqueued_at)
+        is_looked_for(object, queued) || engine.may_be_done(queued.standing.enqueued_at)
     });
     let unread = look(engine, object, &doubtful, priority).await?;
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
@@ -110,6 +108,13 @@ pub async fn send(
     settle_batch(sending, claimed).await.map(drop)
 }
 
+/// Whether a create's record is looked for before it is sent: one that is in doubt, and each where no first read has brought what
+/// HubSpot has.
+pub(crate) fn is_looked_for(object: &ObjectSync, create: &Entry) -> bool {
+    create.standing.unanswered_since.is_some()
+        || looked_up(object, LookBefore::BatchRead).next().is_some()
+}
+
 /// Reads the records that creates in doubt would have made, and links those that are there. Answers with the entries of
 /// which HubSpot did not say whether their record is there: they wait.
 async fn look(
@@ -124,14 +129,7 @@ async fn look(
     let (sync, queued) = (object.clone(), entries.to_vec());
     let mut looks: Vec<(OutboxId, LookBy)> = engine
         .store
-        .read(move |connection| {
-            let mut looks = Vec::with_capacity(queued.len());
-            for queued in &queued {
-                let row = sync.table.by_local_id(connection, queued.local_id)?;
-                looks.push((queued.id, look_by(&sync, queued, row.as_ref())));
-            }
-            Ok(looks)
-        })
+        .read(move |connection| looks_of(connection, &sync, &queued))
         .await?;
     let in_doubt = entries
         .iter()
@@ -162,36 +160,79 @@ async fn look(
     let unseen = unseen_keys(&looks, &found);
     let archived = read_archived(engine, object, unseen, priority).await?;
     let doubtful = left_in_doubt(object, &looks, &unread, &found);
-    let put_off = doubtful.clone();
+    let looked = LookedFor {
+        looks,
+        asked_at,
+        found,
+        archived,
+        told,
+        unread: doubtful.clone(),
+    };
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
-            let applying =
-                Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
-            for record in found.iter().chain(&archived) {
-                take_found(tx, &applying, &looks, record, told.get(&record.id))?;
-            }
-            for record in &archived {
-                let removal = Removal {
-                    id: record.id,
-                    archived_at: record.archived_at,
-                    origin: Origin::Poll,
-                };
-                note_missing(tx, &applying.pass, removal, asked_at)?;
-            }
-            for (id, by) in &looks {
-                if put_off.contains(id) {
-                    outbox::put_off_unread(tx, *id, now + AFTER_UNREAD)?;
-                } else {
-                    after_look(tx, &applying.pass, *id, by)?;
-                }
-            }
-            Ok(())
+            looked.take(tx, Pass::of(tx, &sync, Origin::Poll, offset))
         })
         .await?;
     Ok(doubtful)
+}
+
+/// By what creates are looked for.
+pub(crate) fn looks_of(
+    connection: &Connection,
+    object: &ObjectSync,
+    creates: &[Entry],
+) -> Result<Vec<(OutboxId, LookBy)>, StoreError> {
+    let mut looks = Vec::with_capacity(creates.len());
+    for create in creates {
+        let row = object.table.by_local_id(connection, create.local_id)?;
+        looks.push((create.id, look_by(object, create, row.as_ref())));
+    }
+    Ok(looks)
+}
+
+/// Creates that were looked for, and what was found.
+pub(crate) struct LookedFor {
+    /// By what they were looked for.
+    pub(crate) looks: Vec<(OutboxId, LookBy)>,
+    /// When HubSpot was asked, by this machine's clock.
+    pub(crate) asked_at: Timestamp,
+    /// Records that were found.
+    pub(crate) found: Vec<RemoteRecord>,
+    /// Records that were found in the archive.
+    pub(crate) archived: Vec<RemoteRecord>,
+    /// Their histories, as far as they were asked for.
+    pub(crate) told: BTreeMap<HubspotId, Histories>,
+    /// Creates of which HubSpot did not say whether their record is there.
+    pub(crate) unread: Vec<OutboxId>,
+}
+
+impl LookedFor {
+    /// Gives the records to the rows that they are of, and says what becomes of the creates whose record was not found.
+    pub(crate) fn take(&self, tx: &Transaction<'_>, pass: Pass<'_>) -> Result<(), StoreError> {
+        let applying = Applying::from_store(pass, self.asked_at);
+        for record in self.found.iter().chain(&self.archived) {
+            let told = self.told.get(&record.id);
+            take_found(tx, &applying, &self.looks, record, told)?;
+        }
+        for record in &self.archived {
+            let removal = Removal {
+                id: record.id,
+                archived_at: record.archived_at,
+                origin: Origin::Poll,
+            };
+            note_missing(tx, &applying.pass, removal, self.asked_at)?;
+        }
+        for (id, by) in &self.looks {
+            if self.unread.contains(id) {
+                outbox::put_off_unread(tx, *id, applying.pass.now + AFTER_UNREAD)?;
+            } else {
+                after_look(tx, &applying.pass, *id, by)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Searches for what lost creates made whose values HubSpot does not keep unique. Where it does not search by a property,
@@ -265,7 +306,8 @@ async fn read_archived(
     }
 }
 
-fn query_by(
+/// Asks for records by a unique value.
+pub(crate) fn query_by(
     object: &ObjectSync,
     property: &PropertyName,
     values: Vec<String>,
@@ -356,31 +398,47 @@ fn after_look(
 }
 
 /// A row inserted again while the archive of the same person waits keeps its record: the create becomes an update of it.
-fn link_reinserted(
+pub(crate) fn link_reinserted(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     creates: &[OutboxId],
 ) -> Result<(), StoreError> {
-    let object = pass.object;
-    let archives = outbox::waiting_archives(tx, object.object(), ARCHIVES_COMPARED)?;
+    for (create, archive) in reinserted_of(tx, pass.object, creates)? {
+        let row = pass.object.table.by_local_id(tx, create.local_id)?;
+        if let Some(row) = row
+            && outbox::by_id(tx, archive.id)?.is_some()
+        {
+            relink(tx, pass, row, &create, &archive)?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates whose row is one that was deleted, each with the archive that waits of that.
+pub(crate) fn reinserted_of(
+    connection: &Connection,
+    object: &ObjectSync,
+    creates: &[OutboxId],
+) -> Result<Vec<(Entry, Entry)>, StoreError> {
+    let mut found = Vec::new();
+    let archives = outbox::waiting_archives(connection, object.object(), ARCHIVES_COMPARED)?;
     if archives.is_empty() {
-        return Ok(());
+        return Ok(found);
     }
     for id in creates {
-        let Some(create) = outbox::by_id(tx, *id)? else {
+        let Some(create) = outbox::by_id(connection, *id)? else {
             continue;
         };
-        let Some(row) = object.table.by_local_id(tx, create.local_id)? else {
+        let Some(row) = object.table.by_local_id(connection, create.local_id)? else {
             continue;
         };
         if let Some(archive) = reinserted(object, &row, &archives)
             && is_fresh_create(&create)
-            && outbox::by_id(tx, archive.id)?.is_some()
         {
-            relink(tx, pass, row, &create, archive)?;
+            found.push((create, archive.clone()));
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn relink(

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rusqlite::{Connection, Transaction};
+
 use crate::decide::incoming::convert::identities;
 use crate::decide::matching::{LookBefore, MatchRule, SEARCH_LAG, looked_up};
 use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
@@ -18,17 +20,18 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::endpoints::search::{ValuesQuery, values_that_fit};
-use crate::hubspot::{Priority, ReadQuery};
+use crate::hubspot::{Client, HubspotError, Priority, ReadQuery};
 use crate::model::entry::Entry;
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::database::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox;
-use crate::store::{Lane, reads};
+use crate::store::{Lane, StoreError, reads};
 
 /// The most pages that are looked through for one part of the values: beyond 10,000 records of one value nobody could say
 /// which of them is meant.
@@ -44,12 +47,7 @@ pub(crate) async fn ripe(
         return Ok(due);
     }
     let now = engine.now();
-    // An entry whose time lies in the future was made by a clock that was put right since: it has waited.
-    let is_young = |queued: &Entry| {
-        let made = queued.standing.enqueued_at;
-        made <= now && now < made + SEARCH_LAG
-    };
-    let (young, ripe): (Vec<_>, Vec<_>) = due.into_iter().partition(is_young);
+    let (young, ripe): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| is_young(queued, now));
     if !young.is_empty() {
         engine
             .store
@@ -64,6 +62,13 @@ pub(crate) async fn ripe(
     Ok(ripe)
 }
 
+/// Whether search may not show yet what was there when an entry was made. One whose time lies in the future was made by a clock
+/// that was put right since: it has waited.
+pub(crate) fn is_young(create: &Entry, now: Timestamp) -> bool {
+    let made = create.standing.enqueued_at;
+    made <= now && now < made + SEARCH_LAG
+}
+
 /// Looks for the records that the entries' rows mean, and gives them to their rows.
 pub(crate) async fn look(
     engine: &Engine,
@@ -71,86 +76,101 @@ pub(crate) async fn look(
     entries: &[OutboxId],
     priority: Priority,
 ) -> Result<(), StepError> {
-    let fields: Vec<FieldMapping> = looked_up(object, LookBefore::Search).cloned().collect();
-    if fields.is_empty() || entries.is_empty() {
+    if entries.is_empty() || looked_up(object, LookBefore::Search).next().is_none() {
         return Ok(());
     }
     let asked_at = engine.now();
-    let mut found = BTreeSet::new();
-    for field in &fields {
-        let values = values_of(engine, object, field, entries).await?;
-        for part in values_that_fit(values) {
-            found.extend(search(engine, object, field, part, priority).await?);
-        }
-    }
-    let found: Vec<HubspotId> = found.into_iter().collect();
+    let (sync, entries) = (object.clone(), entries.to_vec());
+    let values = engine
+        .store
+        .read(move |connection| values_of(connection, &sync, &entries))
+        .await?;
+    let found = meant(&engine.client, object, values, priority).await?;
     for ids in found.chunks(BATCH) {
         let present = read_records(engine, object, ids, priority).await?;
         let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
         engine
             .store
             .write(Lane::Interactive, move |tx| {
-                let applying =
-                    Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
-                for record in &present.records {
-                    match savepoint::within(tx, || apply_record(tx, &applying, record, None)) {
-                        Err(error) if error.is_constraint() => {
-                            let again = applying.pass.now + AFTER_UNREAD;
-                            reads::ask(tx, sync.object(), record.id, Origin::Poll, again)?;
-                        }
-                        applied => {
-                            applied?;
-                        }
-                    }
-                }
-                Ok(())
+                let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+                take(tx, &Applying::from_store(pass, asked_at), &present.records)
             })
             .await?;
     }
     Ok(())
 }
 
-/// What the rows of entries hold in a field, as search is asked for it.
-async fn values_of(
-    engine: &Engine,
-    object: &ObjectSync,
-    field: &FieldMapping,
-    entries: &[OutboxId],
-) -> Result<BTreeSet<String>, StepError> {
-    let (sync, entries, property) = (object.clone(), entries.to_vec(), field.property.clone());
-    let values = engine
-        .store
-        .read(move |connection| {
-            let mut values = BTreeSet::new();
-            for id in entries {
-                let Some(queued) = outbox::by_id(connection, id)? else {
-                    continue;
-                };
-                let Some(row) = sync.table.by_local_id(connection, queued.local_id)? else {
-                    continue;
-                };
-                let own = identities(&sync, &row.record.values).into_iter();
-                values.extend(
-                    own.filter(|identity| identity.property == property)
-                        .map(|identity| identity.form),
-                );
+/// Gives records to the rows that mean them.
+pub(crate) fn take(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    records: &[RemoteRecord],
+) -> Result<(), StoreError> {
+    for record in records {
+        match savepoint::within(tx, || apply_record(tx, applying, record, None)) {
+            Err(error) if error.is_constraint() => {
+                let again = applying.pass.now + AFTER_UNREAD;
+                reads::ask(tx, applying.pass.name(), record.id, Origin::Poll, again)?;
             }
-            Ok(values)
-        })
-        .await?;
-    Ok(values)
+            applied => {
+                applied?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the rows of entries hold in the fields that are searched by, as search is asked for it.
+pub(crate) fn values_of(
+    connection: &Connection,
+    object: &ObjectSync,
+    entries: &[OutboxId],
+) -> Result<Vec<(FieldMapping, BTreeSet<String>)>, StoreError> {
+    let mut found = Vec::new();
+    for field in looked_up(object, LookBefore::Search) {
+        let mut values = BTreeSet::new();
+        for id in entries {
+            let Some(queued) = outbox::by_id(connection, *id)? else {
+                continue;
+            };
+            let Some(row) = object.table.by_local_id(connection, queued.local_id)? else {
+                continue;
+            };
+            let own = identities(object, &row.record.values).into_iter();
+            let own = own.filter(|identity| identity.property == field.property);
+            values.extend(own.map(|identity| identity.form));
+        }
+        found.push((field.clone(), values));
+    }
+    Ok(found)
+}
+
+/// The records that are meant by such values.
+pub(crate) async fn meant(
+    client: &Client,
+    object: &ObjectSync,
+    values: Vec<(FieldMapping, BTreeSet<String>)>,
+    priority: Priority,
+) -> Result<Vec<HubspotId>, HubspotError> {
+    let mut found = BTreeSet::new();
+    for (field, values) in values {
+        for part in values_that_fit(values) {
+            found.extend(search(client, object, &field, part, priority).await?);
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The first record of each value: which of several is meant nobody can say, and the oldest one is taken every time.
 async fn search(
-    engine: &Engine,
+    client: &Client,
     object: &ObjectSync,
     field: &FieldMapping,
     values: Vec<String>,
     priority: Priority,
-) -> Result<Vec<HubspotId>, StepError> {
+) -> Result<Vec<HubspotId>, HubspotError> {
     let mut first: BTreeMap<String, HubspotId> = BTreeMap::new();
-    for hit in hits(engine, object, field, values, priority).await? {
+    for hit in hits(client, object, field, values, priority).await? {
         first.entry(hit.form).or_insert(hit.id);
     }
     Ok(first.into_values().collect())
@@ -165,12 +185,12 @@ struct ValueHit {
 
 /// The records of some values, by rising id.
 async fn hits(
-    engine: &Engine,
+    client: &Client,
     object: &ObjectSync,
     field: &FieldMapping,
     values: Vec<String>,
     priority: Priority,
-) -> Result<Vec<ValueHit>, StepError> {
+) -> Result<Vec<ValueHit>, HubspotError> {
     let rule = MatchRule::of(object.object(), field);
     let mut query = ValuesQuery {
         property: [field.property.as_str().to_owned()],
@@ -179,8 +199,7 @@ async fn hits(
     };
     let mut hits = Vec::new();
     for _ in 0..MOST_PAGES {
-        let page = engine
-            .client
+        let page = client
             .search_values(object.object(), &query, priority)
             .await?;
         for record in &page.records {
@@ -220,7 +239,7 @@ pub(crate) async fn made_since(
     };
     let mut made = Vec::new();
     for part in values_that_fit(forms) {
-        let hits = hits(engine, object, field, part, priority).await?;
+        let hits = hits(&engine.client, object, field, part, priority).await?;
         made.extend(hits.into_iter().filter(|hit| hit.created_at >= since));
     }
     let mut shown = Vec::new();
