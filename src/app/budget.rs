@@ -1,7 +1,7 @@
 //! What a command asks HubSpot with, beside a running daemon or without one: a client that has a share of the window, and counts
 //! what it sends in the database where there is one, so that neither meets a 429 by the other (`design.md`, section 6.1).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use crate::app::calls::CommandCalls;
 use crate::app::client::{self, ClientError};
 use crate::app::login::{LoginApp, LoginError};
 use crate::clock::Clock;
-use crate::config::{Auth, Config};
+use crate::config::Config;
 use crate::decide::quota::share::{LONGEST, RENEWED};
 use crate::hubspot::Client;
 use crate::hubspot::call::limiter::{LeaseError, LeaseFn, Limiter, StartState};
 use crate::model::time::Timestamp;
+use crate::store::database::lease;
 use crate::store::quota;
 use crate::store::quota::command::{self, AskedShare};
-use crate::store::tokens::{Nobody, Own, beside_the_daemon, look};
+use crate::store::tokens::{Installation, Nobody, Own, Tokens, beside_the_daemon, look};
 use crate::store::{StoreError, meta};
 
 /// Between two looks whether the share is free.
@@ -31,8 +32,14 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// killed counts as stopped after half of one.
 const PATIENCE: Duration = Duration::from_secs(75);
 
-/// A token that dies sooner is not begun with.
+/// A token that dies sooner is renewed first …
 const TOKEN_LEFT: Duration = Duration::from_secs(30);
+
+/// … but beside a daemon, which renews it in its own time, one that lives this long is enough to begin with.
+const LEAST_LEFT: Duration = Duration::from_secs(5);
+
+/// How long a running daemon may take to renew a token that has died: a start reads the file first.
+const RENEWAL: Duration = Duration::from_secs(10);
 
 /// Why a command can't ask HubSpot.
 #[derive(Debug, Error)]
@@ -49,8 +56,8 @@ pub enum AskError {
     /// There is no login.
     #[error("{0}")]
     LoggedOut(Nobody),
-    /// The access token has died, and who renews it does not run.
-    #[error("the access token ended at {0}, and no daemon runs that renews it")]
+    /// The access token has died, and the daemon that is to renew it has not.
+    #[error("the access token ended at {0}, and the running daemon has not renewed it")]
     Ended(Timestamp),
     /// Another command has the share of the requests.
     #[error("another command asks HubSpot until {0}, and one at a time may")]
@@ -68,7 +75,7 @@ impl AskError {
             Self::Store(error) => return error.hint().map(str::to_owned),
             Self::Login(error) => return error.hint(),
             Self::LoggedOut(_) => "log in with `hubsyncd auth login`",
-            Self::Ended(_) => "start `hubsyncd run` or `hubsyncd once`: both renew it",
+            Self::Ended(_) => "look at `hubsyncd status`, which says what keeps it from that",
             Self::Taken(_) => "wait for it to end, and try again",
             Self::NoRoom => "look at `hubsyncd status`, and try again",
         };
@@ -119,7 +126,7 @@ impl AskingCommand {
     /// # Errors
     /// [`AskError`].
     pub async fn begin(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, AskError> {
-        let token = token(config, clock)?;
+        let token = token(config)?;
         let transport = client::transport(config)?;
         let path = config.database.clone();
         let (lease, start) = match path.exists() {
@@ -135,20 +142,25 @@ impl AskingCommand {
         };
         let limits = config.limits.of_command();
         let limiter = Limiter::new(limits, Arc::clone(clock), leased, &start);
-        let TokenToSend { token, dies_at } = token;
-        let own = (Arc::clone(clock), Some(&token));
-        let client = client::client(config, transport, limiter, own)?;
-        if let Auth::OAuth(_) = &config.auth {
-            client
-                .authorize(&token, dies_at)
-                .map_err(ClientError::from)?;
-        }
-        Ok(Self {
+        let own = match &token {
+            TokenToSend::Static(token) => Some(token),
+            TokenToSend::OfLogin(_) => None,
+        };
+        let client = client::client(config, transport, limiter, (Arc::clone(clock), own))?;
+        let asking = Self {
             calls: CommandCalls::of(&client, &config.database, clock),
             client,
             clock: Arc::clone(clock),
             lease,
-        })
+        };
+        if let TokenToSend::OfLogin(app) = token {
+            let tokens = fresh_tokens(&app, &asking.client, (clock, &config.database)).await?;
+            asking
+                .client
+                .authorize(&tokens.access, tokens.expires_at)
+                .map_err(ClientError::from)?;
+        }
+        Ok(asking)
     }
 
     /// The client.
@@ -178,32 +190,54 @@ impl Drop for AskingCommand {
     }
 }
 
-/// The portal's token, and when it dies.
-struct TokenToSend {
-    token: SecretString,
-    dies_at: Timestamp,
+/// What a command shows HubSpot.
+enum TokenToSend<'a> {
+    Static(SecretString),
+    OfLogin(Box<LoginApp<'a>>),
 }
 
-fn token(config: &Config, clock: &Arc<dyn Clock>) -> Result<TokenToSend, AskError> {
+fn token(config: &Config) -> Result<TokenToSend<'_>, AskError> {
     if let Some(token) = client::token_in_file(config)? {
-        return Ok(TokenToSend {
-            token,
-            dies_at: Timestamp::from_millis(i64::MAX),
-        });
+        return Ok(TokenToSend::Static(token));
     }
     let app = LoginApp::new(config)?;
-    let installation = match app.installation()? {
-        Own::Found(installation) => installation,
-        Own::Nobody(nobody) => return Err(AskError::LoggedOut(nobody)),
-    };
-    // A daemon that runs renews it; a refresh token that two renew at once is lost.
-    if installation.expires_at < clock.now() + TOKEN_LEFT {
-        return Err(AskError::Ended(installation.expires_at));
+    app.open(installation(&app)?.as_ref())?;
+    Ok(TokenToSend::OfLogin(Box::new(app)))
+}
+
+fn installation(app: &LoginApp<'_>) -> Result<Box<Installation>, AskError> {
+    match app.installation()? {
+        Own::Found(installation) => Ok(installation),
+        Own::Nobody(nobody) => Err(AskError::LoggedOut(nobody)),
     }
-    Ok(TokenToSend {
-        token: app.open(&installation)?.access,
-        dies_at: installation.expires_at,
-    })
+}
+
+/// The login's tokens, renewed where they die too soon. Who renews holds the daemon's lock, so that no two do it at once; where a
+/// daemon has it, that one renews them.
+async fn fresh_tokens(
+    app: &LoginApp<'_>,
+    client: &Client,
+    (clock, database): (&Arc<dyn Clock>, &Path),
+) -> Result<Tokens, AskError> {
+    let give_up = clock.monotonic() + RENEWAL;
+    loop {
+        let installation = installation(app)?;
+        let (now, ends) = (clock.now(), installation.expires_at);
+        if now + TOKEN_LEFT <= ends {
+            return Ok(app.open(&installation)?);
+        }
+        match lease::lock(database) {
+            Ok(_held) => return Ok(app.renew(client, clock, &installation).await?),
+            Err(StoreError::Locked { .. }) if now + LEAST_LEFT <= ends => {
+                return Ok(app.open(&installation)?);
+            }
+            Err(StoreError::Locked { .. }) if clock.monotonic() < give_up => {
+                clock.sleep(BETWEEN_LOOKS).await;
+            }
+            Err(StoreError::Locked { .. }) => return Err(AskError::Ended(ends)),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Asks for the share until it is had.

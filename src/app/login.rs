@@ -11,6 +11,7 @@ use http::Uri;
 use percent_encoding::percent_decode_str;
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
+use rusqlite::Transaction;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
@@ -33,7 +34,7 @@ use crate::store::tokens::{self, Installation, Nobody, Own, Tokens};
 /// How long somebody may take over the consent.
 const CONSENT: Duration = Duration::from_mins(10);
 
-/// How long a login tries to keep what HubSpot gave in a locked database. The consent can't be repeated by itself.
+/// How long it is tried to keep what HubSpot gave in a locked database. The consent can't be repeated by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Between two tries.
@@ -365,26 +366,69 @@ impl<'c> LoginApp<'c> {
         let tokens = tokens_of(grant, asked_at, None).ok_or(LoginError::NoRefreshToken)?;
         let sealed = tokens::seal(&self.sealer, portal, &tokens)?;
         let scopes = said.1;
-        let give_up = clock.monotonic() + PATIENCE;
-        let replaced = loop {
-            let kept = tokens::beside_the_daemon(&self.config.database, clock, |tx| {
+        let replaced = self
+            .save(clock, |tx| {
                 tokens::log_in(tx, portal, &sealed, scopes.as_deref(), clock.now())
-            });
-            match kept {
-                Err(StoreError::Busy(_) | StoreError::Locked { .. })
-                    if clock.monotonic() < give_up =>
-                {
-                    clock.sleep(BETWEEN_TRIES).await;
-                }
-                kept => break kept?,
-            }
-        };
+            })
+            .await?;
         Ok(Login {
             portal,
             expires_at: tokens.expires_at,
             scopes,
             replaced: self.revoke(client, &replaced).await,
         })
+    }
+
+    /// Renews an installation's token, and keeps what HubSpot gives before anything is sent with it. Nobody else may renew it
+    /// meanwhile: a refresh token that two use at once can be lost.
+    ///
+    /// # Errors
+    /// HubSpot can't be reached, has revoked the grant, or the database can't keep the new one.
+    pub(crate) async fn renew(
+        &self,
+        client: &Client,
+        clock: &Arc<dyn Clock>,
+        installation: &Installation,
+    ) -> Result<Tokens, LoginError> {
+        let (portal, generation) = (installation.portal_id, installation.generation);
+        let former = self.open(installation)?;
+        let asked_at = clock.now();
+        let grant = match client.refresh(&self.app, &former.refresh).await {
+            Err(OAuthError::Revoked { explanation }) => {
+                self.save(clock, |tx| {
+                    tokens::revoked(tx, portal, generation, &explanation, clock.now())
+                })
+                .await?;
+                return Err(OAuthError::Revoked { explanation }.into());
+            }
+            grant => grant?,
+        };
+        let renewed = tokens_of(&grant, asked_at, Some(&former.refresh));
+        let renewed = renewed.ok_or(LoginError::NoRefreshToken)?;
+        let sealed = tokens::seal(&self.sealer, portal, &renewed)?;
+        // Where somebody logged in meanwhile, theirs is kept; this one lives all the same.
+        self.save(clock, |tx| tokens::renew(tx, portal, generation, &sealed))
+            .await?;
+        Ok(renewed)
+    }
+
+    /// Writes what must not be lost, also where another program has the database locked for a while.
+    async fn save<T>(
+        &self,
+        clock: &Arc<dyn Clock>,
+        job: impl Fn(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let give_up = clock.monotonic() + PATIENCE;
+        loop {
+            match tokens::beside_the_daemon(&self.config.database, clock, &job) {
+                Err(StoreError::Busy(_) | StoreError::Locked { .. })
+                    if clock.monotonic() < give_up =>
+                {
+                    clock.sleep(BETWEEN_TRIES).await;
+                }
+                saved => return saved,
+            }
+        }
     }
 
     fn consent_url(

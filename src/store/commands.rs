@@ -20,8 +20,8 @@ use crate::model::conflict::WHOLE_RECORD;
 use crate::model::entry::code_in;
 use crate::model::value::PropertyType;
 use crate::store::StoreError;
-use crate::store::conflicts::ASSOCIATION;
 pub(crate) use crate::store::commands::explained::{ExplainedRecord, WantedRecord};
+use crate::store::conflicts::ASSOCIATION;
 use crate::store::database::access;
 use crate::store::database::migrate::known_version;
 

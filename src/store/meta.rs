@@ -212,8 +212,14 @@ pub(crate) fn beat(
     Ok(())
 }
 
-/// The state in `sync_health`.
+/// The state in `sync_health`; `stopped` where no daemon has made the view yet: a login may come before the first start.
 pub fn state(connection: &Connection) -> Result<String, StoreError> {
+    let is_made = connection
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = 'sync_health'")?
+        .exists([])?;
+    if !is_made {
+        return Ok("stopped".to_owned());
+    }
     let word = connection
         .prepare_cached("SELECT state FROM sync_health")?
         .query_row([], |row| row.get(0))?;

@@ -259,6 +259,42 @@ fn once_renews_a_token_that_is_refused_before_its_time_and_goes_on() {
 }
 
 #[test]
+fn a_command_renews_a_token_that_has_died_and_beside_a_daemon_leaves_it_to_that() {
+    // Shorter than what a command wants of a token.
+    let app = app(20);
+    let portal = portal_with(app.clone());
+    portal.fill("contacts", 20);
+    let mut site = site_of(&portal, &app, "");
+    assert_eq!(login(&site).0, 0);
+    let generation = "SELECT generation FROM _sync_tokens";
+    let logged_in = site.number(generation);
+    for renewals in 1..=2 {
+        let output = site.run(&["check", "--online"]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert_eq!(portal.stand().renewals(), renewals, "{told}");
+        assert_eq!(
+            site.number(generation) - logged_in,
+            renewals as i64,
+            "it is kept"
+        );
+    }
+    site.start_and_load();
+    let before = portal.stand().renewals();
+    let output = site.run(&["plan", "--online"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    // The daemon may have renewed it in the meantime; the command's own would be one more at once.
+    assert!(portal.stand().renewals() <= before + 1);
+    assert_eq!(site.stop(), 0);
+    // A grant that is gone is told as such.
+    portal.stand().uninstall();
+    let output = site.run(&["plan", "--online"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("hint: "), "{told}");
+}
+
+#[test]
 fn a_daemon_waits_for_the_first_login_and_stops_at_the_logout() {
     let app = app(1_800);
     let portal = portal_with(app.clone());

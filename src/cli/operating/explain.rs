@@ -36,7 +36,11 @@ pub fn explain(
         let known: Vec<&str> = known.iter().filter_map(|row| row.text("object")).collect();
         if !known.contains(&args.what.as_str()) {
             let hint = suggest::which(&args.what, &known);
-            return Err(WrongUsage(format!("no object is called `{}`: {hint}", args.what)).into());
+            return Err(WrongUsage {
+                explanation: format!("no object is called `{}`", args.what),
+                hint,
+            }
+            .into());
         }
         let id = match wanted {
             WantedRecord::Local(id) => format!("row {id}"),
@@ -53,10 +57,9 @@ pub fn explain(
 }
 
 fn code(code: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
-    let page = codes::page(code).map_err(|hint| {
-        WrongUsage(format!(
-            "there is no code `{code}`: {hint}; for a record name its row too"
-        ))
+    let page = codes::page(code).map_err(|hint| WrongUsage {
+        explanation: format!("there is no code `{code}`"),
+        hint: format!("{hint}; for a record name its row too"),
     })?;
     if json {
         writeln!(out, "{}", serde_json::to_string(&page)?)?;

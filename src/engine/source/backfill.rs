@@ -75,12 +75,8 @@ pub(crate) async fn read_again(
     let is_last = page.after.is_none();
     let written = engine.store.write(Lane::Bulk, move |tx| {
         let now = tx.now();
-        let applying = Applying {
-            pass: Pass::of(tx, &sync, Origin::Poll, offset),
-            evidence: Evidence::Store,
-            asked_at: page.asked_at,
-            with_history: true,
-        };
+        let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+        let applying = Applying::from_store(pass, page.asked_at);
         let seen = page.records.len();
         let work = runs::Work {
             requests: 1,
