@@ -185,8 +185,20 @@ pub(crate) fn write_row(
         settings.join(", ")
     );
     let id = SqlValue::Integer(local_id);
-    let values = values.iter().map(|value| &value.value).chain([&id]);
-    tx.prepare(&sql)?.execute(params_from_iter(values))?;
+    carry_out(
+        tx,
+        &sql,
+        values.iter().map(|value| &value.value).chain([&id]),
+    )
+}
+
+/// One statement with its values.
+fn carry_out<'v>(
+    tx: &Transaction<'_>,
+    sql: &str,
+    values: impl Iterator<Item = &'v SqlValue>,
+) -> Result<(), CommandError> {
+    tx.prepare(sql)?.execute(params_from_iter(values))?;
     Ok(())
 }
 
@@ -197,8 +209,7 @@ pub(crate) fn delete_row(
     local_id: i64,
 ) -> Result<(), CommandError> {
     let sql = format!("DELETE FROM {} WHERE local_id = ?", quoted(table));
-    tx.prepare(&sql)?.execute([local_id])?;
-    Ok(())
+    carry_out(tx, &sql, [&SqlValue::Integer(local_id)].into_iter())
 }
 
 /// Inserts a row again under its number.
@@ -217,11 +228,8 @@ pub(crate) fn insert_row(
         columns.join(", ")
     );
     let id = SqlValue::Integer(local_id);
-    let values = [&id]
-        .into_iter()
-        .chain(values.iter().map(|value| &value.value));
-    tx.prepare(&sql)?.execute(params_from_iter(values))?;
-    Ok(())
+    let values = values.iter().map(|value| &value.value);
+    carry_out(tx, &sql, [&id].into_iter().chain(values))
 }
 
 /// What the JSON of a row by column holds of the table's columns that nothing is mapped to.

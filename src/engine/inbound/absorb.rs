@@ -5,6 +5,7 @@
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::late_since;
 use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
 use crate::engine::inbound::adopt::become_record;
 use crate::engine::inbound::applying::{Applying, refuse_saying, why_kept};
@@ -285,7 +286,8 @@ fn end_archive(
         decided: None,
     };
     if let Some(entry) = &queued {
-        note_arrived(tx, pass, entry, survivor)?;
+        let sent = outbox::sent_earlier(tx, pass.name(), entry.local_id, late_since(pass.now))?;
+        note_arrived(tx, pass, (entry, &sent), survivor)?;
     }
     matter.carry_out(tx, &actions)?;
     tracing::warn!(object = %object.object(), hs_id = %id, "an archive was dropped: its record was merged in HubSpot");

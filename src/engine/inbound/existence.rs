@@ -4,7 +4,7 @@
 use rusqlite::Transaction;
 
 use crate::decide::decision::{former_record, settled_by_return};
-use crate::decide::echo::late_since;
+use crate::decide::echo::SentValues;
 use crate::decide::existence::{Absence, Action};
 use crate::decide::outgoing::archiving::DeletedRow;
 use crate::engine::acts::EntryWork;
@@ -342,19 +342,18 @@ impl Matter<'_> {
 }
 
 /// Writes down what lost updates of a deleted row have brought to HubSpot, once: the entry's bases are all that is left of what they
-/// went over, and whatever ends the entry takes them along.
+/// went over, and whatever ends the entry takes them along. `sent`: what they carried.
 pub(crate) fn note_arrived(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    entry: &Entry,
+    (entry, sent): (&Entry, &SentValues),
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
-    let sent = outbox::sent_earlier(tx, pass.name(), entry.local_id, late_since(pass.now))?;
     let deleted = DeletedRow {
         mapping: pass.object.mapping(),
         entry,
         record,
-        sent: &sent,
+        sent,
     };
     EntryWork::of_entry(tx, pass.name(), entry, pass.now).carry_out(deleted.arrived())
 }

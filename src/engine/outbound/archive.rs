@@ -183,13 +183,7 @@ fn claim(
     ) else {
         return Ok(None);
     };
-    let look = ArchiveLook {
-        tx,
-        pass: *pass,
-        entry: &entry,
-        hs_id,
-        read,
-    };
+    let look = ArchiveLook::of(tx, pass, (&entry, hs_id), read)?;
     if let Look::Shown(record) = look.look()?
         && record.id == hs_id
     {
@@ -235,17 +229,10 @@ fn claim(
 pub(super) fn judged(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    (entry, hs_id): (&Entry, HubspotId),
+    deleted: (&Entry, HubspotId),
     read: &Present,
 ) -> Result<(Hubspot, Vec<Action>), StoreError> {
-    let look = ArchiveLook {
-        tx,
-        pass: *pass,
-        entry,
-        hs_id,
-        read,
-    };
-    look.judge()
+    ArchiveLook::of(tx, pass, deleted, read)?.judge()
 }
 
 /// A deleted row and its record, before its archive.
@@ -255,9 +242,28 @@ struct ArchiveLook<'a, 'tx> {
     entry: &'a Entry,
     hs_id: HubspotId,
     read: &'a Present,
+    /// What lost updates of the row carried.
+    sent: SentValues,
 }
 
-impl ArchiveLook<'_, '_> {
+impl<'a, 'tx> ArchiveLook<'a, 'tx> {
+    fn of(
+        tx: &'a Transaction<'tx>,
+        pass: &Pass<'a>,
+        (entry, hs_id): (&'a Entry, HubspotId),
+        read: &'a Present,
+    ) -> Result<Self, StoreError> {
+        let since = late_since(pass.now);
+        Ok(Self {
+            tx,
+            pass: *pass,
+            entry,
+            hs_id,
+            read,
+            sent: outbox::sent_earlier(tx, pass.name(), entry.local_id, since)?,
+        })
+    }
+
     fn judge(&self) -> Result<(Hubspot, Vec<Action>), StoreError> {
         let hubspot = self.hubspot()?;
         let mapping = self.pass.object.mapping();
@@ -311,9 +317,8 @@ impl ArchiveLook<'_, '_> {
             Look::Unread => return Ok(Hubspot::Unread),
             Look::Missing => return self.missing(),
         };
-        let sent = self.sent_earlier()?;
         let histories = self.read.histories.get(&hs_id);
-        let edited = self.deleted(record, &sent).edited(histories);
+        let edited = self.deleted(record).edited(histories);
         let is_edited = match edited {
             Edited::NeedHistory => return Ok(Hubspot::Untold),
             Edited::Yes => true,
@@ -335,22 +340,17 @@ impl ArchiveLook<'_, '_> {
 
     fn note_arrived(&self) -> Result<(), StoreError> {
         match self.read.of(self.hs_id) {
-            Some(record) => note_arrived(self.tx, &self.pass, self.entry, record),
+            Some(record) => note_arrived(self.tx, &self.pass, (self.entry, &self.sent), record),
             None => Ok(()),
         }
     }
 
-    fn sent_earlier(&self) -> Result<SentValues, StoreError> {
-        let since = late_since(self.pass.now);
-        outbox::sent_earlier(self.tx, self.pass.name(), self.entry.local_id, since)
-    }
-
-    fn deleted<'b>(&'b self, record: &'b RemoteRecord, sent: &'b SentValues) -> DeletedRow<'b> {
+    fn deleted<'b>(&'b self, record: &'b RemoteRecord) -> DeletedRow<'b> {
         DeletedRow {
             mapping: self.pass.object.mapping(),
             entry: self.entry,
             record,
-            sent,
+            sent: &self.sent,
         }
     }
 
