@@ -269,7 +269,7 @@ impl Matter<'_> {
         let mapping = self.pass.object.mapping();
         let others = fields::out_of_force(tx, mapping)?;
         let lost = self.pass.object.table.whole(tx, row, &others)?;
-        let lost = associations::taken_away(tx, self.pass.name(), &row.record, lost)?;
+        let lost = associations::taken_away(tx, self.pass.name(), &row.record, &lost)?;
         let whole = WholeRecord {
             mapping,
             local_id: row.record.local_id,

@@ -749,7 +749,7 @@ pub(crate) fn taken_away(
     connection: &Connection,
     object: &ObjectType,
     record: &LocalRecord,
-    row: String,
+    row: &str,
 ) -> Result<String, StoreError> {
     let objects: Vec<(String, String)> = connection
         .prepare_cached("SELECT object, table_name FROM _sync_objects ORDER BY object")?

@@ -95,7 +95,7 @@ impl Play<'_> {
         {
             self.options.taken_here(&former.values[0], &after.values[0]);
         }
-        for index in 0..fields.len() {
+        for (index, field) in fields.into_iter().enumerate() {
             let value = after.values[index].clone();
             let was = same.as_ref().map(|former| &former.values[index]);
             if matches!(hand, Hand::Daemon) && value.is_none() && was.is_some_and(Option::is_some) {
@@ -113,11 +113,8 @@ impl Play<'_> {
             match hand {
                 Hand::Program => model.written(Place::Local, now, value),
                 // A row that comes back has what it had.
-                Hand::Daemon if same.is_some() && waits(&held, after.local_id, fields[index]) => {
-                    return Err(format!(
-                        "{} waits for a person, and was changed here",
-                        fields[index]
-                    ));
+                Hand::Daemon if same.is_some() && waits(&held, after.local_id, field) => {
+                    return Err(format!("{field} waits for a person, and was changed here"));
                 }
                 Hand::Daemon if is_orderly && model.comes_back(Place::Local, &value) => {
                     return Err(format!(
@@ -125,7 +122,7 @@ impl Play<'_> {
                     ));
                 }
                 Hand::Daemon if model.carried(Place::Local, &value) => {}
-                Hand::Daemon => return Err(nobody_wrote(fields[index], &after)),
+                Hand::Daemon => return Err(nobody_wrote(field, &after)),
             }
         }
         Ok(())
