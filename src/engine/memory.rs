@@ -2,10 +2,10 @@
 //! some requests by that: what must survive is a row.
 //!
 //! Each is a type of the step that it belongs to, stands in a file of that step's that knows no engine, and has a lock of its own,
-//! which nobody holds across a wait. The first three belong to one step; the others are shared, for the reason that each gives.
+//! which nobody holds across a wait. The first four belong to one step; the others are shared, for the reason that each gives.
 
 use crate::engine::decisions::later::LaterDecisions;
-use crate::engine::outbound::turns::Turns;
+use crate::engine::outbound::turns::{BatchesAtOnce, Turns};
 use crate::engine::portal::contradicted::Contradicted;
 use crate::engine::portal::refusals::Refusals;
 use crate::engine::source::ahead::AheadPages;
@@ -21,6 +21,8 @@ pub(crate) struct StepMemory {
     pub(crate) ahead: AheadPages,
     /// Of the push: whose turn it is, the oldest's or the youngest's.
     pub(crate) turns: Turns,
+    /// Of the push: how many batches go at once.
+    pub(crate) at_once: BatchesAtOnce,
     /// Of the decisions: which wait for a better answer.
     pub(crate) later: LaterDecisions,
     /// Which properties HubSpot has. Shared by whatever reads records: a property that one read found to be gone is gone for the

@@ -102,6 +102,13 @@ fn creates_and_updates_go_out_in_full_batches() {
     // the write lay far apart; they are all looked at on a machine that is slow enough.
     let reads = portal.requests("/batch/read");
     assert!(reads <= 50 + 100 + 2, "{reads} reads");
+    // A long queue goes in several batches at once: what one of them waits for does not hold the others up.
+    let stand = portal.stand();
+    let paths = stand.request_log().iter().map(|one| &one.path_template);
+    let batches = paths.filter(|path| path.contains("/contacts/batch/"));
+    let batches: Vec<bool> = batches.map(|path| path.ends_with("/update")).collect();
+    let at_once = batches.windows(2).any(|two| two == [true, true]);
+    assert!(at_once, "each write waits for the read before it");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Local changes to HubSpot: one batch a step. Here: which batch, and updates; creates and archives have files of their
+//! Local changes to HubSpot: a batch a step, or several at once while a long queue drains. Here: which batch, and updates; creates and archives have files of their
 //! own, answers are settled in `settle`.
 //!
 //! Due entries → re-read → merge and claim in one transaction → send → settle. Nothing is sent that is not on disk as
@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rusqlite::{Connection, Transaction};
 
 use crate::decide::acts::Act;
@@ -91,10 +92,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::RING);
     };
     let (name, now) = (object.object().clone(), engine.now());
+    let most = BATCH * at_once(engine, object, pick.operation);
     let (due, awaited) = engine
         .store
         .read(move |connection| {
-            let due = outbox::due(connection, &name, pick, now, BATCH)?;
+            let due = outbox::due(connection, &name, pick, now, most)?;
             let awaited = awaited(connection, &name, &due)?;
             Ok((due, awaited))
         })
@@ -102,6 +104,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if due.is_empty() {
         return Ok(Progress::Idle { until: next });
     }
+    let goes_with_others = matches!(pick.operation, Operation::Create | Operation::Update);
+    let is_full = goes_with_others && due.len() == most;
     let due = without_awaited(engine, object, due, awaited).await?;
     let due = match pick.operation {
         Operation::Update | Operation::Archive => {
@@ -130,14 +134,45 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     } else {
         Priority::Poll
     };
-    match pick.operation {
-        Operation::Create => create::send(engine, object, due, priority).await?,
-        Operation::Update | Operation::Archive => {
-            together::send(engine, object, pick.operation, due, priority).await?;
-        }
-        Operation::Associate | Operation::Disassociate => return Ok(Progress::RING),
+    let begun = engine.clock.monotonic();
+    let batches = due.chunks(BATCH).map(<[Entry]>::to_vec);
+    let sends = batches.map(|batch| send(engine, object, pick.operation, batch, priority));
+    // Each is settled by itself, also where another one fails.
+    let sent = join_all(sends).await;
+    if is_full {
+        let took = engine.clock.monotonic().saturating_sub(begun);
+        let rests = engine.client.rest_of(pick.operation).is_some();
+        let went_well = !rests && sent.iter().all(Result::is_ok);
+        let memory = &engine.memory.at_once;
+        memory.learn(object.object(), took, went_well);
     }
+    sent.into_iter().collect::<Result<(), _>>()?;
     Ok(Progress::More)
+}
+
+/// How many batches of an operation are sent at once. Of archives one: the guard counts them before each.
+fn at_once(engine: &Engine, object: &ObjectSync, operation: Operation) -> usize {
+    match operation {
+        Operation::Create | Operation::Update => engine.memory.at_once.of(object.object()),
+        Operation::Archive | Operation::Associate | Operation::Disassociate => 1,
+    }
+}
+
+/// Sends a batch. No other one that is on its way has an entry of it, so that no record is in two of them.
+async fn send(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    batch: Vec<Entry>,
+    priority: Priority,
+) -> Result<(), StepError> {
+    match operation {
+        Operation::Create => create::send(engine, object, batch, priority).await,
+        Operation::Update | Operation::Archive => {
+            together::send(engine, object, operation, batch, priority).await
+        }
+        Operation::Associate | Operation::Disassociate => Ok(()),
+    }
 }
 
 /// What stands in the outbox.

@@ -1,9 +1,11 @@
-//! Which batch of an object it is.
+//! Which batch of an object it is, and how many go at once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::decide::outgoing::plan::batches_at_once;
 use crate::model::name::ObjectType;
 
 /// Counts the batches of each object (`decide/outgoing/plan`).
@@ -19,6 +21,23 @@ impl Turns {
         let turn = *next;
         *next += 1;
         turn
+    }
+}
+
+/// What each object's last full step has shown (`decide/outgoing/plan`).
+#[derive(Debug, Default)]
+pub(crate) struct BatchesAtOnce(Mutex<BTreeMap<ObjectType, usize>>);
+
+impl BatchesAtOnce {
+    /// The batches of an object's next step: one at first.
+    pub(super) fn of(&self, object: &ObjectType) -> usize {
+        self.0.lock().get(object).copied().unwrap_or(1)
+    }
+
+    /// Learns how a step went that had as many entries as it could take.
+    pub(super) fn learn(&self, object: &ObjectType, took: Duration, went_well: bool) {
+        let next = batches_at_once(self.of(object), took, went_well);
+        self.0.lock().insert(object.clone(), next);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which batch the push sends next: creates before updates before archives, small and recent before bulk.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::model::entry::Operation;
 use crate::model::id::OutboxId;
@@ -9,8 +10,26 @@ use crate::model::time::Timestamp;
 /// The most inputs of one batch (`hubspot/api-facts.md#3`).
 pub const BATCH: usize = 100;
 
+/// The most batches of an object that go at once: as many as fill 19 requests a second where each takes 0.3 s.
+const MOST_AT_ONCE: usize = 8;
+
+/// A step that took longer than this had as many batches as quota and latency bear; where it took twice as long it had too many, and
+/// what a program writes meanwhile waits for it.
+const STEP: Duration = Duration::from_secs(1);
+
 /// The most inputs of one batch read that asks for histories (`hubspot/api-facts.md#3`).
 pub const BATCH_WITH_HISTORY: usize = 50;
+
+/// How many batches of an object go at once in its next step, where one with `before` of them took so long. A lock of HubSpot's, or
+/// a failure, brings it back to one.
+pub fn batches_at_once(before: usize, took: Duration, went_well: bool) -> usize {
+    match (went_well, took) {
+        (false, _) => 1,
+        (true, took) if took < STEP => (before * 2).min(MOST_AT_ONCE),
+        (true, took) if took < 2 * STEP => before,
+        (true, _) => (before / 2).max(1),
+    }
+}
 
 /// Due entries of one object, counted by operation up to a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,6 +176,21 @@ pub fn requests(operation: Operation, entries: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_go_at_once_as_long_as_a_step_is_short_and_goes_well() {
+        let check = |before, took_ms, went_well, expected| {
+            let next = batches_at_once(before, Duration::from_millis(took_ms), went_well);
+            assert_eq!(next, expected, "{before} in {took_ms} ms");
+        };
+        check(1, 300, true, 2);
+        check(4, 700, true, 8);
+        check(8, 999, true, 8);
+        check(8, 1_500, true, 8);
+        check(8, 2_000, true, 4);
+        check(1, 60_000, true, 1);
+        check(8, 300, false, 1);
+    }
 
     #[test]
     fn creates_go_before_updates_before_archives() {
