@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use futures_util::FutureExt as _;
 use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 
 use super::testing::{Standing, at_once, folder, open, options};
 use super::*;
@@ -43,6 +44,18 @@ fn what_was_written_is_read_in_both_modes_and_after_a_crash() {
         let again = open(&folder, Mode::Inline).expect("opens again");
         assert_eq!((again.epoch(), remembered(&again)), (2, 2));
     }
+}
+
+/// A third of a push went into preparing statements anew for each value of a parameter that a partial index names.
+#[test]
+fn a_statement_stays_prepared_whatever_value_a_parameter_gets() {
+    let folder = folder();
+    let store = open(&folder, Mode::Threads).expect("opens");
+    let is_on =
+        |connection: &Connection| Ok(connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG)?);
+    assert!(at_once(store.read(is_on)).expect("reads"));
+    assert!(at_once(store.write(Lane::Bulk, move |tx| is_on(tx))).expect("writes"));
+    store.close();
 }
 
 #[test]
