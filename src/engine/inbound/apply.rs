@@ -141,10 +141,10 @@ fn apply_within(
     if lookups.tombstones && !may_come_back(tx, applying, record)? {
         return Ok(false);
     }
+    let absorbed = absorb::absorb_merged(tx, applying, record)?;
     if lookups.absent {
         note_seen(tx, applying, record)?;
     }
-    let absorbed = absorb::absorb_merged(tx, applying, record)?;
     if let Some(row) = pass.object.table.by_hs_id(tx, record.id)? {
         if lookups.marked && !is_live(tx, applying, &row, record)? {
             return Ok(absorbed);
@@ -217,14 +217,22 @@ pub(crate) fn may_come_back(
     Ok(freshness == Freshness::Fresh)
 }
 
-/// A record that the token did not see, or whose deletion was announced, and that is shown: what is dead for that goes on.
+/// A record that the token did not see, or whose deletion was announced, and that is shown, itself or what it was merged into:
+/// what is dead for that goes on.
 fn note_seen(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
     let pass = &applying.pass;
-    if applying.evidence == Evidence::Search || !absent::forget(tx, pass.name(), record.id)? {
+    if applying.evidence == Evidence::Search {
+        return Ok(());
+    }
+    let mut was_absent = absent::forget(tx, pass.name(), record.id)?;
+    for id in &record.merged_ids {
+        was_absent |= absent::forget(tx, pass.name(), *id)?;
+    }
+    if !was_absent {
         return Ok(());
     }
     let entry = match pass.object.table.by_hs_id(tx, record.id)? {
@@ -337,8 +345,9 @@ fn insert(
 mod tests {
     use super::*;
     use crate::engine::testing::{How, Scene, at, record};
-    use crate::model::id::HubspotId;
-    use crate::model::mapping::{NewRecords, OnRemoteDelete, Policy};
+    use crate::model::id::{HubspotId, LocalId};
+    use crate::model::mapping::{NewRecords, OnRemoteDelete, Policy, Sees};
+    use crate::store::absent::WhyAbsent;
 
     const NOBODY: [&str; 0] = [];
 
@@ -552,5 +561,30 @@ mod tests {
         assert!(scene.apply(How::at(20), &ann));
         assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
         assert_eq!(scene.outbox(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_record_that_was_not_seen_is_shown_by_what_it_was_merged_into_also_where_its_row_has_that_id_by_now()
+     {
+        const STANDS: &str =
+            "SELECT hs_id, state, (SELECT count(*) FROM _sync_absent) FROM sync_outbox";
+        let survivor = RemoteRecord {
+            merged_ids: vec![HubspotId(101)],
+            ..record(900, 5, &[("firstname", "Base")])
+        };
+        for row_is_of in [101, 900] {
+            let scene = Scene::with(|mapping| mapping.modes.sees = Sees::User);
+            scene.apply(How::at(0), &record(row_is_of, 0, &[("firstname", "Base")]));
+            scene.program("UPDATE contacts SET first_name = 'Ours'");
+            scene.write(|tx| {
+                let object = scene.object.object();
+                absent::note(tx, object, HubspotId(101), WhyAbsent::Unseen, at(1))?;
+                let entry = outbox::of_row(tx, object, LocalId(1))?.expect("it waits");
+                outbox::park(tx, entry.id, NOT_VISIBLE, outbox::Answered::No)
+            });
+            assert_eq!(scene.rows(STANDS), [format!("{row_is_of} dead 1")]);
+            scene.apply(How::at(10), &survivor);
+            assert_eq!(scene.rows(STANDS), ["900 pending 0"]);
+        }
     }
 }
