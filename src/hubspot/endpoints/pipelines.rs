@@ -22,9 +22,10 @@ impl Client {
             priority: Priority::Poll,
         };
         let (page, _) = self.page::<wire::Pipeline>(&request).await?;
-        // Each of HubSpot's objects that move through pipelines has one of HubSpot's own (`hubspot/api-facts.md#9`).
-        let standard = StandardObject::of(object.as_str());
-        if page.results.len() == 0 && standard.is_some_and(|known| known.stages.is_some()) {
+        // Deals and tickets have a pipeline of HubSpot's own; others may have none (`hubspot/api-facts.md#9`).
+        let stages = StandardObject::of(object.as_str()).and_then(|known| known.stages);
+        let has_one = stages.is_some_and(|known| known.default_pipeline.is_some());
+        if page.results.len() == 0 && has_one {
             return Err(HubspotError::Unreadable {
                 call: self.name(Endpoint::Pipelines),
                 status: 200,
