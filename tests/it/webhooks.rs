@@ -674,6 +674,33 @@ fn events_that_are_not_wanted_are_answered_and_cost_nothing() {
 }
 
 #[test]
+fn an_event_of_associations_of_a_record_that_nobody_has_told_of_brings_record_and_associations() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let now = portal.now_ms();
+    let company = portal.stand().create("companies", &[("name", "Acme")], now);
+    let objects = "[objects.contacts]\n[objects.companies]\n[associations]\n\
+                   contacts_companies = { from = \"contacts\", to = \"companies\" }\n";
+    let settings = format!("{RARELY}{}", door.settings(""));
+    let mut site = Door::site_with(&portal, &settings, objects);
+    site.start_and_settle();
+    let id = portal.contact("fresh@example.com");
+    let ends = (("contacts", id), ("companies", company));
+    let now = portal.now_ms();
+    assert!(portal.stand().associate(ends.0, ends.1, now));
+    let mut event = change(&portal, id, "");
+    event["subscriptionType"] = json!("contact.associationChange");
+    event["associationType"] = json!("CONTACT_TO_COMPANY");
+    event["fromObjectId"] = json!(id);
+    event["toObjectId"] = json!(company);
+    assert_eq!(door.deliver(&portal, &json!([event])), 204);
+    site.until_sql("SELECT count(*) FROM contacts WHERE email = 'fresh@example.com'");
+    site.until_sql("SELECT count(*) FROM associations");
+    until_taken_in(&site);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn an_odd_event_keeps_no_other_of_its_delivery_out() {
     let portal = Portal::quick();
     let door = Door::new();

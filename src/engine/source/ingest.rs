@@ -143,21 +143,20 @@ fn sort_part(
         };
         let mut needs = Vec::new();
         for event in group.events {
-            if event.event.kind() == Some(EventKind::AssociationChange) {
+            let need = known.need(pass, &event, surroundings.creating);
+            let is_of_pair = event.event.kind() == Some(EventKind::AssociationChange);
+            if is_of_pair && need != Need::Patience {
                 links::ask_announced(tx, pass, group.id, &event.event.others)?;
-                inbox::end(tx, event.id, State::Done, None)?;
-                sorted.ended = true;
-                continue;
             }
-            if let Some(archive) = &archive {
+            if let Some(archive) = archive.as_ref().filter(|_| !is_of_pair) {
                 gap::take_event_of_archived(tx, pass, archive, &event.event)?;
             }
-            if gap::take_event(tx, pass, &noted, &event.event)? {
+            if !is_of_pair && gap::take_event(tx, pass, &noted, &event.event)? {
                 inbox::end(tx, event.id, State::Done, None)?;
                 sorted.ended = true;
                 continue;
             }
-            match known.need(pass, &event, surroundings.creating) {
+            match need {
                 Need::Nothing => {
                     inbox::end(tx, event.id, State::Done, None)?;
                     sorted.ended = true;

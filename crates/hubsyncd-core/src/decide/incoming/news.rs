@@ -176,16 +176,19 @@ fn need_without_row(
         && moment.received_at <= moment.now;
     match kind {
         EventKind::PrivacyDeletion | EventKind::Merge | EventKind::Restore => Need::Read,
-        EventKind::AssociationChange => Need::Nothing,
         EventKind::Deletion => match known.entry {
             Some(entry) if entry.standing.state != EntryState::InFlight => Need::Read,
             Some(_) => Need::Nothing,
             None if may_be_ours => Need::Patience,
             None => Need::Nothing,
         },
-        EventKind::Creation | EventKind::PropertyChange if left_later => Need::Nothing,
-        EventKind::Creation | EventKind::PropertyChange if may_be_ours => Need::Patience,
-        EventKind::Creation | EventKind::PropertyChange => Need::Read,
+        EventKind::Creation | EventKind::PropertyChange | EventKind::AssociationChange => {
+            match (left_later, may_be_ours) {
+                (true, _) => Need::Nothing,
+                (false, true) => Need::Patience,
+                (false, false) => Need::Read,
+            }
+        }
     }
 }
 
@@ -576,12 +579,12 @@ mod tests {
     fn a_record_without_a_row_is_read_unless_it_left_later_or_may_be_ours() {
         use Need::{Nothing, Patience, Read};
 
-        let unknown = [Read, Read, Nothing, Read, Read, Read, Nothing];
+        let unknown = [Read, Read, Nothing, Read, Read, Read, Read];
         let creating = NewsMoment {
             creating: true,
             ..moment()
         };
-        let may_be_ours = [Patience, Patience, Patience, Read, Read, Read, Nothing];
+        let may_be_ours = [Patience, Patience, Patience, Read, Read, Read, Patience];
         check_all(&NOBODY, &moment(), unknown);
         check_all(&NOBODY, &creating, may_be_ours);
         // For ten seconds, and by a clock that was not put back meanwhile.
@@ -602,7 +605,7 @@ mod tests {
                 entry: Some(&entry),
                 ..NOBODY
             };
-            let expected = [Read, Read, deletion, Read, Read, Read, Nothing];
+            let expected = [Read, Read, deletion, Read, Read, Read, Read];
             check_all(&waits, &creating, expected);
         }
     }
@@ -612,7 +615,7 @@ mod tests {
         use Need::{Nothing, Read};
 
         let over = [Nothing, Nothing, Nothing, Read, Read, Read, Nothing];
-        let unknown = [Read, Read, Nothing, Read, Read, Read, Nothing];
+        let unknown = [Read, Read, Nothing, Read, Read, Read, Read];
         let check = |left, hubspot_ahead_ms, expected| {
             let left = Known {
                 left_at: Some(at(left)),
