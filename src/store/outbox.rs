@@ -28,7 +28,8 @@ pub(crate) use self::bulk::{
 };
 pub(crate) use self::change::{
     UNRECORDED, become_archive, become_update, hold_to_the_look, lose, never_due, park,
-    park_without_row, put_off, put_off_unread, refuse_discard, rename_record, unclaim, undelete,
+    park_without_row, put_off, put_off_saying, put_off_unread, refuse_discard, rename_record,
+    unclaim, undelete,
 };
 pub use self::change::{act, claim, decide, retry};
 pub(crate) use self::fields::WRITABLE;

@@ -378,13 +378,15 @@ impl<'a, 'tx> ArchiveLook<'a, 'tx> {
             unreadable::note_record(tx, self.pass.name(), self.hs_id, now)?;
             return outbox::put_off_unread(tx, id, next);
         }
-        outbox::put_off(tx, id, next)
+        let explanation = again.explanation(self.pass.object.mapping().modes);
+        outbox::put_off_saying(tx, id, next, explanation)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::existence::NOT_VISIBLE;
     use crate::engine::inbound::adopt::link_made;
     use crate::engine::inbound::existence::bring_back;
     use crate::engine::outbound::settle::recover;
@@ -760,9 +762,13 @@ mod tests {
     }
 
     /// What is left of the deletion of a row whose record the token misses.
-    fn missed_by_its_user(is_announced: bool) -> Vec<String> {
+    fn missed_by_its_user(is_announced: bool, created_at: Timestamp) -> Vec<String> {
         let scene = Scene::with(|mapping| mapping.modes.sees = Sees::User);
-        scene.apply(How::at(0), &base());
+        let shown = RemoteRecord {
+            created_at,
+            ..base()
+        };
+        scene.apply(How::at(0), &shown);
         scene.program("DELETE FROM contacts");
         scene.write(|tx| {
             if is_announced {
@@ -777,9 +783,12 @@ mod tests {
 
     #[test]
     fn an_archive_is_sent_only_where_a_users_token_sees_the_record() {
-        let dead = format!("archive dead {}", crate::decide::existence::NOT_VISIBLE);
-        assert_eq!(missed_by_its_user(false), [dead]);
-        assert_eq!(missed_by_its_user(true), Vec::<String>::new());
+        let dead = format!("archive dead {NOT_VISIBLE}");
+        assert_eq!(missed_by_its_user(false, at(-60)), [dead]);
+        assert_eq!(missed_by_its_user(true, at(-60)), Vec::<String>::new());
+        // So young that nothing is believed yet: it waits, and says why.
+        let waits = format!("archive pending {NOT_VISIBLE}");
+        assert_eq!(missed_by_its_user(false, at(80)), [waits]);
     }
 
     #[test]

@@ -398,16 +398,13 @@ fn put_off_missed(
         };
         return matter.carry_out(tx, &actions);
     }
-    let next = match actions[..] {
-        [Action::LookAgain(again @ (Again::At(_) | Again::Removal))] => {
-            again.due(&moment, AFTER_REMOVAL)
-        }
-        _ => {
-            reads::ask(tx, object, hs_id, Origin::Poll, pass.now)?;
-            pass.now + AFTER_READ
-        }
-    };
-    outbox::put_off(tx, entry.id, next)
+    if let [Action::LookAgain(again @ (Again::At(_) | Again::Removal))] = actions[..] {
+        let next = again.due(&moment, AFTER_REMOVAL);
+        let explanation = again.explanation(pass.object.mapping().modes);
+        return outbox::put_off_saying(tx, entry.id, next, explanation);
+    }
+    reads::ask(tx, object, hs_id, Origin::Poll, pass.now)?;
+    outbox::put_off(tx, entry.id, pass.now + AFTER_READ)
 }
 
 /// Merges what the read showed, and takes what is still to be sent.
@@ -917,5 +914,30 @@ mod tests {
         assert_eq!(scene.rows(told), [format!("dead {NOT_VISIBLE} Ours 1")]);
         scene.apply(How::at(80), &shown);
         assert_eq!(scene.rows(told), ["pending Ours 0"]);
+    }
+
+    #[test]
+    fn an_update_of_a_young_record_that_the_token_does_not_see_says_so_while_it_waits() {
+        let scene = Scene::with(|mapping| mapping.modes.sees = Sees::User);
+        let shown = RemoteRecord {
+            created_at: at(58),
+            ..record(101, 58, &[("firstname", "Base")])
+        };
+        scene.apply(How::at(59), &shown);
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let queued = queued.expect("something waits");
+            let nothing = Present {
+                asked_at: at(60),
+                ..Present::default()
+            };
+            merge_and_claim(tx, &scene.applying(How::at(60)), &queued, &nothing)
+        });
+        let told = "SELECT state, code, last_error FROM sync_outbox";
+        assert_eq!(
+            scene.rows(told),
+            [format!("pending not-visible {NOT_VISIBLE}")]
+        );
     }
 }

@@ -246,15 +246,7 @@ pub(crate) fn put_off(
     id: OutboxId,
     next: Timestamp,
 ) -> Result<(), StoreError> {
-    change(
-        tx,
-        id,
-        EntryEvent::PutOff {
-            next,
-            explanation: None,
-        },
-    )
-    .map(drop)
+    put_off_saying(tx, id, next, None)
 }
 
 /// The same of an entry whose record could not be read: its `last_error` says so.
@@ -263,7 +255,17 @@ pub(crate) fn put_off_unread(
     id: OutboxId,
     next: Timestamp,
 ) -> Result<(), StoreError> {
-    let explanation = Some(UNREAD.to_owned());
+    put_off_saying(tx, id, next, Some(UNREAD))
+}
+
+/// The same of an entry whose `last_error` says why; `None` leaves what it says.
+pub(crate) fn put_off_saying(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    next: Timestamp,
+    explanation: Option<&str>,
+) -> Result<(), StoreError> {
+    let explanation = explanation.map(str::to_owned);
     change(tx, id, EntryEvent::PutOff { next, explanation }).map(drop)
 }
 

@@ -114,6 +114,20 @@ pub enum Again {
 }
 
 impl Again {
+    /// What an entry says that waits for it, where somebody has something to do meanwhile: what a token misses whose user sees not
+    /// all is most likely hidden from the user, however young.
+    pub fn explanation(self, modes: Modes) -> Option<&'static str> {
+        match self {
+            Self::At(_) => (modes.sees == Sees::User).then_some(NOT_VISIBLE),
+            Self::Unread
+            | Self::Outdated
+            | Self::History
+            | Self::Flight
+            | Self::Create
+            | Self::Removal => None,
+        }
+    }
+
     /// When it is looked again, by this machine's clock; `rest`: where no time and no better answer is waited for.
     pub fn due(self, moment: &Moment, rest: Duration) -> Timestamp {
         match self {
