@@ -7,19 +7,21 @@ use rusqlite::Transaction;
 
 use crate::decide::echo::late_since;
 use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
+use crate::decide::incoming::absorb::{AbsorbedField, absorb_field};
 use crate::engine::inbound::adopt::become_record;
 use crate::engine::inbound::applying::{Applying, refuse_saying, why_kept};
 use crate::engine::inbound::existence::{Matter, note_arrived};
 use crate::engine::pass::Pass;
 use crate::model::conflict::Winner;
-use crate::model::entry::{Base, Entry};
+use crate::model::entry::{Entry, EntryField};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
-use crate::store::conflicts::{self, About, NewConflict};
+use crate::model::value::Value;
+use crate::store::conflicts::{self, About};
 use crate::store::database::savepoint;
-use crate::store::history::{Origin, WholeRecord};
+use crate::store::history::{self, Change, Origin, WholeRecord};
 use crate::store::links::rows;
 use crate::store::{StoreError, fields, gaps, merges, outbox, reads};
 
@@ -161,8 +163,8 @@ fn lose_row(
     pass.object.table.delete(tx, loser.record.local_id)
 }
 
-/// The lost row's pending changes go to the survivor; where that has its own, or waits for a person's word, the other is a
-/// closed conflict.
+/// The lost row's pending changes go to the survivor; where that has its own, or waits for a person's word,
+/// `decide/incoming/absorb` says what becomes of the other.
 fn move_pending(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -174,36 +176,61 @@ fn move_pending(
     let Some(hs_id) = survivor.record.hs_id else {
         return Ok(());
     };
+    let mapping = pass.object.mapping();
     for field in &entry.fields {
         let value = loser.value(&field.property);
         if let Some(reason) = taken(tx, object, survivor.record.local_id, &field.property)? {
-            let base = match &field.base {
-                Base::Known(base) => base.as_deref(),
-                Base::Unknown => None,
-            };
-            let lost = NewConflict {
-                property: field.property.as_str(),
-                base,
-                base_known: field.base != Base::Unknown,
-                local: value.as_deref(),
-                remote: survivor.value(&field.property).as_deref(),
-                policy: pass.object.mapping().policy.as_str(),
-                reason,
-            };
-            let about = About {
-                object,
-                local_id: survivor.record.local_id,
-                hs_id: Some(hs_id),
-            };
-            conflicts::record_closed(tx, about, lost, Winner::Remote, pass.now)?;
+            let values = (value, survivor.value(&field.property));
+            let mapped = mapping.field(&field.property);
+            let absorbed = mapped.map(|mapped| absorb_field(mapped, field, values, reason));
+            if let Some(absorbed) = absorbed {
+                carry_out(tx, pass, survivor, (field, value), &absorbed)?;
+            }
         } else {
             let local_id = survivor.record.local_id;
             let target = outbox::ensure_update(tx, object, local_id, hs_id, pass.now)?;
             outbox::put_field(tx, target, &field.property, &field.base, field.changed_at)?;
-            survivor.set(pass.object.mapping(), &field.property, value);
+            survivor.set(mapping, &field.property, value);
         }
     }
     pass.object.table.update(tx, survivor)
+}
+
+/// Carries out what becomes of a field of which both rows waited with a value; `lost` is that of the row that goes.
+fn carry_out(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    survivor: &mut MirrorRow,
+    (field, lost): (&EntryField, &Value),
+    absorbed: &AbsorbedField,
+) -> Result<(), StoreError> {
+    let about = About {
+        object: pass.name(),
+        local_id: survivor.record.local_id,
+        hs_id: survivor.record.hs_id,
+    };
+    match absorbed {
+        AbsorbedField::Agreed => Ok(()),
+        AbsorbedField::Meet { value, gives_up } => {
+            survivor.set(pass.object.mapping(), &field.property, value);
+            if !gives_up {
+                return Ok(());
+            }
+            let kept = Change {
+                object: about.object,
+                local_id: about.local_id,
+                hs_id: about.hs_id,
+                property: field.property.as_str(),
+                old: lost.as_deref(),
+                new: value.as_deref(),
+                origin: Origin::Conflict,
+            };
+            history::record(tx, kept, pass.now)
+        }
+        AbsorbedField::Lost(note) => {
+            conflicts::record_closed(tx, about, note.into(), Winner::Remote, pass.now)
+        }
+    }
 }
 
 /// Why the survivor's value of a field stays.
@@ -299,7 +326,7 @@ mod tests {
     use super::*;
     use crate::engine::inbound::apply::apply_page;
     use crate::engine::testing::{How, Scene, at, record};
-    use crate::model::mapping::Policy;
+    use crate::model::mapping::{Policy, WriteMode};
 
     const NOBODY: [&str; 0] = [];
     const FIRST_NAMES: &str = "SELECT local_id, hs_id, first_name FROM contacts ORDER BY local_id";
@@ -604,6 +631,56 @@ mod tests {
         assert_eq!(
             scene.outbox(),
             ["update 1 101; firstname was Base; price was 1"]
+        );
+    }
+
+    #[test]
+    fn where_both_rows_wait_with_a_value_the_way_of_writing_goes_first_and_equal_ones_agree() {
+        let scene = Scene::with(|mapping| {
+            for field in &mut mapping.fields {
+                field.modes.write = match field.property.as_str() {
+                    "interests" => WriteMode::Append,
+                    "stage" => WriteMode::IfEmpty,
+                    _ => WriteMode::Replace,
+                };
+                if field.property.as_str() == "firstname" {
+                    field.policy = Policy::Local;
+                }
+            }
+        });
+        let shared = [
+            ("firstname", "Base"),
+            ("interests", "a"),
+            ("stage", ""),
+            ("price", "1"),
+        ];
+        for id in [101, 102] {
+            scene.apply(How::at(0), &record(id, 0, &shared));
+        }
+        scene.program(
+            "UPDATE contacts SET first_name = 'A', interests = 'a;b', stage = '111', price = '2' WHERE hs_id = 101;
+             UPDATE contacts SET first_name = 'B', interests = 'a;e', stage = '112', price = '2.0' WHERE hs_id = 102",
+        );
+        scene.apply(How::at(10), &merged(101, &[102], &shared));
+        assert_eq!(
+            scene.rows("SELECT hs_id, first_name, interests, stage FROM contacts"),
+            ["101 A a;b;e 111"]
+        );
+        assert_eq!(
+            scene.rows(
+                "SELECT property, local_value, remote_value, policy, winner FROM sync_conflicts"
+            ),
+            ["firstname B A local remote"]
+        );
+        assert_eq!(
+            scene.rows(
+                "SELECT property, old_value, new_value FROM sync_history WHERE origin = 'conflict'"
+            ),
+            ["stage 112 111"]
+        );
+        assert_eq!(
+            scene.outbox(),
+            ["update 1 101; firstname was Base; interests was a; price was 1; stage was -"]
         );
     }
 }

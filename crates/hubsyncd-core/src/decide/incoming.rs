@@ -1,6 +1,7 @@
 //! What comes in: which events and records are asked for together, what an answer says by the mapping's types, and which
 //! events it answers.
 
+pub mod absorb;
 pub mod answers;
 pub mod convert;
 pub mod deliveries;

@@ -4,7 +4,7 @@
 //! loses is always named in the outcome.
 
 pub use crate::decide::merge::modes::Owed;
-use crate::decide::merge::modes::by_mode;
+pub(crate) use crate::decide::merge::modes::by_mode;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;
 use crate::model::mapping::{Direction, Policy, WriteMode};

@@ -24,7 +24,7 @@ pub struct Owed {
 }
 
 /// What the way of writing makes of a field; `None`: it is merged like any other.
-pub(super) fn by_mode(field: &FieldInput<'_>) -> Option<FieldOutcome> {
+pub(crate) fn by_mode(field: &FieldInput<'_>) -> Option<FieldOutcome> {
     match field.write {
         _ if field.direction != Direction::Both => None,
         WriteMode::Replace => None,
