@@ -46,9 +46,10 @@ impl CommandCalls {
         Self { pages, writing }
     }
 
-    /// Writes down what was sent so far.
-    pub(crate) fn write(&self) {
+    /// Writes down what was sent so far, where that is possible; tells how many calls are left.
+    pub(crate) fn write(&self) -> u64 {
         self.pages.write();
+        self.pages.book.len()
     }
 }
 

@@ -1,6 +1,6 @@
 //! `sync_calls`, a ring of all attempts of requests, and `sync_requests`, their number by the hour.
 //!
-//! What was sent waits in a [`CallBook`] for the next transaction of the task that sent it, which takes it along; where none comes
+//! What was sent waits in a `CallBook` for the next transaction of the task that sent it, which takes it along; where none comes
 //! within a second, one is made for it (`Store::write_calls`). The transaction that works for a run signs the calls with it.
 
 pub mod ring;
@@ -94,9 +94,14 @@ impl CallBook {
         }
     }
 
+    /// How many calls wait.
+    pub(crate) fn len(&self) -> u64 {
+        self.inner.lock().calls.len() as u64
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.inner.lock().calls.is_empty()
+        self.len() == 0
     }
 
     /// Takes what a task has sent.

@@ -201,13 +201,13 @@ fn portal(
 fn limits(config: &Config, asking: &AskingCommand) -> Vec<CheckLine> {
     const DAY: Duration = Duration::from_hours(24);
     let seen = asking.client().limiter().snapshot();
-    // What this command has sent itself is no other app's.
-    asking.write_calls();
+    // What this command has sent itself is no other app's, written down already or not.
+    let unwritten = asking.write_calls();
     let since = seen.daily_resets_at - DAY;
     let own = tokens::look(&config.database, |connection| {
         quota::requests_since(connection, since)
     });
-    let own = own.ok().flatten().unwrap_or(0);
+    let own = own.ok().flatten().unwrap_or(0) + unwritten;
     vec![
         doctor::tier(
             config.limits.burst,

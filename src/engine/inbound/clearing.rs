@@ -440,12 +440,8 @@ fn is_to_be_held(
 
 /// Those of some records that show a property empty.
 fn empty_in(records: &[&RemoteRecord], property: &PropertyName) -> Vec<HubspotId> {
-    let shows_empty = |record: &&&RemoteRecord| {
-        record
-            .values
-            .get(property)
-            .is_some_and(|value| value.is_empty())
-    };
+    let shows_empty =
+        |record: &&&RemoteRecord| record.values.get(property).is_some_and(Value::is_empty);
     let empty = records.iter().filter(shows_empty);
     empty.map(|record| record.id).collect()
 }

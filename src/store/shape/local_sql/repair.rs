@@ -180,9 +180,9 @@ fn a_dropped_column_comes_back_and_is_filled_again() {
             "DROP TRIGGER sync_mirror_contacts_before_insert; DROP TRIGGER sync_mirror_contacts_insert;
              DROP TRIGGER sync_mirror_contacts_insert_again; DROP TRIGGER sync_mirror_contacts_refuse;
              DROP TRIGGER sync_mirror_contacts_update; DROP TRIGGER sync_mirror_contacts_delete;
-             ALTER TABLE contacts DROP COLUMN first_name",
+             DROP VIEW sync_records; ALTER TABLE contacts DROP COLUMN first_name",
         );
-        assert_eq!(scene.repair().len(), 6);
+        assert_eq!(scene.repair().len(), 7);
         assert_eq!(
             scene.rows("SELECT state FROM sync_fields WHERE property = 'firstname'"),
             ["filling"]
