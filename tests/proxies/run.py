@@ -8,23 +8,20 @@ import hmac
 import json
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from beside import free_port, is_open, until  # noqa: E402
+
 HOST = "sync.example.com"
 URL = f"https://{HOST}/webhooks/hubspot"
 SECRET = "a-secret-of-this-test"
 TOKEN = "pat-na1-51111111-2222-4333-8444-555555555555"
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def recipes():
@@ -33,21 +30,6 @@ def recipes():
     found = dict(blocks)
     assert set(found) == {"Caddy", "nginx"}, found.keys()
     return found
-
-
-def until(what, holds, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
-            return
-        time.sleep(0.05)
-    raise SystemExit(f"this never came: {what}")
-
-
-def is_open(port):
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def post(folder, port, body, headers):

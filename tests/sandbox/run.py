@@ -23,6 +23,10 @@ import urllib.request
 import seccomp
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from beside import free_port, is_open, until  # noqa: E402
+
 UNIT = ROOT / "systemd" / "hubsyncd.service"
 RECORDS = 3000
 SECRET = "a-secret-of-this-test"
@@ -88,27 +92,6 @@ def seccomp_program(folder):
     with open(path, "wb") as file:
         made.export_bpf(file)
     return path, len(allowed)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def until(what, holds, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
-            return
-        time.sleep(0.05)
-    raise SystemExit(f"this never came: {what}")
-
-
-def is_open(port):
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def deliver(port, url, event):
