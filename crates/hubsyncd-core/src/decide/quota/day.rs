@@ -83,7 +83,7 @@ impl QuotaDay {
         day.own = if is_todays { known.used } else { 0 };
         let known_limit = known.limit.filter(|limit| *limit > 0);
         if let (Some(limit), Some(known_limit)) = (day.limit.as_mut(), known_limit) {
-            limit.observe(known_limit, now.steady);
+            limit.take(known_limit);
         }
         day
     }
@@ -214,7 +214,7 @@ impl QuotaDay {
         now: Now,
     ) -> bool {
         if let Some(own) = self.limit.as_mut().filter(|_| limit > 0) {
-            own.observe(limit, now.steady);
+            own.take(limit);
         }
         if number < self.report.0 {
             return false;
@@ -303,6 +303,18 @@ mod tests {
         assert_eq!(day.own(), 5);
         assert!(day.roll(at("2026-11-25T00:00:04Z")));
         assert_eq!(day.out_of_quota(0.0, at("2026-11-25T00:00:04Z")), None);
+    }
+
+    #[test]
+    fn what_is_used_is_held_against_the_limit_that_hubspot_counts_by() {
+        let now = "2026-11-24T12:00:00Z";
+        let mut day = day(0, None, now);
+        // The file names no tier, and other apps have used more than the smallest tier allows.
+        day.observe(1, 1, 625_000, 320_000, 0, moment(now));
+        assert_eq!(day.limit(), Some(625_000));
+        assert_eq!(day.out_of_quota(0.1, at(now)), None);
+        day.observe(2, 2, 250_000, 1_000, 0, moment(now));
+        assert_eq!(day.limit(), Some(250_000));
     }
 
     #[test]

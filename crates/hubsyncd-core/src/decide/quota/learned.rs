@@ -29,9 +29,19 @@ impl Learned {
         self.current
     }
 
+    /// Takes a limit that HubSpot reports, in both directions at once: that of the day comes with its count, and the one means
+    /// nothing against another limit.
+    pub(crate) fn take(&mut self, reported: u64) {
+        self.current = self.allowed(reported);
+    }
+
+    fn allowed(&self, reported: u64) -> u64 {
+        self.cap.map_or(reported, |cap| cap.min(reported))
+    }
+
     /// Takes a limit that HubSpot reports: a lower one at once, a higher one by a tenth every ten seconds.
     pub(crate) fn observe(&mut self, reported: u64, now: Duration) {
-        let target = self.cap.map_or(reported, |cap| cap.min(reported));
+        let target = self.allowed(reported);
         if target <= self.current {
             self.current = target;
         } else if now >= self.raised_at + STEP_EVERY {
