@@ -39,7 +39,7 @@ use crate::model::time::Timestamp;
 
 /// What `last_error` says of an entry of which nothing can be sent; a local write to another field makes it due again.
 pub const UNWRITABLE: &str =
-    "none of the changed properties can be written in HubSpot: see sync_fields";
+    "none of the changed properties can be written in HubSpot: see sync_fields [nothing-writable]";
 
 /// Whether all attempts of an entry are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
