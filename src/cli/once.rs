@@ -142,8 +142,13 @@ pub(crate) fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> any
         0 => String::new(),
         _ => format!(", {refused} refused by a table"),
     };
+    let sides: Vec<&str> = report.paused.iter().map(|side| side.as_str()).collect();
+    let paused = match sides.is_empty() {
+        true => String::new(),
+        false => format!("; {} paused in the daemon", sides.join(" and ")),
+    };
     let counts = format!(
-        "{dead} dead, {conflicts} open conflict{}, {held} held{odd}{refused}, {} request{}",
+        "{dead} dead, {conflicts} open conflict{}, {held} held{odd}{refused}, {} request{}{paused}",
         several(conflicts),
         report.requests,
         several(report.requests)
@@ -191,6 +196,7 @@ mod tests {
             requests,
             failure,
             warnings,
+            paused: Vec::new(),
         };
         let mut out = Vec::new();
         print(&report, false, &mut out).expect("a buffer takes everything");

@@ -329,6 +329,17 @@ pub(crate) fn pause(
     Ok(())
 }
 
+/// The sides that are paused.
+pub(crate) fn paused(connection: &Connection) -> Result<Vec<PausedSide>, StoreError> {
+    let mut sides = Vec::new();
+    for side in [PausedSide::Push, PausedSide::Pull] {
+        if is_paused(connection, side)? {
+            sides.push(side);
+        }
+    }
+    Ok(sides)
+}
+
 /// Whether a side is paused.
 pub(crate) fn is_paused(connection: &Connection, side: PausedSide) -> Result<bool, StoreError> {
     Ok(connection

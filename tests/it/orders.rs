@@ -138,15 +138,23 @@ fn a_pause_holds_across_restarts_until_it_is_ended() {
     assert_eq!(site.run(&["status", "--exit-code"]).status.code(), Some(3));
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
     assert_eq!(site.stop(), 0);
+    // It holds for the daemon; `once` works, and says so.
+    let said = site.once();
+    assert!(
+        said.trim_end().ends_with("; push paused in the daemon"),
+        "{said}"
+    );
+    assert_eq!(portal.count_with("city", "Lima"), 1);
+    site.execute("UPDATE contacts SET city = 'Quito' WHERE local_id = 1");
     site.start();
     site.until_sql("SELECT state = 'paused' FROM sync_health");
     // Pulling goes on, which a poll after this shows; nothing was sent.
     let id = portal.contact("new@example.com");
     site.until_sql(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}"));
-    assert_eq!(portal.count_with("city", "Lima"), 0);
+    assert_eq!(portal.count_with("city", "Quito"), 0);
     tell(&site, "'resume', NULL, NULL");
     site.until_pushed();
-    assert_eq!(portal.count_with("city", "Lima"), 1);
+    assert_eq!(portal.count_with("city", "Quito"), 1);
     tell(&site, "'pause', NULL, 'pull'");
     site.until_sql("SELECT state = 'paused' FROM sync_health");
     tell(&site, "'poll', NULL, NULL");

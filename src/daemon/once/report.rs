@@ -7,11 +7,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::daemon::tasks::with_causes;
+use crate::decide::decision::commands::PausedSide;
 use crate::engine::{Engine, StepError};
 use crate::model::name::ObjectType;
 use crate::store::counts::{ObjectReport, WorkDone};
 use crate::store::fields::{self, Troubled};
-use crate::store::{awaited, counts, quota, unreadable};
+use crate::store::{awaited, counts, orders, quota, unreadable};
 
 /// What `once` did.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub struct OnceReport {
     /// What is done and should be known all the same.
     #[serde(skip)]
     pub warnings: Vec<OnceFailure>,
+    /// What is paused in the daemon; `once` works all the same.
+    #[serde(skip)]
+    pub paused: Vec<PausedSide>,
 }
 
 /// What went wrong, and what somebody can do about it.
@@ -108,6 +112,7 @@ pub(super) async fn report(
         objects,
         requests: requests.saturating_sub(before.requests),
         warnings,
+        paused: engine.store().read(orders::paused).await?,
     })
 }
 
@@ -214,6 +219,7 @@ pub(crate) async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, St
         requests,
         failure: None,
         warnings: Vec::new(),
+        paused: Vec::new(),
     })
 }
 
