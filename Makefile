@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test doctest docs deny demo fidelity clients proxies sandbox bench long planted planted-power
+.PHONY: check format lint test doctest docs deny demo fidelity clients proxies sandbox package bench long planted planted-power
 
 # Every step runs, also after one that failed; the last line names all that did, and what a step left out. Each says what CPU
 # time it took.
@@ -73,6 +73,18 @@ proxies:
 sandbox:
 	cargo build
 	/usr/bin/python3 tests/sandbox/run.py target/debug/hubsyncd
+
+# The Debian package and the wheel in dist/, then both installed in roots without a compiler. Needs cargo-deb (cargo install
+# cargo-deb), python3 with venv, mmdebstrap, bubblewrap and binutils; installing in a root needs root.
+package:
+	cargo build --release
+	packaging/prepare.sh target/release/hubsyncd target/package
+	rm -rf dist
+	cargo deb --no-build --output dist/
+	python3 -m venv target/package/venv
+	target/package/venv/bin/pip install --quiet 'maturin>=1.16,<2'
+	cd packaging/python && ../../target/package/venv/bin/maturin build --release --out ../../dist
+	tests/package/run.py dist
 
 # Ratios in one run; the last of them reads a million records for the first time. HUBSYNC_BENCH_RECORDS takes fewer.
 bench:

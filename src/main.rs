@@ -56,6 +56,8 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
             out,
             &mut io::stderr(),
         )),
+        Command::Man(args) => cli::args::generate::man(&args, out),
+        Command::Completions(args) => cli::args::generate::completions(args, out),
         Command::Run => runtime()?.block_on(cli::run::run(&path)),
         Command::Once(args) => runtime()?.block_on(cli::once::once(&path, args, out)),
         #[cfg(feature = "simulator")]

@@ -16,6 +16,8 @@ use crate::config::{parse_duration, suggest};
 use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 
+pub mod generate;
+
 /// Keep a local SQLite database and a HubSpot portal in agreement, both ways.
 #[derive(Debug, Parser)]
 #[command(
@@ -35,7 +37,7 @@ pub struct Cli {
 }
 
 /// Commands that bring a mapping file of their own, or need none.
-const WITHOUT_CONFIG: [&str; 2] = ["demo", "simulate"];
+const WITHOUT_CONFIG: [&str; 4] = ["demo", "simulate", "man", "completions"];
 
 impl Cli {
     /// The program's arguments; wrong usage ends it.
@@ -175,6 +177,30 @@ pub enum Command {
     /// Serve HubSpot's API from memory, for your own tests
     #[cfg(feature = "simulator")]
     Simulate(SimulateArgs),
+    /// Write the manual pages
+    Man(ManArgs),
+    /// Write the completions for a shell
+    #[command(
+        long_about = "Write the completions for a shell to standard output; the Debian package brings those of bash, zsh and fish.\n\n\
+                      For bash, as one user: hubsyncd completions bash > ~/.local/share/bash-completion/completions/hubsyncd"
+    )]
+    Completions(CompletionsArgs),
+}
+
+/// Which manual pages are written.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ManArgs {
+    /// Those of all commands into this folder; without it the program's own page goes to standard output
+    #[arg(value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Whose completions are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 /// What `once` may be asked for.

@@ -29,6 +29,7 @@ mod oauth;
 mod objects;
 mod operating;
 mod orders;
+mod package;
 mod plan;
 mod portal;
 mod properties;
