@@ -173,7 +173,8 @@ fn insert(
                  (SELECT max(f.changed_at)
                   FROM sync_outbox_fields AS f
                   JOIN sync_outbox AS e ON e.id = f.outbox_id
-                  WHERE e.object = :object AND e.local_id = :local_id AND f.property = :property))
+                  WHERE e.object = :object AND e.local_id = :local_id
+                    AND e.operation NOT IN ('associate', 'disassociate') AND f.property = :property))
          ON CONFLICT DO NOTHING",
     )?
     .execute(named_params! {

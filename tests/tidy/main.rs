@@ -4,6 +4,7 @@
 mod circles;
 mod codes;
 mod errors;
+mod plans;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

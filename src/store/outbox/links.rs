@@ -561,7 +561,8 @@ pub(crate) fn associate_listed(
          SELECT a.from_object, a.from_local_id, json_extract(j.value, '$.from_hs_id'), 'associate', :now, :now,
                 a.to_object, a.to_local_id, a.category, a.type_id, a.label
          FROM json_each(:list) AS j
-         JOIN associations AS a ON a.from_object = :from AND a.to_object = :to
+         -- Else SQLite looks through all associations for the few of the list.
+         CROSS JOIN associations AS a ON a.from_object = :from AND a.to_object = :to
               AND a.from_local_id = json_extract(j.value, '$.from_local_id')
               AND a.to_local_id = json_extract(j.value, '$.to_local_id')
               AND a.category = json_extract(j.value, '$.category')
@@ -795,17 +796,18 @@ pub(crate) fn move_all(
 ) -> Result<(), StoreError> {
     for sql in [
         "DELETE FROM sync_outbox
-         WHERE to_local_id IS NOT NULL AND object = :object AND to_object = :object
+         WHERE operation IN ('associate', 'disassociate') AND object = :object AND to_object = :object
            AND local_id IN (:from, :to) AND to_local_id IN (:from, :to)",
         "UPDATE OR IGNORE sync_outbox
          SET local_id = :to
-         WHERE to_local_id IS NOT NULL AND object = :object AND local_id = :from",
+         WHERE operation IN ('associate', 'disassociate') AND object = :object AND local_id = :from",
         "UPDATE OR IGNORE sync_outbox
          SET to_local_id = :to
          WHERE to_object = :object AND to_local_id = :from",
         "DELETE FROM sync_outbox
-         WHERE to_local_id IS NOT NULL AND :from <> :to
-           AND ((object = :object AND local_id = :from) OR (to_object = :object AND to_local_id = :from))",
+         WHERE operation IN ('associate', 'disassociate') AND :from <> :to
+           AND ((object = :object AND local_id = :from)
+                OR (to_local_id IS NOT NULL AND to_object = :object AND to_local_id = :from))",
     ] {
         tx.prepare_cached(sql)?.execute(named_params! {
             ":object": object.as_str(),

@@ -151,7 +151,7 @@ pub fn discarded(
          WHERE discarded_at IS NOT NULL
            AND state <> 'in_flight'
            AND (operation <> 'create' OR state = 'dead' OR unanswered_since IS NULL)
-         ORDER BY id
+         ORDER BY +id
          LIMIT :limit",
     )?;
     let found = statement
