@@ -31,6 +31,12 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
         }
         Command::Check(args) => cli::check::check(&path, args, out),
         Command::Init(args) => runtime()?.block_on(cli::init::init(&path, args, out, err)),
+        Command::Status(args) if args.watch => {
+            let (database, clock) = (database(&path)?, SystemClock::new());
+            runtime()?.block_on(cli::status::watch::watch(
+                &database, args.json, &*clock, out,
+            ))
+        }
         Command::Status(args) => cli::status::status(&database(&path)?, args, now(), out),
         Command::Changes(args) => {
             let (database, clock) = (database(&path)?, SystemClock::new());

@@ -324,6 +324,9 @@ pub struct InitArgs {
 /// What `status` may be asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
 pub struct StatusArgs {
+    /// Show it again and again: on a terminal a screen with keys, else a table every two seconds
+    #[arg(long, conflicts_with = "exit_code")]
+    pub watch: bool,
     /// End with 3 where somebody should look, with 4 where nothing is synced
     #[arg(long)]
     pub exit_code: bool,
@@ -862,7 +865,7 @@ mod tests {
             "undo --since tomorrow",
             "undo --ids 3-1",
             "undo --run 1 --origin push1",
-            "status --watch",
+            "status --watch --exit-code",
             "",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");

@@ -1,13 +1,13 @@
 //! `check`: validates the mapping file without touching anything, and shows what is in force; `--online` compares it with the
 //! portal.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::doctor::{CheckLine, Colour, examine};
 use crate::cli::ExitStatus;
-use crate::cli::format::{counted, printable};
+use crate::cli::format::{counted, painted, printable};
 use crate::clock::{Clock, SystemClock};
 use crate::config::render::render_settings;
 use crate::config::{Checked, Config, Drawing, Severity, check_file_and_secrets, json_schema};
@@ -42,7 +42,7 @@ pub fn check(path: &Path, args: CheckArgs, out: &mut dyn Write) -> anyhow::Resul
     if args.json {
         writeln!(out, "{}", checked.report.to_json())?;
     } else {
-        print(&checked, args.show, drawing(), out)?;
+        print(&checked, args.show, Drawing::of_stdout(), out)?;
     }
     Ok(if checked.report.is_ok() {
         ExitStatus::Done
@@ -92,8 +92,8 @@ pub async fn online(
     if args.json {
         writeln!(out, "{}", with_checks(problems, !is_red, &lines))?;
     } else {
-        print(&checked, args.show, drawing(), out)?;
-        print_lines(&lines, drawing(), out)?;
+        print(&checked, args.show, Drawing::of_stdout(), out)?;
+        print_lines(&lines, Drawing::of_stdout(), out)?;
     }
     Ok(match is_red {
         true => ExitStatus::Failed,
@@ -109,15 +109,6 @@ fn with_checks(
     problems["ok"] = is_ok.into();
     problems["checks"] = serde_json::json!(lines);
     problems
-}
-
-fn drawing() -> Drawing {
-    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if colours {
-        Drawing::Coloured
-    } else {
-        Drawing::Plain
-    }
 }
 
 /// A line each, those of an object's properties that are in order as one.
@@ -175,15 +166,12 @@ fn unfold(
 
 /// The colour's word, in its colour.
 fn mark(colour: Colour, drawing: Drawing) -> String {
-    let (word, number) = match colour {
-        Colour::Green => ("green", 32),
-        Colour::Yellow => ("yellow", 33),
-        Colour::Red => ("red", 31),
+    let word = match colour {
+        Colour::Green => "green",
+        Colour::Yellow => "yellow",
+        Colour::Red => "red",
     };
-    match drawing {
-        Drawing::Plain => format!("{word:<8}"),
-        Drawing::Coloured => format!("\u{1b}[{number}m{word:<8}\u{1b}[0m"),
-    }
+    painted(&format!("{word:<8}"), colour, drawing)
 }
 
 fn print(

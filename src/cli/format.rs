@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::config::Drawing;
+use crate::decide::portal::doctor::Colour;
 use crate::model::time::Timestamp;
 
 /// `1,200,000`.
@@ -87,6 +89,19 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
         .take(most.saturating_sub(1))
         .chain(['…'])
         .collect()
+}
+
+/// A word in its colour.
+pub(crate) fn painted(word: &str, colour: Colour, drawing: Drawing) -> String {
+    let number = match colour {
+        Colour::Green => 32,
+        Colour::Yellow => 33,
+        Colour::Red => 31,
+    };
+    match drawing {
+        Drawing::Plain => word.to_owned(),
+        Drawing::Coloured => format!("\u{1b}[{number}m{word}\u{1b}[0m"),
+    }
 }
 
 /// On which side a column's text stands.

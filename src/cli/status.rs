@@ -1,5 +1,5 @@
 //! `status`: the status views as a table, or as one JSON value. It reads the database and asks nobody else, so it works
-//! while the daemon runs and while it doesn't.
+//! while the daemon runs and while it doesn't. `watch` shows it again and again, on a terminal as a `screen`.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,11 +8,18 @@ use serde::Serialize;
 
 use crate::cli::ExitStatus;
 use crate::cli::args::StatusArgs;
-use crate::cli::format::{Align, TextTable, counted, duration, moment, printable, thousands};
+use crate::cli::format::{
+    Align, TextTable, counted, duration, moment, painted, printable, thousands,
+};
+use crate::config::Drawing;
+use crate::decide::portal::doctor::Colour;
 use crate::engine::portal::access::{LOOK_AT_THE_NAME, remedy};
 use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, Row, StatusRows};
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
+
+mod screen;
+pub mod watch;
 
 /// `{"health":{…},"objects":[…],"holds":[…]}` with the columns' names.
 #[derive(Serialize)]
@@ -33,32 +40,39 @@ pub fn status(
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
     let rows = CommandDb::open(database).and_then(|mut db| db.status())?;
-    if args.json {
-        let StatusRows {
-            health,
-            objects,
-            holds,
-            ..
-        } = &rows;
-        writeln!(
-            out,
-            "{}",
-            serde_json::to_string(&Json {
-                health,
-                objects,
-                holds
-            })?
-        )?;
-    } else {
-        print_health(&rows.health, &rows.objects, now, out)?;
-        print_objects(&rows, out)?;
-        print_trouble(&rows, now, out)?;
-    }
+    print(&rows, args.json, Drawing::of_stdout(), now, out)?;
     Ok(if args.exit_code {
         exit_status(&rows)
     } else {
         ExitStatus::Done
     })
+}
+
+fn print(
+    rows: &StatusRows,
+    json: bool,
+    drawing: Drawing,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    if json {
+        let StatusRows {
+            health,
+            objects,
+            holds,
+            ..
+        } = rows;
+        let json = Json {
+            health,
+            objects,
+            holds,
+        };
+        writeln!(out, "{}", serde_json::to_string(&json)?)?;
+        return Ok(());
+    }
+    print_health(rows, drawing, now, out)?;
+    print_objects(rows, out)?;
+    print_trouble(rows, now, out)
 }
 
 /// What a monitor is told: whether somebody should look, or nothing is synced at all.
@@ -69,23 +83,45 @@ fn exit_status(rows: &StatusRows) -> ExitStatus {
             .filter_map(|row| row.number(column))
             .sum()
     };
-    match rows.health.text("state").unwrap_or("stopped") {
-        "stopped" | "stopping" | "unauthorized" | "unreachable" | "out_of_quota" => {
-            ExitStatus::NotSyncing
-        }
-        "held" | "paused" | "degraded" => ExitStatus::Found,
-        _ if sum("dead") > 0 || sum("conflicts") > 0 => ExitStatus::Found,
-        _ => ExitStatus::Done,
+    match colour_of(state(&rows.health)) {
+        Colour::Red => ExitStatus::NotSyncing,
+        Colour::Yellow => ExitStatus::Found,
+        Colour::Green if sum("dead") > 0 || sum("conflicts") > 0 => ExitStatus::Found,
+        Colour::Green => ExitStatus::Done,
+    }
+}
+
+fn state(health: &Row) -> &str {
+    health.text("state").unwrap_or("stopped")
+}
+
+/// Red: nothing is synced. Yellow: somebody should look.
+fn colour_of(state: &str) -> Colour {
+    match state {
+        "stopped" | "stopping" | "unauthorized" | "unreachable" | "out_of_quota" => Colour::Red,
+        "held" | "paused" | "degraded" => Colour::Yellow,
+        _ => Colour::Green,
     }
 }
 
 fn print_health(
-    health: &Row,
-    objects: &[Row],
+    rows: &StatusRows,
+    drawing: Drawing,
     now: Timestamp,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let state = health.text("state").unwrap_or("stopped");
+    let health = &rows.health;
+    let state = state(health);
+    let word = painted(&format!("{state:<8}"), colour_of(state), drawing);
+    let line = format!("{word}  {}", about(health, now));
+    writeln!(out, "{}", line.trim_end())?;
+    writeln!(out, "requests  {}", requests(health, now))?;
+    writeln!(out, "outbox    {}\n", outbox_of(rows))?;
+    Ok(())
+}
+
+/// `hubsyncd 0.1.0, portal 12345678, pid 4711, started 3 h ago`.
+fn about(health: &Row, now: Timestamp) -> String {
     let mut about = Vec::new();
     if let Some(version) = health.text("version") {
         about.push(format!("hubsyncd {}", printable(version)));
@@ -94,7 +130,7 @@ fn print_health(
         about.push(format!("portal {portal}"));
     }
     match (
-        state,
+        state(health),
         health.text("started_at"),
         health.text("heartbeat_at"),
     ) {
@@ -109,18 +145,12 @@ fn print_health(
         }
         (_, _, _) => {}
     }
-    let line = format!("{state:<8}  {}", about.join(", "));
-    writeln!(out, "{}", line.trim_end())?;
-    writeln!(out, "requests  {}", requests(health, now))?;
-    writeln!(
-        out,
-        "outbox    {}\n",
-        outbox(
-            health.number("outbox_depth").unwrap_or(0),
-            objects.iter().filter_map(|row| row.number("dead")).sum()
-        )
-    )?;
-    Ok(())
+    about.join(", ")
+}
+
+fn outbox_of(rows: &StatusRows) -> String {
+    let dead = rows.objects.iter().filter_map(|row| row.number("dead"));
+    outbox(rows.health.number("outbox_depth").unwrap_or(0), dead.sum())
 }
 
 /// `3 entries wait, 2 dead`.
@@ -157,6 +187,11 @@ fn requests(health: &Row, now: Timestamp) -> String {
 }
 
 fn print_objects(rows: &StatusRows, out: &mut dyn Write) -> anyhow::Result<()> {
+    write!(out, "{}", table_of(&rows.objects))?;
+    Ok(())
+}
+
+fn table_of(objects: &[Row]) -> TextTable {
     let mut table = TextTable::new(&[
         ("object", Align::Left),
         ("rows", Align::Right),
@@ -167,7 +202,7 @@ fn print_objects(rows: &StatusRows, out: &mut dyn Write) -> anyhow::Result<()> {
         ("backfill", Align::Left),
         ("lag", Align::Left),
     ]);
-    for object in &rows.objects {
+    for object in objects {
         let name = object.text("object").unwrap_or_default();
         let mut cells = vec![printable(name)];
         cells.extend(
@@ -178,8 +213,7 @@ fn print_objects(rows: &StatusRows, out: &mut dyn Write) -> anyhow::Result<()> {
         cells.push(lag(object));
         table.push(cells);
     }
-    write!(out, "{table}")?;
-    Ok(())
+    table
 }
 
 /// How far behind HubSpot an object is; `-` before the first read is done.

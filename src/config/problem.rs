@@ -5,6 +5,7 @@
 //! from a text that was masked (promise 10).
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -73,6 +74,16 @@ pub(crate) enum Drawing {
     Plain,
     /// With colours, for a terminal.
     Coloured,
+}
+
+impl Drawing {
+    /// Colours where standard output is a terminal, unless `NO_COLOR` is set (no-color.org).
+    pub(crate) fn of_stdout() -> Self {
+        match std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+            true => Self::Coloured,
+            false => Self::Plain,
+        }
+    }
 }
 
 /// The problems of a file in the file's order, with what excerpts need.

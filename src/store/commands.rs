@@ -21,6 +21,7 @@ use crate::model::entry::code_in;
 use crate::model::value::PropertyType;
 use crate::store::StoreError;
 pub(crate) use crate::store::commands::explained::{ExplainedRecord, WantedRecord};
+pub(crate) use crate::store::commands::watched::WatchedRows;
 use crate::store::conflicts::ASSOCIATION;
 use crate::store::database::access;
 use crate::store::database::migrate::known_version;
@@ -30,6 +31,7 @@ mod changes;
 mod explained;
 #[cfg(test)]
 pub(crate) mod testing;
+mod watched;
 
 /// How long a command waits for the daemon's transaction or another program's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -510,15 +512,7 @@ impl CommandDb {
     pub(crate) fn status(&mut self) -> Result<StatusRows, CommandError> {
         // One transaction, so that all of it is of one moment.
         let tx = self.connection.transaction()?;
-        let one = |rows: Vec<Row>| rows.into_iter().next().unwrap_or(Row(Vec::new()));
-        Ok(StatusRows {
-            health: one(rows(&tx, HEALTH, [])?),
-            objects: rows(&tx, OBJECTS, [])?,
-            holds: rows(&tx, HOLDS, [])?,
-            backfills: rows(&tx, BACKFILLS, [])?,
-            problems: rows(&tx, PROBLEMS, [])?,
-            ended_unasked: tx.query_row(ENDED_UNASKED, [], |row| row.get(0))?,
-        })
+        status_rows(&tx)
     }
 
     /// `sync_health.state`.
@@ -729,6 +723,18 @@ impl CommandDb {
     }
 }
 
+fn status_rows(tx: &Transaction<'_>) -> Result<StatusRows, CommandError> {
+    let one = |rows: Vec<Row>| rows.into_iter().next().unwrap_or(Row(Vec::new()));
+    Ok(StatusRows {
+        health: one(rows(tx, HEALTH, [])?),
+        objects: rows(tx, OBJECTS, [])?,
+        holds: rows(tx, HOLDS, [])?,
+        backfills: rows(tx, BACKFILLS, [])?,
+        problems: rows(tx, PROBLEMS, [])?,
+        ended_unasked: tx.query_row(ENDED_UNASKED, [], |row| row.get(0))?,
+    })
+}
+
 /// Refuses a value that the daemon would give back: the person is told at once.
 fn check_value(tx: &Transaction<'_>, conflict: &Row, text: &str) -> Result<(), CommandError> {
     let refused = |explanation: &str| {
@@ -901,7 +907,8 @@ const CHANGES_OF_CONFLICT: &str = "
     SELECT coalesce((SELECT max(f.changed_at)
                      FROM sync_outbox_fields AS f
                      JOIN sync_outbox AS e ON e.id = f.outbox_id
-                     WHERE e.object = c.object AND e.local_id = c.local_id AND f.property = c.property),
+                     WHERE e.object = c.object AND e.local_id = c.local_id
+                       AND e.operation NOT IN ('associate', 'disassociate') AND f.property = c.property),
                     c.local_changed_at) AS local_at,
         h.at AS remote_at, h.source_type, h.source_id,
         (SELECT coalesce(nullif(trim(coalesce(o.first_name, '') || ' ' || coalesce(o.last_name, '')), ''), o.email)

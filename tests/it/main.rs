@@ -44,5 +44,6 @@ mod subscriptions;
 mod troubles;
 mod undo;
 mod waits;
+mod watch;
 mod webhooks;
 mod written;

@@ -93,7 +93,7 @@ fn print(change: &Row, json: bool, out: &mut dyn Write) -> anyhow::Result<bool> 
 }
 
 /// Whether standard output is a pipe that nobody reads any more.
-fn is_closed() -> bool {
+pub(crate) fn is_closed() -> bool {
     let stdout = io::stdout();
     let fd = stdout.as_fd();
     let mut polled = [PollFd::new(&fd, PollFlags::empty())];
