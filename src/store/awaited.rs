@@ -5,6 +5,7 @@
 //! |---|---|
 //! | an update of degraded fields alone | HubSpot has the properties again |
 //! | a create whose own key is degraded | the same |
+//! | a change to an option, stage or pipeline that HubSpot has taken away | HubSpot has it again, or another is written |
 //! | a record that the user's own constraint refuses, in or out | the row or the constraint is changed |
 //! | a change of a record whose removal is held | somebody decides about the hold |
 //! | a record that can't be read, for more than a minute | HubSpot shows it |
@@ -18,7 +19,8 @@ use rusqlite::{Connection, named_params};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::outbox::{LISTED, MAY_BE_SENT, OF_ROW, WRITABLE};
+use crate::store::outbox::{LISTED, MAY_BE_SENT, OF_ROW, UNWRITABLE, writable};
+use crate::store::shape::options;
 
 /// A record that could not be read for so long was asked for three times.
 const MAY_BE_A_HICCUP: Duration = Duration::from_mins(1);
@@ -58,6 +60,7 @@ pub(crate) fn next_attempt(
     keyless: Option<&PropertyName>,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
+    let (writable, lost) = (writable(), options::lost_codes());
     let text: Option<String> = connection
         .prepare_cached(&format!(
             "WITH RECURSIVE
@@ -75,7 +78,10 @@ pub(crate) fn next_attempt(
                                 AND NOT EXISTS (SELECT 1
                                                 FROM sync_outbox_fields AS f
                                                 JOIN sync_fields AS s ON s.object = e.object AND s.property = f.property
-                                                WHERE f.outbox_id = e.id AND {WRITABLE}))
+                                                WHERE f.outbox_id = e.id AND {writable}))
+                            OR (e.last_error IS '{UNWRITABLE}'
+                                AND EXISTS (SELECT 1 FROM sync_fields AS s
+                                            WHERE s.object = e.object AND s.state = 'degraded' AND s.code IN ({lost})))
                             OR (e.operation = 'create'
                                 AND EXISTS (SELECT 1 FROM sync_outbox_fields AS f
                                             WHERE f.outbox_id = e.id AND f.property = :keyless)))

@@ -7,7 +7,7 @@ use crate::model::entry::states;
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
-use crate::store::shape::options::LOST;
+use crate::store::shape::options::{self, LOST, is_of_place};
 use crate::store::{StoreError, outbox, unreadable};
 
 states! {
@@ -223,23 +223,56 @@ pub(crate) fn set_problems(
         let problem = problems.iter().find(|problem| {
             problem.object.as_str() == field.object && problem.property.as_str() == field.property
         });
-        match (problem, field.state) {
-            // A column that is being filled goes on being filled; the next look tells what its rows hold.
-            (Some(problem), FieldState::Filling) if is_lost(Some(problem.code)) => {}
-            (Some(problem), FieldState::Active | FieldState::Filling | FieldState::Degraded) => {
-                degrade(tx, problem, now)?;
-            }
-            // Only values are wrong: they tell when they are not any more.
-            (None, FieldState::Degraded)
-                if unreadable::has_any(tx, &field.object, &field.property)? => {}
-            // It was synced on, so that no value of it has moved unseen.
-            (None, FieldState::Degraded) if is_lost(field.code.as_deref()) => {
-                outbox::release_property(tx, &field.object, &field.property, now)?;
-                set_well(tx, &field, FieldState::Active, now)?;
-            }
-            (None, FieldState::Degraded) => recover(tx, &field, now)?,
-            (Some(_), FieldState::Unmapped)
-            | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => {}
+        set_problem(tx, &field, problem, now)?;
+    }
+    Ok(())
+}
+
+fn set_problem(
+    tx: &Transaction<'_>,
+    field: &FieldRow,
+    problem: Option<&FieldProblem>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match (problem, field.state) {
+        // A column that is being filled goes on being filled; the next look tells what its rows hold.
+        (Some(problem), FieldState::Filling) if is_lost(Some(problem.code)) => Ok(()),
+        (Some(problem), FieldState::Active | FieldState::Filling | FieldState::Degraded) => {
+            degrade(tx, problem, now)
+        }
+        // Only values are wrong: they tell when they are not any more.
+        (None, FieldState::Degraded)
+            if unreadable::has_any(tx, &field.object, &field.property)? =>
+        {
+            Ok(())
+        }
+        // It was synced on, so that no value of it has moved unseen.
+        (None, FieldState::Degraded) if is_lost(field.code.as_deref()) => {
+            outbox::release_property(tx, &field.object, &field.property, now)?;
+            set_well(tx, field, FieldState::Active, now)
+        }
+        (None, FieldState::Degraded) => recover(tx, field, now),
+        (Some(_), FieldState::Unmapped)
+        | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => Ok(()),
+    }
+}
+
+/// Says whether rows hold stages or pipelines that an object has no longer: its pipelines have changed.
+pub(crate) fn follow_pipelines(
+    tx: &Transaction<'_>,
+    object: &ObjectMapping,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for row in all(tx)? {
+        let is_synced = row.state == FieldState::Active || is_lost(row.code.as_deref());
+        if row.object != object.object.as_str() || !is_synced {
+            continue;
+        }
+        let mut fields = object.fields.iter();
+        let field = fields.find(|field| field.property.as_str() == row.property);
+        if let Some(field) = field.filter(|field| is_of_place(&object.object, &field.property)) {
+            let problem = options::lost_by(tx, object, field)?;
+            set_problem(tx, &row, problem.as_ref(), now)?;
         }
     }
     Ok(())

@@ -32,8 +32,9 @@ pub(crate) use self::change::{
     unclaim, undelete,
 };
 pub use self::change::{act, claim, decide, retry};
-pub(crate) use self::fields::WRITABLE;
-pub(crate) use self::fields::{clear_sent, drop_field, drop_fields, is_writable, put_field};
+pub(crate) use self::fields::{
+    clear_sent, drop_field, drop_fields, is_writable, put_field, writable,
+};
 pub use self::fields::{fields, set_sent};
 pub(crate) use self::givers::givers;
 pub(crate) use self::guarded::{GuardedEntries, cover};

@@ -13,7 +13,7 @@ use crate::decide::acts::Act;
 use crate::decide::echo::Histories;
 use crate::decide::incoming::convert::{identities, match_identity};
 use crate::decide::matching::{LookBefore, looked_up};
-use crate::decide::outgoing::claim::{create_of, made_by_nobody, unsendable};
+use crate::decide::outgoing::claim::{create_of, made_by_nobody, rest_unwritable, unsendable};
 use crate::decide::outgoing::doubt::{self, AfterLook, RowOfCreate, Unfound};
 use crate::decide::outgoing::looking::{
     LookBy, asked_for, carried, claimed, has_made, is_fresh_create, left_in_doubt, look_by,
@@ -516,6 +516,13 @@ fn claim_create(
         }
         return Ok(None);
     };
+    let gone = left_out::gone_options(tx, pass, &row)?;
+    if left_out::is_placeless(pass, &gone) {
+        left_out::note(tx, &entry, &gone)?;
+        let work = EntryWork::of_entry(tx, object.object(), &entry, now);
+        work.carry_out(vec![rest_unwritable(outbox::UNWRITABLE, false, now)])?;
+        return Ok(None);
+    }
     if let Some(explanation) = unfit(tx, pass, &row)? {
         outbox::park(tx, id, &explanation, outbox::Answered::Yes)?;
         return Ok(None);
@@ -531,7 +538,6 @@ fn claim_create(
         return Ok(None);
     };
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    let gone = left_out::gone_options(tx, pass, &row)?;
     left_out::note(tx, &entry, &gone)?;
     let mut carried = carried(object, &row, &held);
     carried.retain(|(property, _)| !gone.contains(property));

@@ -1,5 +1,6 @@
 //! Values of fields that requests leave out at the moment: a create goes without them, and they wait as an update of the
-//! record that it makes. What can't be left out is a row's own key: while that is not synced, the create waits.
+//! record that it makes. What can't be left out is a row's own key, and the place where its record is to stand: while that is not
+//! synced, or HubSpot does not have it, the create waits.
 
 use rusqlite::Transaction;
 
@@ -50,7 +51,8 @@ pub(super) fn note(
     Ok(())
 }
 
-/// The fields of a row that hold options which HubSpot has no longer: requests leave them out, and `sync_fields` says so.
+/// The fields of a row that hold options, stages or pipelines which HubSpot has no longer: requests leave them out, and
+/// `sync_fields` says so.
 pub(super) fn gone_options(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -67,6 +69,12 @@ pub(super) fn gone_options(
         }
     }
     Ok(gone)
+}
+
+/// Whether the place of a new record, its pipeline or its stage, is among what HubSpot has no longer: it is made nowhere else.
+pub(super) fn is_placeless(pass: &Pass<'_>, gone: &[PropertyName]) -> bool {
+    let mut gone = gone.iter();
+    gone.any(|property| options::is_of_place(pass.name(), property))
 }
 
 /// The creates of `due` that can leave: where the object's own key is left out, the others rest until it is synced again.

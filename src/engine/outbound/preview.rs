@@ -25,6 +25,7 @@ use crate::engine::outbound::archive::{self, archives_records};
 use crate::engine::outbound::associate::guarded_pair;
 use crate::engine::outbound::create;
 use crate::engine::outbound::guarded::Guarded;
+use crate::engine::outbound::left_out;
 use crate::engine::outbound::push;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
@@ -469,7 +470,9 @@ impl Rehearsal<'_> {
         let Some(row) = object.table.by_local_id(self.tx, entry.local_id)? else {
             return Ok(rowless(planned));
         };
-        if let Some(explanation) = create::unfit(self.tx, pass, &row)? {
+        let gone = options::gone_in(self.tx, object.mapping(), &row)?;
+        let is_placeless = left_out::is_placeless(pass, &gone);
+        if !is_placeless && let Some(explanation) = create::unfit(self.tx, pass, &row)? {
             return Ok(PlannedEntry {
                 explanation: Some(explanation),
                 ..planned
@@ -477,8 +480,10 @@ impl Rehearsal<'_> {
         }
         let open = conflicts::open_of(self.tx, pass.name(), entry.local_id)?;
         let left_out = self.left_out(object, &row)?;
+        let unwritable = is_placeless.then(|| outbox::UNWRITABLE.to_owned());
         Ok(PlannedEntry {
             preview: of_create(object, &row, &open, &left_out),
+            explanation: planned.explanation.or(unwritable),
             ..planned
         })
     }

@@ -468,7 +468,9 @@ fn claim_update(
     if was_written && clearing::is_overtaken(tx, pass, entry, &row)? {
         return Ok(None);
     }
-    let is_sent = |property: &PropertyName| entry.field(property).is_some();
+    let gone = left_out::gone_options(tx, pass, &row)?;
+    let is_sent =
+        |property: &PropertyName| entry.field(property).is_some() && !gone.contains(property);
     if let Some(explanation) = unfit(tx, pass, &row, &is_sent)? {
         outbox::park(tx, entry.id, &explanation, outbox::Answered::No)?;
         return Ok(None);
@@ -478,7 +480,6 @@ fn claim_update(
     for property in fields.held {
         outbox::drop_field(tx, entry.id, property)?;
     }
-    let gone = left_out::gone_options(tx, pass, &row)?;
     let mut carried = Vec::new();
     for field in fields.free {
         if !gone.contains(&field.property) && !park_fight(tx, pass, &row, record, field)? {
@@ -491,7 +492,7 @@ fn claim_update(
         let act = match outbox::fields(tx, entry.id)?.is_empty() {
             true => Act::End,
             false => {
-                let is_writable = outbox::is_writable(tx, pass.name(), entry.id)?;
+                let is_writable = outbox::is_writable(tx, pass.name(), entry.id, &gone)?;
                 rest_unwritable(outbox::UNWRITABLE, is_writable, pass.now)
             }
         };

@@ -4,9 +4,8 @@ use crate::decide::outgoing::refusal::OF_PIPELINES;
 use crate::decide::portal::owners::{FoundOwners, OwnerPage};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
-use crate::model::name::ObjectType;
 use crate::model::reference::Pipeline;
-use crate::store::{Lane, StoreError, WriteTx, meta, outbox, reference};
+use crate::store::{Lane, StoreError, WriteTx, fields, meta, outbox, reference};
 
 /// Reads owners and pipelines into the reference tables, each as far as HubSpot gives it.
 ///
@@ -23,7 +22,7 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
     {
         let read = engine.client.pipelines(object.object()).await;
         let read = read_if_allowed(read.map_err(StepError::from), &mut failure);
-        pipelines.extend(read.map(|read| (object.object().clone(), read)));
+        pipelines.extend(read.map(|read| (object.clone(), read)));
     }
     let is_whole = failure.is_none();
     engine
@@ -64,24 +63,26 @@ pub(crate) async fn read_pipelines_again(
             return Ok(());
         }
     };
-    let name = object.object().clone();
+    let sync = object.clone();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            replace_pipelines(tx, &name, &found)
+            replace_pipelines(tx, &sync, &found)
         })
         .await?;
     Ok(())
 }
 
-/// What was refused for a stage or a pipeline is tried again where they have changed.
+/// What was refused for a stage or a pipeline is tried again where they have changed, and `sync_fields` says which rows hold some
+/// that are gone.
 fn replace_pipelines(
     tx: &WriteTx<'_>,
-    object: &ObjectType,
+    object: &ObjectSync,
     found: &[Pipeline],
 ) -> Result<(), StoreError> {
-    if reference::replace_pipelines(tx, object, found)? {
-        outbox::revive_refused(tx, object, &OF_PIPELINES, tx.now())?;
+    if reference::replace_pipelines(tx, object.object(), found)? {
+        outbox::revive_refused(tx, object.object(), &OF_PIPELINES, tx.now())?;
+        fields::follow_pipelines(tx, object.mapping(), tx.now())?;
     }
     Ok(())
 }

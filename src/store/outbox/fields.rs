@@ -9,6 +9,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 use crate::store::database::text;
 use crate::store::outbox::time_of;
+use crate::store::shape::options;
 use crate::store::{StoreError, rowjson};
 
 /// The canonical value of what a column held, as text; what can't be of its type stays as it is.
@@ -169,27 +170,42 @@ pub(crate) fn drop_fields(tx: &Transaction<'_>, id: OutboxId) -> Result<(), Stor
     Ok(())
 }
 
-/// Whether the field `s` of `sync_fields` can be written.
-pub(crate) const WRITABLE: &str = "s.direction <> 'pull' \
-     AND (s.state IN ('active', 'filling') \
-          OR (s.state = 'degraded' AND (s.code IN ('unknown-stage', 'unknown-pipeline') \
-                                        OR EXISTS (SELECT 1 FROM sync_unreadable AS u \
-                                                   WHERE u.object = s.object AND u.property = s.property))))";
+/// Whether the field `s` of `sync_fields` can be written. One that is degraded for what rows hold is synced on.
+pub(crate) fn writable() -> String {
+    let lost = options::lost_codes();
+    format!(
+        "s.direction <> 'pull'
+         AND (s.state IN ('active', 'filling')
+              OR (s.state = 'degraded'
+                  AND (s.code IN ({lost})
+                       OR EXISTS (SELECT 1 FROM sync_unreadable AS u
+                                  WHERE u.object = s.object AND u.property = s.property))))"
+    )
+}
 
-/// Whether a field of an entry can be written, as `sync_fields` says: a step that began before it could does not know.
+/// Whether a field of an entry can be written, as `sync_fields` says: a step that began before it could does not know. Those
+/// whose value HubSpot does not have any more (`gone`) can't.
 pub(crate) fn is_writable(
     connection: &Connection,
     object: &ObjectType,
     id: OutboxId,
+    gone: &[PropertyName],
 ) -> Result<bool, StoreError> {
-    Ok(connection
-        .prepare_cached(&format!(
-            "SELECT 1
-             FROM sync_outbox_fields AS f
-             JOIN sync_fields AS s ON s.object = :object AND s.property = f.property
-             WHERE f.outbox_id = :id AND {WRITABLE}"
-        ))?
-        .exists(named_params! { ":object": object.as_str(), ":id": id.0 })?)
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT f.property
+         FROM sync_outbox_fields AS f
+         JOIN sync_fields AS s ON s.object = :object AND s.property = f.property
+         WHERE f.outbox_id = :id AND {}",
+        writable()
+    ))?;
+    let mut rows = statement.query(named_params! { ":object": object.as_str(), ":id": id.0 })?;
+    while let Some(row) = rows.next()? {
+        let property: String = row.get(0)?;
+        if gone.iter().all(|gone| gone.as_str() != property) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! The options are those that HubSpot gave last (`_sync_options`), and those that it gave before (`_sync_gone_options`). A property
 //! whose options live elsewhere, such as an owner, has none there and takes anything.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, named_params};
 
 use crate::decide::schema::FieldProblem;
@@ -61,6 +63,11 @@ pub(crate) fn is_unknown(object: &ObjectMapping, field: &FieldMapping, value: &s
 /// is synced on.
 pub(crate) const LOST: [&str; 3] = [OPTION_MISSING, "unknown-stage", "unknown-pipeline"];
 
+/// The same as a list in SQL.
+pub(crate) fn lost_codes() -> String {
+    LOST.map(literal).join(", ")
+}
+
 const OPTION_MISSING: &str = "option-missing";
 
 /// Values that HubSpot had for a field and has no longer.
@@ -70,6 +77,8 @@ struct Lost {
     what: &'static str,
     /// A query of them, whose one column is `value`.
     sql: String,
+    /// A query of all that HubSpot is known to have had, likewise.
+    ever: String,
 }
 
 /// Where values that are gone are known of a field, if it has a list of values at all.
@@ -83,24 +92,34 @@ fn lost_of(object: &ObjectMapping, field: &FieldMapping) -> Option<Lost> {
              AND id NOT IN (SELECT id FROM {table} WHERE object = {name} AND archived = 0)"
         )
     };
+    let all_of = |table: &str| format!("SELECT id AS value FROM {table} WHERE object = {name}");
     match stages {
         Some(stages) if stages.stage == property => Some(Lost {
             code: LOST[1],
             what: "stage",
             sql: archived("pipeline_stages"),
+            ever: all_of("pipeline_stages"),
         }),
         Some(stages) if stages.pipeline == property => Some(Lost {
             code: LOST[2],
             what: "pipeline",
             sql: archived("pipelines"),
+            ever: all_of("pipelines"),
         }),
-        Some(_) | None => has_options(field).then(|| Lost {
-            code: OPTION_MISSING,
-            what: "option",
-            sql: format!(
-                "SELECT value FROM _sync_gone_options WHERE object = {name} AND property = {}",
-                literal(property)
-            ),
+        Some(_) | None => has_options(field).then(|| {
+            let of = |table: &str| {
+                format!(
+                    "SELECT value FROM {table} WHERE object = {name} AND property = {}",
+                    literal(property)
+                )
+            };
+            let gone = of("_sync_gone_options");
+            Lost {
+                code: OPTION_MISSING,
+                what: "option",
+                ever: format!("{} UNION {gone}", of("_sync_options")),
+                sql: gone,
+            }
         }),
     }
 }
@@ -119,23 +138,55 @@ pub(crate) fn lost_by(
     let Some(lost) = lost_of(object, field) else {
         return Ok(None);
     };
+    let gone = values_of(connection, &lost.sql)?;
+    held(connection, (object, field), &lost, &gone)
+}
+
+/// The same, held against what HubSpot has of the field right now and the tables may not know yet.
+pub(crate) fn lost_against(
+    connection: &Connection,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+    offered: &BTreeSet<&str>,
+) -> Result<Option<FieldProblem>, StoreError> {
+    let Some(lost) = lost_of(object, field) else {
+        return Ok(None);
+    };
+    let mut gone = values_of(connection, &lost.ever)?;
+    gone.retain(|value| !offered.contains(value.as_str()));
+    held(connection, (object, field), &lost, &gone)
+}
+
+fn values_of(connection: &Connection, sql: &str) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let values = statement.query_map([], |row| row.get(0))?;
+    Ok(values.collect::<Result<_, _>>()?)
+}
+
+/// What is wrong with a field, where rows hold any of these values.
+fn held(
+    connection: &Connection,
+    (object, field): (&ObjectMapping, &FieldMapping),
+    lost: &Lost,
+    gone: &[String],
+) -> Result<Option<FieldProblem>, StoreError> {
     // Nothing is counted where nothing is gone.
-    if !connection.prepare_cached(&lost.sql)?.exists([])? {
+    if gone.is_empty() {
         return Ok(None);
     }
     let column = format!("m.{}", quoted(field.column.as_str()));
     let sql = format!(
         "SELECT g.value, count(*)
-         FROM ({}) AS g
+         FROM json_each(:gone) AS g
          JOIN {} AS m ON m.hs_archived = 0 AND {}
          GROUP BY g.value
          ORDER BY count(*) DESC, g.value",
-        lost.sql,
         quoted(object.table.as_str()),
         has_value(&column, "g.value")
     );
+    let gone = serde_json::json!(gone).to_string();
     let mut statement = connection.prepare(&sql)?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query(named_params! { ":gone": gone })?;
     let Some(first) = rows.next()? else {
         return Ok(None);
     };
@@ -179,7 +230,8 @@ pub(crate) fn lost(
     Ok(problems)
 }
 
-/// The fields of a row that hold options which HubSpot has no longer: it would refuse the row for them.
+/// The fields of a row that hold options, stages or pipelines which HubSpot has no longer: it would refuse the row for them. A
+/// pipeline and its stage are one place: where one of them is gone, neither is sent.
 pub(crate) fn gone_in(
     connection: &Connection,
     object: &ObjectMapping,
@@ -189,26 +241,51 @@ pub(crate) fn gone_in(
     if !has_gone(connection, &object.object)? {
         return Ok(gone);
     }
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT 1 FROM _sync_gone_options AS g WHERE g.object = :object AND g.property = :property AND {}",
-        has_value(":held", "g.value")
-    ))?;
-    let fields = object.fields.iter();
-    for field in fields.filter(|field| has_options(field) && field.is_sent()) {
-        let held = named_params! {
-            ":object": object.object.as_str(),
-            ":property": field.property.as_str(),
-            ":held": row.value(&field.property).to_wire(),
+    let sent = || object.fields.iter().filter(|field| field.is_sent());
+    for field in sent() {
+        let Some(lost) = lost_of(object, field) else {
+            continue;
         };
-        if statement.exists(held)? {
+        let held = row.value(&field.property).to_wire();
+        if held.is_empty() {
+            continue;
+        }
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT 1 FROM ({}) AS g WHERE {}",
+            lost.sql,
+            has_value(":held", "g.value")
+        ))?;
+        if statement.exists(named_params! { ":held": held })? {
             gone.push(field.property.clone());
         }
+    }
+    let place: Vec<&PropertyName> = sent()
+        .map(|field| &field.property)
+        .filter(|property| is_of_place(&object.object, property))
+        .collect();
+    if place.iter().any(|property| gone.contains(property)) {
+        gone.retain(|property| !place.contains(&property));
+        gone.extend(place.into_iter().cloned());
     }
     Ok(gone)
 }
 
+/// Whether a property says in which pipeline, or at which stage of it, a record stands.
+pub(crate) fn is_of_place(object: &ObjectType, property: &PropertyName) -> bool {
+    let stages = stage_properties(object, |_| true);
+    stages.is_some_and(|stages| [stages.pipeline, stages.stage].contains(&property.as_str()))
+}
+
+/// Whether HubSpot has taken away any value of an object's fields.
 fn has_gone(connection: &Connection, object: &ObjectType) -> Result<bool, StoreError> {
     Ok(connection
-        .prepare_cached("SELECT 1 FROM _sync_gone_options WHERE object = :object LIMIT 1")?
+        .prepare_cached(
+            "SELECT 1 FROM _sync_gone_options WHERE object = :object
+             UNION ALL
+             SELECT 1 FROM pipelines WHERE object = :object AND archived = 1
+             UNION ALL
+             SELECT 1 FROM pipeline_stages WHERE object = :object AND archived = 1
+             LIMIT 1",
+        )?
         .exists(named_params! { ":object": object.as_str() })?)
 }
