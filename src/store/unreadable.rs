@@ -3,8 +3,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+use crate::decide::schema::FieldProblem;
 use crate::model::id::HubspotId;
-use crate::model::name::ObjectType;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -86,6 +87,34 @@ pub(crate) fn odd_answers(
 ) -> Result<Option<String>, StoreError> {
     let sql = format!("SELECT {}", views::odd_answers(&literal(object.as_str())));
     Ok(connection.query_row(&sql, [], |row| row.get(0))?)
+}
+
+/// The fields of an object whose columns can't hold all values of HubSpot's, as `sync_fields` says.
+pub(crate) fn problems(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Vec<FieldProblem>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT property, problem
+         FROM sync_fields
+         WHERE object = :object AND code = :code AND state <> 'unmapped'
+         ORDER BY property",
+    )?;
+    let mut rows =
+        statement.query(named_params! { ":object": object.as_str(), ":code": VALUE_UNREADABLE })?;
+    let mut problems = Vec::new();
+    while let Some(row) = rows.next()? {
+        let property: String = row.get(0)?;
+        problems.push(FieldProblem {
+            object: object.clone(),
+            property: PropertyName::parse(&property)
+                .map_err(|error| StoreError::UnknownValue(error.to_string()))?,
+            code: VALUE_UNREADABLE,
+            problem: row.get(1)?,
+            hint: HINT.to_owned(),
+        });
+    }
+    Ok(problems)
 }
 
 /// Forgets that a record could not be read: HubSpot shows it no more.

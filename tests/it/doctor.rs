@@ -536,6 +536,66 @@ fn a_property_that_was_written_before_and_is_read_only_is_told_as_sync_fields_te
     assert_eq!(line["message"].as_str(), told.as_deref(), "{line:#}");
 }
 
+#[test]
+fn what_rows_hold_and_hubspot_has_no_longer_or_their_column_can_not_is_yellow_before_the_daemon_has_seen_it()
+ {
+    let portal = Portal::quick();
+    make_property(&portal, "colour", "enumeration", "select");
+    make_property(&portal, "score", "string", "text");
+    let objects = format!(
+        "{CONTACTS}colour = \"colour\"\nscore = {{ column = \"score\", type = \"number\" }}\n[objects.deals]\n"
+    );
+    let ada = portal.contact("ada@example.com");
+    portal.edit(ada, &[("colour", "b"), ("score", "7")]);
+    portal.deal();
+    let site = Site::with(&portal, "[schedule]\nreference = \"1s\"\n", &objects);
+    site.once();
+    let stage = site.text("SELECT dealstage FROM deals").expect("a stage");
+    let page = || page_of(&site.run(&["check", "--online", "--json"]));
+    let names = ["property contacts.colour", "property deals.dealstage"];
+    set_options(&portal, "colour", &["a"]);
+    portal.stand().settings_mut().deleted_stages.insert(stage);
+    portal.edit(ada, &[("score", "many")]);
+    let before = page();
+    site.once();
+    let after = page();
+    let told = "SELECT code || ' ' || problem || ' ' || hint FROM sync_fields WHERE object || '.' || property = ";
+    for (name, code) in [
+        (names[0], "option-missing"),
+        (names[1], "unknown-stage"),
+        ("property contacts.score", "unreadable-value"),
+    ] {
+        let found = line(&after, name);
+        let words = ["code", "message", "hint"].map(|key| found[key].as_str().unwrap_or_default());
+        let of_field = name.trim_start_matches("property ");
+        assert_eq!(
+            site.text(&format!("{told}'{of_field}'")).as_deref(),
+            Some(words.join(" ").as_str())
+        );
+        assert_eq!((&found["status"], words[0]), (&json!("yellow"), code));
+        // What a column can't hold is known once it was read.
+        let is_seen = name != "property contacts.score";
+        assert_eq!(line(&before, name) == found, is_seen, "{before:#}");
+    }
+    set_options(&portal, "colour", &["a", "b"]);
+    portal.stand().settings_mut().deleted_stages.clear();
+    let healed = page();
+    for name in names {
+        assert_eq!(line(&healed, name)["status"], "green");
+    }
+}
+
+/// Gives a property of contacts these options alone.
+fn set_options(portal: &Portal, name: &str, values: &[&str]) {
+    let options: Vec<Value> = values
+        .iter()
+        .map(|value| json!({"label": value, "value": value}))
+        .collect();
+    let path = format!("/crm/v3/properties/contacts/{name}");
+    let (status, answer) = portal.call("PATCH", &path, &json!({ "options": options }));
+    assert_eq!(status, 200, "{answer}");
+}
+
 /// A property that somebody makes in the portal.
 fn make_property(portal: &Portal, name: &str, kind: &str, field_type: &str) {
     let body = json!({"name": name, "label": name, "type": kind, "fieldType": field_type,

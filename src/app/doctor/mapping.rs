@@ -13,11 +13,12 @@ use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::endpoints::associations::Ends;
 use crate::hubspot::endpoints::properties::PropertyDefinition;
 use crate::hubspot::{Client, HubspotError, ListQuery, Priority};
-use crate::model::mapping::ObjectMapping;
+use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::ObjectType;
 use crate::model::object::{StandardObject, stage_properties};
-use crate::store::shape::ddl;
-use crate::store::tokens;
+use crate::model::reference::Pipeline;
+use crate::store::shape::{ddl, options};
+use crate::store::{tokens, unreadable};
 
 /// Adds the lines of all objects and pairs.
 ///
@@ -71,7 +72,7 @@ pub(super) async fn compare(
                 let scope = format!("`{}`", Access::Definitions.scope(name.as_str()));
                 found.lines.push(CheckLine::green(schema, scope));
                 scopes(object, asked, &mut found).await?;
-                of_object(object, &read, (client, &config.creates), &mut found).await?;
+                of_object(object, &read, (client, config), &mut found).await?;
             }
         }
     }
@@ -233,7 +234,7 @@ async fn scopes(
 async fn of_object(
     object: &ObjectMapping,
     read: &PortalReading,
-    (client, wishes): (&Client, &[PropertyWish]),
+    (client, config): (&Client, &Config),
     found: &mut FoundLines<'_>,
 ) -> Result<(), HubspotError> {
     let name = &object.object;
@@ -257,6 +258,14 @@ async fn of_object(
         false => Vec::new(),
     };
     let listed = read.definitions.get(name);
+    let pipelines = match stage_properties(name, |property| portal.contains_key(property)) {
+        Some(_) => Some(client.pipelines(name).await),
+        None => None,
+    };
+    let known = pipelines.as_ref().and_then(|known| known.as_ref().ok());
+    let rows = of_rows(config, mapped, |field| {
+        offered(name, field, listed, known.map(Vec::as_slice))
+    });
     for field in fields {
         let property = field.property.as_str();
         let there = match portal.get(property) {
@@ -275,11 +284,10 @@ async fn of_object(
         let in_file = object.field(&field.property).unwrap_or(field);
         let is_it =
             |wrong: &&FieldProblem| wrong.object == *name && wrong.property == field.property;
-        let wrong = read.problems.iter().find(is_it);
+        let wrong = read.problems.iter().chain(&rows).find(is_it);
         let line = doctor::property(mapped, in_file, there, wrong);
-        let wish = wishes
-            .iter()
-            .find(|wish| wish.object == *name && wish.property == field.property);
+        let mut wishes = config.creates.iter();
+        let wish = wishes.find(|wish| wish.object == *name && wish.property == field.property);
         found.lines.push(as_declared(line, there, wish, listed));
     }
     found
@@ -287,9 +295,9 @@ async fn of_object(
         .push(doctor::key(mapped, |name| portal.get(name)));
     let of_match = doctor::match_property(mapped, |name| portal.get(name));
     found.lines.extend(of_match);
-    if stage_properties(name, |property| portal.contains_key(property)).is_some() {
+    if let Some(pipelines) = pipelines {
         let line = format!("pipelines {name}");
-        let pipelines = pipelines(&line, object, client).await;
+        let pipelines = pipelines.map(|found| of_pipelines(&line, &found));
         let unseen = |error: &HubspotError| {
             let unseen = yellow_of_error(&line, error);
             match error.is_of_scope() {
@@ -370,21 +378,59 @@ fn of_itself(
     )
 }
 
-async fn pipelines(
-    name: &str,
-    object: &ObjectMapping,
-    client: &Client,
-) -> Result<CheckLine, HubspotError> {
-    let found = client.pipelines(&object.object).await?;
+fn of_pipelines(name: &str, found: &[Pipeline]) -> CheckLine {
     if found.is_empty() {
-        return Ok(CheckLine::yellow(
+        return CheckLine::yellow(
             name,
             "no-pipeline",
             "the object has no pipeline, so that no stage can be checked".to_owned(),
             "make one in HubSpot, or take the two properties of pipeline and stage out",
-        ));
+        );
     }
     let stages: usize = found.iter().map(|pipeline| pipeline.stages.len()).sum();
-    let message = format!("{} with {stages} stages", found.len());
-    Ok(CheckLine::green(name, message))
+    CheckLine::green(name, format!("{} with {stages} stages", found.len()))
+}
+
+/// What the database's rows hold that HubSpot does not have, or their columns can't.
+fn of_rows<'a>(
+    config: &Config,
+    object: &ObjectMapping,
+    offered: impl Fn(&FieldMapping) -> Option<BTreeSet<&'a str>>,
+) -> Vec<FieldProblem> {
+    let looked = tokens::look(&config.database, |connection| {
+        let mut problems = unreadable::problems(connection, &object.object)?;
+        for field in &object.fields {
+            if let Some(offered) = offered(field) {
+                problems.extend(options::lost_against(connection, object, field, &offered)?);
+            }
+        }
+        Ok(problems)
+    });
+    // What keeps the database from being looked at has its own line, and an object that it has not yet holds nothing.
+    looked.ok().flatten().unwrap_or_default()
+}
+
+/// The values that HubSpot has of a field right now; `None`: any, or nobody knows.
+fn offered<'a>(
+    object: &ObjectType,
+    field: &FieldMapping,
+    listed: Option<&'a Vec<PropertyDefinition>>,
+    pipelines: Option<&'a [Pipeline]>,
+) -> Option<BTreeSet<&'a str>> {
+    let property = field.property.as_str();
+    match stage_properties(object, |_| true) {
+        Some(stages) if stages.pipeline == property => {
+            Some(pipelines?.iter().map(|found| found.id.as_str()).collect())
+        }
+        Some(stages) if stages.stage == property => {
+            let stages = pipelines?.iter().flat_map(|found| &found.stages);
+            Some(stages.map(|stage| stage.id.as_str()).collect())
+        }
+        Some(_) | None => {
+            let mut listed = listed?.iter();
+            let options = &listed.find(|listed| listed.name == property)?.options;
+            let values = options.iter().map(|(value, _)| value.as_str());
+            (!options.is_empty()).then(|| values.collect())
+        }
+    }
 }
