@@ -16,7 +16,7 @@ use crate::app::properties::PropertiesError;
 use crate::app::subscriptions::WebhooksError;
 use crate::app::undo::UndoError;
 use crate::cli::format::printable;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, suggest};
 use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
@@ -85,6 +85,21 @@ pub(crate) struct WrongUsage {
     pub explanation: String,
     /// What to write instead.
     pub hint: String,
+}
+
+/// That an object, or a pair, is one of those that are known.
+///
+/// # Errors
+/// It is none of them; the hint names what may have been meant.
+fn known_object<S: AsRef<str>>(name: &str, known: &[S]) -> Result<(), WrongUsage> {
+    let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+    match known.contains(&name) {
+        true => Ok(()),
+        false => Err(WrongUsage {
+            explanation: format!("no object is called `{name}`"),
+            hint: suggest::which(name, &known),
+        }),
+    }
 }
 
 /// A command that asks before it changes anything, with nobody there to answer.

@@ -13,10 +13,11 @@ use thiserror::Error;
 use crate::app::budget::{AskError, AskingCommand};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, PortalIdSource};
+use crate::decide::decision::commands::PausedSide;
 use crate::decide::echo::Histories;
 use crate::decide::existence::Moment;
 use crate::decide::incoming::convert::{histories, remote_record, remote_records};
-use crate::decide::outgoing::looking::{asked_for, left_in_doubt};
+use crate::decide::outgoing::looking::{asked_for, left_in_doubt, unseen_keys};
 use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::outgoing::present::Present;
 use crate::engine::decisions::ahead::{AheadOfDaemon, ShownToDecisions};
@@ -38,7 +39,7 @@ use crate::model::time::Timestamp;
 use crate::store::database::scratch;
 use crate::store::history::Origin;
 use crate::store::tokens::{look, looking};
-use crate::store::{StoreError, meta, outbox, quota};
+use crate::store::{StoreError, cursors, meta, orders, outbox, quota};
 
 /// Why there is no plan.
 #[derive(Debug, Error)]
@@ -104,7 +105,7 @@ impl PlanError {
 }
 
 /// What a plan comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PlanSums {
     /// What would be sent.
     pub totals: PlanTotals,
@@ -112,6 +113,10 @@ pub struct PlanSums {
     pub day_limit: Option<u64>,
     /// Used of them.
     pub day_used: u64,
+    /// Whether the daemon's pushes are paused; those of `once` are not.
+    pub is_paused: bool,
+    /// Objects that are not synced at present, each with the code that says why.
+    pub kept_back: Vec<(String, String)>,
 }
 
 /// Hands out every entry that is not dead, in the order of the push, as the database tells.
@@ -280,6 +285,8 @@ impl<'a> PlanBase<'a> {
                 totals,
                 day_limit: state.day_limit,
                 day_used: state.day_used,
+                is_paused: orders::is_paused(&tx, PausedSide::Push)?,
+                kept_back: cursors::kept_back(&tx)?,
             })
         };
         told().map_err(|stopped| match stopped {
@@ -492,7 +499,31 @@ impl PlanReading<'_> {
             }
         }
         looked.unread = left_in_doubt(object, &looked.looks, &unread, &looked.found);
+        let unseen = unseen_keys(&looked.looks, &looked.found);
+        looked.archived = self.archived(object, &unseen).await?;
         Ok(Some(looked))
+    }
+
+    /// What of creates in doubt lies in HubSpot's archive, by our own key.
+    async fn archived(
+        &self,
+        object: &ObjectSync,
+        keys: &[String],
+    ) -> Result<Vec<RemoteRecord>, PlanError> {
+        let Some(property) = &object.key_property else {
+            return Ok(Vec::new());
+        };
+        let mut archived = Vec::new();
+        for keys in keys.chunks(BATCH) {
+            let query = create::query_by(object, property, keys.to_vec(), true);
+            match self.batch(object.object(), &query).await {
+                Ok(found) => archived.extend(remote_records(object, found.records)),
+                // As the push: whether archived records can be read so is unsure.
+                Err(HubspotError::Refused { .. }) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(archived)
     }
 
     async fn read(

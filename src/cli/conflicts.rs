@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cli::args::{ConflictsCommand, ResolveArgs, Take};
 use crate::cli::format::{Align, JsonArray, TextTable, counted, moment, printable, shortened};
-use crate::cli::{ExitStatus, NobodyToAsk, carried_out};
+use crate::cli::{ExitStatus, NobodyToAsk, carried_out, known_object};
 use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, CommandError, Most, Row, WantedConflicts, Which};
 
@@ -258,7 +258,7 @@ fn resolve(
     resolution: &str,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let mut db = CommandDb::open_to_decide(database)?;
+    let mut db = opened(database, args)?;
     let decided = db.resolve(&wanted(args), resolution)?;
     for conflict in decided.iter().take(MOST_LISTED as usize) {
         writeln!(out, "{}: {}", place(conflict), chosen(resolution))?;
@@ -268,6 +268,15 @@ fn resolve(
     }
     writeln!(out, "{}", carried_out(&db)?)?;
     Ok(())
+}
+
+/// The database, where it knows the object that was named.
+fn opened(database: &Path, args: &ResolveArgs) -> anyhow::Result<CommandDb> {
+    let db = CommandDb::open_to_decide(database)?;
+    if let Some(object) = &args.object {
+        known_object(object, &db.names()?)?;
+    }
+    Ok(db)
 }
 
 fn wanted(args: &ResolveArgs) -> WantedConflicts {
@@ -323,7 +332,7 @@ fn ask_from(
     now: Timestamp,
     (input, out): (&mut dyn BufRead, &mut dyn Write),
 ) -> anyhow::Result<()> {
-    let mut db = CommandDb::open_to_decide(database)?;
+    let mut db = opened(database, args)?;
     let mut decided = 0;
     let waiting = db.waiting_conflicts(&wanted(args))?;
     for (index, conflict) in waiting.iter().enumerate() {

@@ -44,9 +44,12 @@ pub async fn plan(path: &Path, args: PlanArgs, out: &mut dyn Write) -> anyhow::R
             sums
         }
         false => {
-            let now = clock.now();
             let mut shown = ShownPlan { out, entries: 0 };
-            let sums = each(&config, args, &clock, |planned| shown.push(&planned, now)).await?;
+            // What fell due while HubSpot was asked is due.
+            let sums = each(&config, args, &clock, |planned| {
+                shown.push(&planned, clock.now())
+            })
+            .await?;
             shown.end(&sums)?;
             sums
         }
@@ -231,7 +234,24 @@ fn summed_up(sums: &PlanSums) -> Vec<String> {
             share_of_day(sums)
         ),
     };
-    [sent].into_iter().chain(held(totals)).collect()
+    let paused = sums.is_paused.then(|| {
+        "push is paused in the daemon, which sends nothing of it before `INSERT INTO sync_commands (command) VALUES ('resume')`; \
+         `hubsyncd once` sends it all the same"
+            .to_owned()
+    });
+    let kept_back = sums.kept_back.iter().map(|(object, code)| {
+        format!(
+            "{} is not synced at present (`{}`), and nothing of it is sent: `SELECT last_error FROM sync_status` says why",
+            printable(object),
+            printable(code)
+        )
+    });
+    [sent]
+        .into_iter()
+        .chain(held(totals))
+        .chain(paused)
+        .chain(kept_back)
+        .collect()
 }
 
 /// What the guard holds, or would hold, and what can be said about it.

@@ -83,7 +83,9 @@ fn portal_of(args: &SimulateArgs) -> anyhow::Result<Portal> {
         ("deals", 3),
         ("tickets", 4),
     ];
-    for (object, part) in shares {
+    let missing = &portal.settings().missing_objects;
+    let there = shares.map(|(object, part)| (object, part, !missing.contains(object)));
+    for (object, part, _) in there.into_iter().filter(|(.., is_there)| *is_there) {
         portal.fill(object, args.records / part, now_ms);
     }
     *portal.faults_mut() = scenario.faults;
@@ -127,6 +129,17 @@ mod tests {
             faults,
             token: "pat-test".to_owned(),
         }
+    }
+
+    #[test]
+    fn an_object_that_the_portal_has_not_is_not_filled() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("faults.json");
+        let scenario = r#"{"settings": {"missing_objects": ["companies", "tickets"]}}"#;
+        std::fs::write(&path, scenario).expect("written");
+        let portal = portal_of(&args(Some(path))).expect("a portal");
+        let counts = ["contacts", "deals"].map(|object| portal.count(object));
+        assert_eq!(counts, [12, 4]);
     }
 
     #[test]

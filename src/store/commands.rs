@@ -29,6 +29,7 @@ use crate::store::database::migrate::known_version;
 mod backup;
 mod changes;
 mod explained;
+mod next_step;
 #[cfg(test)]
 pub(crate) mod testing;
 mod watched;
@@ -111,6 +112,9 @@ pub(crate) enum CommandError {
         /// Its id.
         id: i64,
     },
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NoneOf(String),
     /// Changes that were asked for are not there any more, or never were.
     #[error("{}", forgotten(*id, *first, *last))]
     Forgotten {
@@ -189,7 +193,7 @@ impl CommandError {
             Self::BadCopy(_) => {
                 Some("put an older backup back; `PRAGMA integrity_check` shows all of the damage")
             }
-            Self::None { .. } | Self::Refused(_) | Self::Sqlite(_) => None,
+            Self::None { .. } | Self::NoneOf(_) | Self::Refused(_) | Self::Sqlite(_) => None,
         }
     }
 
@@ -209,7 +213,7 @@ impl CommandError {
             Self::Taken { .. } => "file-exists",
             Self::Copy { .. } => "file-unusable",
             Self::BadCopy(_) => "damaged-database",
-            Self::None { .. } => "no-such-row",
+            Self::None { .. } | Self::NoneOf(_) => "no-such-row",
             Self::Refused(_) => "refused",
             Self::Sqlite(_) => "sqlite",
         }
@@ -796,7 +800,7 @@ fn waiting(connection: &Connection, wanted: &WantedConflicts) -> Result<Vec<Row>
     match object {
         Some(object) if found.is_empty() => {
             let which = property.map_or_else(|| object.clone(), |name| format!("{object}.{name}"));
-            Err(CommandError::Refused(format!(
+            Err(CommandError::NoneOf(format!(
                 "no conflict of `{which}` waits"
             )))
         }

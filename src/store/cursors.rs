@@ -240,6 +240,19 @@ pub(crate) fn set_error(
     Ok(())
 }
 
+/// The objects of which something waits to be sent and can't be at present, each with the code that says why.
+pub(crate) fn kept_back(connection: &Connection) -> Result<Vec<(String, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT k.object, k.forbidden_code
+         FROM _sync_cursors AS k
+         WHERE k.forbidden_code IS NOT NULL
+           AND EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = k.object AND e.state <> 'dead')
+         ORDER BY k.object",
+    )?;
+    let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
 /// Keeps the sentences on what HubSpot forbids of an object, with their code, and whether its records can be read.
 pub(crate) fn set_forbidden(
     tx: &Transaction<'_>,

@@ -260,6 +260,13 @@ fn new_labels_and_options_are_shown_and_an_option_that_is_gone_holds_up_its_own_
         "no request is spent on it"
     );
     the_rest_goes_on(&portal, id, &site, "Lima");
+    let told = site.run(&["explain", "--json", "contacts", "1"]);
+    let told: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    let what = told["next"]["what"].as_str().expect("words");
+    assert!(
+        what.starts_with("HubSpot has what its fields need again"),
+        "{what}"
+    );
     // A new record is made without it.
     site.execute("INSERT INTO contacts (email, colour) VALUES ('new@example.com', 'blue')");
     site.until_sql("SELECT hs_id IS NOT NULL FROM contacts WHERE email = 'new@example.com'");

@@ -173,6 +173,60 @@ fn a_copy_is_whole_for_its_owner_alone_and_writes_over_nothing() {
     });
 }
 
+/// What happens next with the first contact, as `explain` says.
+fn next_of(site: &Site) -> String {
+    let told = site.run(&["explain", "--json", "contacts", "1"]);
+    let told: Value = serde_json::from_slice(&told.stdout).expect("one value");
+    told["next"]["what"].as_str().expect("words").to_owned()
+}
+
+#[test]
+fn what_is_paused_degraded_or_held_is_what_comes_next_and_a_plan_says_that_nothing_is_sent() {
+    const RESUME: &str = "`INSERT INTO sync_commands (command) VALUES ('resume')`";
+    let portal = Portal::quick();
+    portal.fill("contacts", 12);
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    site.execute("INSERT INTO sync_commands (command) VALUES ('pause')");
+    site.until_sql("SELECT state = 'done' FROM sync_commands");
+    let poll = "the next poll or webhook of contacts";
+    assert_eq!(
+        next_of(&site),
+        format!("once pull is resumed ({RESUME}): {poll}")
+    );
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    assert_eq!(
+        next_of(&site),
+        format!("once push is resumed ({RESUME}): it is pushed")
+    );
+    let (_, told) = said(&site, &["plan"]);
+    assert!(
+        told.contains("push is paused in the daemon") && told.contains(RESUME),
+        "{told}"
+    );
+    assert_eq!(site.stop(), 0);
+    assert_eq!(
+        next_of(&site),
+        format!("once the daemon runs and push is resumed ({RESUME}): it is pushed")
+    );
+    site.start_and_load();
+    site.execute("INSERT INTO sync_commands (command) VALUES ('resume')");
+    site.until_pushed();
+    let (_, told) = said(&site, &["plan"]);
+    assert!(!told.contains("paused"), "{told}");
+    assert_eq!(next_of(&site), poll);
+    // Everything is deleted, and the guard holds it.
+    site.execute("DELETE FROM contacts");
+    site.until_sql("SELECT count(*) FROM sync_holds");
+    let hold = site.number("SELECT id FROM sync_holds");
+    let decide = format!(
+        "somebody decides hold {hold}: `hubsyncd outbox approve {hold}` or `hubsyncd outbox discard --hold {hold}`"
+    );
+    site.until_sql("SELECT count(*) = 12 FROM sync_outbox WHERE waits_for = 'guard'");
+    assert_eq!(next_of(&site), decide);
+    assert_eq!(site.stop(), 0);
+}
+
 #[test]
 fn a_record_and_a_code_are_explained() {
     let portal = Portal::quick();
@@ -241,9 +295,34 @@ fn a_record_and_a_code_are_explained() {
         told.contains("contacts 1, record ") && told.contains("Lima"),
         "{told}"
     );
-    for (arguments, status) in [(["contacts", "99"], 1), (["contcats", "1"], 2)] {
+    for (arguments, status, words) in [
+        (
+            ["contacts", "99"],
+            1,
+            "contacts has no row 99 [no-such-row]",
+        ),
+        (
+            ["contcats", "1"],
+            2,
+            "no object is called `contcats` [wrong-usage]",
+        ),
+    ] {
         let (code, told) = said(&site, &["explain", arguments[0], arguments[1]]);
-        assert_eq!(code, Some(status), "{told}");
+        assert_eq!((code, told.contains(words)), (Some(status), true), "{told}");
+    }
+    for (arguments, words) in [
+        (
+            ["--object", "nix"],
+            "no object is called `nix` [wrong-usage]",
+        ),
+        (
+            ["--object", "contacts"],
+            "no conflict of `contacts` waits [no-such-row]",
+        ),
+    ] {
+        let resolve = [&["conflicts", "resolve", "--take", "local"], &arguments[..]].concat();
+        let (_, told) = said(&site, &resolve);
+        assert!(told.contains(words), "{told}");
     }
     let (code, told) = said(&site, &["explain", "invalid-emial"]);
     assert_eq!(

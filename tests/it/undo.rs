@@ -498,6 +498,9 @@ fn wrong_usage_is_told() {
     }
     let nothing = site.run(&["undo", "--ids", "9999"]);
     assert!(nothing.status.success());
+    // Reserved: nothing has it yet.
+    let of_rules = site.run(&["undo", "--since", "1h", "--origin", "rule"]);
+    assert!(of_rules.status.success(), "{}", told(&of_rules));
     assert_eq!(
         told(&nothing),
         "no recorded change is chosen\n`sync_history` has no row 9999\n"

@@ -10,9 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::args::{ChangesArgs, ChangesSince};
 use crate::cli::format::printable;
-use crate::cli::{ExitStatus, WrongUsage};
+use crate::cli::{ExitStatus, known_object};
 use crate::clock::Clock;
-use crate::config::suggest;
 use crate::store::commands::{CommandDb, Row};
 
 /// So many changes are shown where nobody says from when on.
@@ -36,16 +35,8 @@ pub async fn changes(
     let db = CommandDb::open(database)?;
     let object = args.object.as_deref();
     if let Some(object) = object {
-        let known = db.names_of_changes()?;
-        if !known.iter().any(|name| name == object) {
-            let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            let hint = suggest::which(object, &known);
-            return Err(WrongUsage {
-                explanation: format!("no object is called `{object}`"),
-                hint,
-            }
-            .into());
-        }
+        let known = db.names()?;
+        known_object(object, &known)?;
     }
     let mut after = match args.since {
         Some(ChangesSince::Id(id)) => {

@@ -6,11 +6,10 @@ use std::path::Path;
 use crate::app::codes;
 use crate::cli::args::ExplainArgs;
 use crate::cli::format::{Align, TextTable, moment, printable, shortened};
-use crate::cli::{ExitStatus, WrongUsage};
+use crate::cli::{ExitStatus, WrongUsage, known_object};
 use crate::config;
-use crate::config::suggest;
 use crate::model::time::Timestamp;
-use crate::store::commands::{CommandDb, ExplainedRecord, Row, WantedRecord};
+use crate::store::commands::{CommandDb, CommandError, ExplainedRecord, Row, WantedRecord};
 
 /// The widest value in the table of fields.
 const WIDEST: usize = 40;
@@ -34,19 +33,12 @@ pub fn explain(
     let Some(record) = db.explained(&args.what, wanted)? else {
         let known = db.objects()?;
         let known: Vec<&str> = known.iter().filter_map(|row| row.text("object")).collect();
-        if !known.contains(&args.what.as_str()) {
-            let hint = suggest::which(&args.what, &known);
-            return Err(WrongUsage {
-                explanation: format!("no object is called `{}`", args.what),
-                hint,
-            }
-            .into());
-        }
+        known_object(&args.what, &known)?;
         let id = match wanted {
             WantedRecord::Local(id) => format!("row {id}"),
             WantedRecord::Remote(id) => format!("record {id} of HubSpot"),
         };
-        anyhow::bail!("{} has no {id}", args.what);
+        return Err(CommandError::NoneOf(format!("{} has no {id}", args.what)).into());
     };
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&record)?)?;

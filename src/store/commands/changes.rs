@@ -80,11 +80,12 @@ impl CommandDb {
     }
 
     /// The names under which changes stand.
-    pub(crate) fn names_of_changes(&self) -> Result<Vec<String>, CommandError> {
+    pub(crate) fn names(&self) -> Result<Vec<String>, CommandError> {
         let mut statement = self.connection.prepare(
             "SELECT object FROM sync_status WHERE object IS NOT NULL
              UNION SELECT pair FROM _sync_link_passes
              UNION SELECT object FROM sync_history
+             UNION SELECT object FROM sync_conflicts
              ORDER BY 1",
         )?;
         let names = statement.query_map([], |row| row.get(0))?;

@@ -5,9 +5,11 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::store::commands::next_step::RecordStanding;
 use crate::store::commands::{CommandDb, CommandError, Row, rows};
 use crate::store::outbox::OF_ROW;
 use crate::store::shape::ddl::quoted;
+use crate::store::shape::options;
 
 /// Lines of the history that are told.
 const LINES: u32 = 20;
@@ -138,14 +140,23 @@ impl CommandDb {
             entry: entry.as_ref(),
             conflicts: &conflicts,
         };
+        let fields = known.fields(&tx, &table)?;
+        let state = found.text("state").unwrap_or_default();
+        let standing = RecordStanding {
+            known: &known,
+            hs_id: found.number("hs_id"),
+            state,
+            fields: &fields,
+        };
+        let next = standing.next(&tx)?;
         Ok(Some(ExplainedRecord {
             object: object.to_owned(),
             local_id,
             hs_id: found.number("hs_id"),
-            fields: known.fields(&tx, &table)?,
             call: call(&tx, entry.as_ref(), &history)?,
-            next: known.next(&tx, found.text("state").unwrap_or_default())?,
-            state: found.text("state").unwrap_or_default().to_owned(),
+            next,
+            state: state.to_owned(),
+            fields,
             entry,
             conflicts,
             history,
@@ -175,11 +186,11 @@ fn call(
 }
 
 /// What the fields and the next step are told by.
-struct KnownOfRecord<'a> {
-    object: &'a str,
-    local_id: i64,
-    entry: Option<&'a Row>,
-    conflicts: &'a [Row],
+pub(super) struct KnownOfRecord<'a> {
+    pub(super) object: &'a str,
+    pub(super) local_id: i64,
+    pub(super) entry: Option<&'a Row>,
+    pub(super) conflicts: &'a [Row],
 }
 
 impl KnownOfRecord<'_> {
@@ -191,7 +202,7 @@ impl KnownOfRecord<'_> {
         let entry = self.entry.and_then(|entry| entry.number("id"));
         let listed = rows(
             connection,
-            "SELECT s.property, s.column_name, s.type, s.state, s.direction, f.outbox_id, f.base_value, f.base_known,
+            "SELECT s.property, s.column_name, s.type, s.state, s.code, s.direction, f.outbox_id, f.base_value, f.base_known,
                     h.hold_id, h.remote_value
              FROM sync_fields AS s
              LEFT JOIN sync_outbox_fields AS f ON f.outbox_id = :entry AND f.property = s.property
@@ -211,13 +222,39 @@ impl KnownOfRecord<'_> {
         let Some(own) = own.into_iter().next() else {
             return Ok(Vec::new());
         };
-        Ok(listed.iter().map(|field| self.field(field, &own)).collect())
+        let fields = listed.iter();
+        fields
+            .map(|field| self.field(connection, field, &own))
+            .collect()
     }
 
-    fn field(&self, field: &Row, own: &Row) -> ExplainedField {
+    /// Whether a field is left out of requests, or its row's value is: of one that is degraded for what rows hold, all others go.
+    fn is_degraded(
+        &self,
+        connection: &Connection,
+        field: &Row,
+        local: Option<&str>,
+    ) -> Result<bool, CommandError> {
+        let code = field.text("code").unwrap_or_default();
+        let is_degraded = field.text("state") == Some("degraded");
+        if !is_degraded || !options::LOST.contains(&code) {
+            return Ok(is_degraded);
+        }
+        let property = field.text("property").unwrap_or_default();
+        let of = (self.object, property, code);
+        Ok(options::is_gone(connection, of, local.unwrap_or_default())?)
+    }
+
+    fn field(
+        &self,
+        connection: &Connection,
+        field: &Row,
+        own: &Row,
+    ) -> Result<ExplainedField, CommandError> {
         let text = |column: &str| field.text(column).unwrap_or_default().to_owned();
         let (property, column, kind) = (text("property"), text("column_name"), text("type"));
         let local = canonical(&kind, own.get(&column));
+        let is_degraded = self.is_degraded(connection, field, local.as_deref())?;
         let waits = |word: &str| Some(word.to_owned());
         let is_create = self
             .entry
@@ -239,22 +276,21 @@ impl KnownOfRecord<'_> {
         } else if field.number("outbox_id").is_some() || is_new {
             let is_known = field.number("base_known") == Some(1);
             let base = canonical(&kind, field.get("base_value")).filter(|_| is_known);
-            match field.text("state") {
-                Some("degraded") => ("degraded", waits("degraded"), base.clone(), base),
-                _ => {
-                    let entry = self.entry.and_then(|entry| entry.text("waits_for"));
-                    ("waiting", entry.map(str::to_owned), base.clone(), base)
-                }
+            if is_degraded {
+                ("degraded", waits("degraded"), base.clone(), base)
+            } else {
+                let entry = self.entry.and_then(|entry| entry.text("waits_for"));
+                ("waiting", entry.map(str::to_owned), base.clone(), base)
             }
         } else {
             let state = match field.text("state") {
-                Some("degraded") => "degraded",
+                _ if is_degraded => "degraded",
                 Some("filling") => "filling",
                 _ => "in_sync",
             };
             (state, None, local.clone(), local.clone())
         };
-        ExplainedField {
+        Ok(ExplainedField {
             property,
             column,
             base,
@@ -262,71 +298,7 @@ impl KnownOfRecord<'_> {
             remote,
             state,
             waits_for,
-        }
-    }
-
-    /// What happens next, by what keeps it first.
-    fn next(&self, connection: &Connection, state: &str) -> Result<NextStep, CommandError> {
-        let daemon: Option<String> =
-            connection.query_row("SELECT state FROM sync_health", [], |row| row.get(0))?;
-        let (what, at) = self.next_of(connection, state)?;
-        let is_own = self.conflicts.is_empty() && state != "failing";
-        let what = match daemon.as_deref() {
-            Some("stopped") if is_own => format!("once the daemon runs: {what}"),
-            Some(_) | None => what,
-        };
-        Ok(NextStep { what, at })
-    }
-
-    fn next_of(
-        &self,
-        connection: &Connection,
-        state: &str,
-    ) -> Result<(String, Option<String>), CommandError> {
-        if let Some(conflict) = self.conflicts.first() {
-            let id = conflict.number("id").unwrap_or_default();
-            return Ok((
-                format!("somebody decides conflict {id}: `hubsyncd conflicts show {id}`"),
-                None,
-            ));
-        }
-        let Some(entry) = self.entry else {
-            let what = match state {
-                "excluded" => "nothing, until a program writes to the row".to_owned(),
-                _ => format!("the next poll or webhook of {}", self.object),
-            };
-            return Ok((what, None));
-        };
-        let due = entry.text("next_attempt_at").map(str::to_owned);
-        let id = entry.number("id").unwrap_or_default();
-        let what = match (entry.text("state"), entry.text("waits_for")) {
-            (Some("dead"), _) => format!(
-                "nothing, until it is retried (`hubsyncd outbox retry {id}`), discarded, or the row is written again"
-            ),
-            (Some("in_flight"), _) => {
-                "HubSpot's answer to the request that is on its way".to_owned()
-            }
-            (_, Some("guard")) => {
-                let hold = "SELECT min(id) FROM sync_holds WHERE object = :object AND side = 'hubspot' AND approved_at IS NULL
-                            AND settled_at IS NULL AND discarded_at IS NULL";
-                let own = named_params! { ":object": self.object };
-                let hold: Option<i64> = connection.query_row(hold, own, |row| row.get(0))?;
-                match hold {
-                    Some(hold) => {
-                        format!("somebody approves hold {hold}: `hubsyncd outbox approve {hold}`")
-                    }
-                    None => "somebody approves the hold".to_owned(),
-                }
-            }
-            (_, Some("backfill")) => {
-                format!("the first read of {} ends, and it is pushed", self.object)
-            }
-            (_, Some("create")) => "the other record's create is done, and it is pushed".to_owned(),
-            (_, Some("answer")) => "HubSpot is asked what became of the last attempt".to_owned(),
-            (_, Some("lock")) => "HubSpot's lock on the record ends, and it is pushed".to_owned(),
-            (_, _) => "it is pushed".to_owned(),
-        };
-        Ok((what, due))
+        })
     }
 }
 

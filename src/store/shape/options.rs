@@ -61,7 +61,7 @@ pub(crate) fn is_unknown(object: &ObjectMapping, field: &FieldMapping, value: &s
 
 /// The codes of fields of which HubSpot has taken options, stages or pipelines away that rows hold. Everything else of these fields
 /// is synced on.
-pub(crate) const LOST: [&str; 3] = [OPTION_MISSING, "unknown-stage", "unknown-pipeline"];
+pub(crate) const LOST: [&str; 3] = [OPTION_MISSING, STAGE_UNKNOWN, PIPELINE_UNKNOWN];
 
 /// The same as a list in SQL.
 pub(crate) fn lost_codes() -> String {
@@ -69,6 +69,8 @@ pub(crate) fn lost_codes() -> String {
 }
 
 const OPTION_MISSING: &str = "option-missing";
+const STAGE_UNKNOWN: &str = "unknown-stage";
+const PIPELINE_UNKNOWN: &str = "unknown-pipeline";
 
 /// Values that HubSpot had for a field and has no longer.
 struct Lost {
@@ -83,45 +85,69 @@ struct Lost {
 
 /// Where values that are gone are known of a field, if it has a list of values at all.
 fn lost_of(object: &ObjectMapping, field: &FieldMapping) -> Option<Lost> {
-    let name = literal(object.object.as_str());
     let property = field.property.as_str();
-    let stages = stage_properties(&object.object, |_| true);
-    let archived = |table: &str| {
-        format!(
-            "SELECT id AS value FROM {table} WHERE object = {name} AND archived = 1 \
-             AND id NOT IN (SELECT id FROM {table} WHERE object = {name} AND archived = 0)"
-        )
+    let code = match stage_properties(&object.object, |_| true) {
+        Some(stages) if stages.stage == property => STAGE_UNKNOWN,
+        Some(stages) if stages.pipeline == property => PIPELINE_UNKNOWN,
+        Some(_) | None => Some(OPTION_MISSING).filter(|_| has_options(field))?,
     };
-    let all_of = |table: &str| format!("SELECT id AS value FROM {table} WHERE object = {name}");
-    match stages {
-        Some(stages) if stages.stage == property => Some(Lost {
-            code: LOST[1],
-            what: "stage",
-            sql: archived("pipeline_stages"),
-            ever: all_of("pipeline_stages"),
-        }),
-        Some(stages) if stages.pipeline == property => Some(Lost {
-            code: LOST[2],
-            what: "pipeline",
-            sql: archived("pipelines"),
-            ever: all_of("pipelines"),
-        }),
-        Some(_) | None => has_options(field).then(|| {
-            let of = |table: &str| {
-                format!(
-                    "SELECT value FROM {table} WHERE object = {name} AND property = {}",
-                    literal(property)
-                )
-            };
-            let gone = of("_sync_gone_options");
-            Lost {
-                code: OPTION_MISSING,
-                what: "option",
-                ever: format!("{} UNION {gone}", of("_sync_options")),
-                sql: gone,
+    Lost::by(code, object.object.as_str(), property)
+}
+
+impl Lost {
+    /// By the code that says of what kind the values are.
+    fn by(code: &str, object: &str, property: &str) -> Option<Self> {
+        let code = LOST.into_iter().find(|known| *known == code)?;
+        let (object, property) = (literal(object), literal(property));
+        let all_of =
+            |table: &str| format!("SELECT id AS value FROM {table} WHERE object = {object}");
+        let options = |table: &str| {
+            format!("SELECT value FROM {table} WHERE object = {object} AND property = {property}")
+        };
+        let (what, table) = match code {
+            STAGE_UNKNOWN => ("stage", "pipeline_stages"),
+            PIPELINE_UNKNOWN => ("pipeline", "pipelines"),
+            _ => {
+                let gone = options("_sync_gone_options");
+                return Some(Self {
+                    code,
+                    what: "option",
+                    ever: format!("{} UNION {gone}", options("_sync_options")),
+                    sql: gone,
+                });
             }
-        }),
+        };
+        let ever = all_of(table);
+        Some(Self {
+            code,
+            what,
+            sql: format!(
+                "{ever} AND archived = 1 AND id NOT IN (SELECT id FROM {table} WHERE object = {object} AND archived = 0)"
+            ),
+            ever,
+        })
     }
+}
+
+/// Whether a value of a field that is degraded for what its rows hold is gone itself: any other is synced.
+pub(crate) fn is_gone(
+    connection: &Connection,
+    (object, property, code): (&str, &str, &str),
+    held: &str,
+) -> rusqlite::Result<bool> {
+    let Some(lost) = Lost::by(code, object, property) else {
+        return Ok(false);
+    };
+    holds_any(connection, &lost, held)
+}
+
+fn holds_any(connection: &Connection, lost: &Lost, held: &str) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT 1 FROM ({}) AS g WHERE {}",
+        lost.sql,
+        has_value(":held", "g.value")
+    ))?;
+    Ok(!held.is_empty() && statement.exists(named_params! { ":held": held })?)
 }
 
 /// Whether a text is a value or, of a set, has it among its parts.
@@ -246,16 +272,7 @@ pub(crate) fn gone_in(
         let Some(lost) = lost_of(object, field) else {
             continue;
         };
-        let held = row.value(&field.property).to_wire();
-        if held.is_empty() {
-            continue;
-        }
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT 1 FROM ({}) AS g WHERE {}",
-            lost.sql,
-            has_value(":held", "g.value")
-        ))?;
-        if statement.exists(named_params! { ":held": held })? {
+        if holds_any(connection, &lost, row.value(&field.property).to_wire())? {
             gone.push(field.property.clone());
         }
     }

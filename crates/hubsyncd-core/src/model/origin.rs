@@ -21,11 +21,13 @@ pub enum Origin {
     Schema,
     /// A person turned a change back.
     Undo,
+    /// A rule gave a record to somebody: reserved, and nothing writes it.
+    Rule,
 }
 
 impl Origin {
     /// All of them, in the order of the manual.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Poll,
         Self::Webhook,
         Self::Reconcile,
@@ -35,6 +37,7 @@ impl Origin {
         Self::Discard,
         Self::Schema,
         Self::Undo,
+        Self::Rule,
     ];
 
     /// The text in the database.
@@ -49,6 +52,7 @@ impl Origin {
             Self::Discard => "discard",
             Self::Schema => "schema",
             Self::Undo => "undo",
+            Self::Rule => "rule",
         }
     }
 
