@@ -114,6 +114,14 @@ impl Site {
         self.command(arguments).output().expect("it runs")
     }
 
+    /// Writes as the daemon does, past all triggers.
+    pub(crate) fn execute_as_daemon(&self, sql: &str) {
+        let program = self.program();
+        let config = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER;
+        program.set_db_config(config, false).expect("no triggers");
+        program.execute(sql, []).expect(sql);
+    }
+
     /// `once`, which must end with 0.
     pub(crate) fn once(&self) -> String {
         let output = self.run(&["once", "--timeout", "50s"]);

@@ -484,6 +484,77 @@ fn what_is_not_sent_says_so_and_why() {
 }
 
 #[test]
+fn what_the_push_puts_off_unsent_is_not_due_and_says_why() {
+    let (_portal, site) = loaded("", CONTACTS);
+    let email = site.text("SELECT email FROM contacts WHERE local_id = 2");
+    let email = email.expect("an address");
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    site.execute("UPDATE contacts SET email = 'new@example.com' WHERE local_id = 2");
+    site.execute(&format!(
+        "UPDATE contacts SET email = '{email}' WHERE local_id = 3"
+    ));
+    let plan = planned(&site, &[]);
+    assert!(plan.iter().all(|entry| entry["sent"] == true), "{plan:?}");
+    // HubSpot has refused the value once, and a record is to be read.
+    site.execute_as_daemon("UPDATE sync_outbox SET taken_by = 2 WHERE local_id = 3");
+    site.execute_as_daemon(
+        "INSERT INTO _sync_reads (object, hs_id, origin, due_at)
+         SELECT 'contacts', hs_id, 'poll', '2026-01-01T00:00:00.000Z' FROM contacts WHERE local_id = 1",
+    );
+    let plan = planned(&site, &[]);
+    let told: Vec<_> = plan
+        .iter()
+        .map(|entry| {
+            (
+                entry["local_id"].as_i64(),
+                entry["sent"] == true,
+                entry["reason"].as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                Some(1),
+                false,
+                Some("its record is read from HubSpot first")
+            ),
+            (Some(2), true, None),
+            (
+                Some(3),
+                false,
+                Some("row 2 gives up a value of it in HubSpot first")
+            ),
+        ]
+    );
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+}
+
+#[test]
+fn the_looks_before_creates_are_counted() {
+    let portal = Portal::quick();
+    let site = Site::with(
+        &portal,
+        "",
+        "[objects.contacts]\ndirection = \"push\"\n[objects.contacts.properties]\nemail = \"email\"\n",
+    );
+    let calls = "SELECT count(*) FROM sync_calls WHERE class IN ('read', 'create', 'upsert')";
+    site.once();
+    // The first create has the key's property made besides.
+    for email in ["ada@example.com", "bob@example.com"] {
+        site.execute(&format!("INSERT INTO contacts (email) VALUES ('{email}')"));
+        let plan = said(&site, &["plan"]);
+        let before = site.number(calls);
+        site.once();
+        let sent = site.number(calls) - before;
+        let words = format!("send 1 entry in {sent} requests");
+        assert!(plan.contains(&words), "{sent}: {plan}");
+    }
+}
+
+#[test]
 fn there_is_no_plan_without_a_database() {
     let portal = Portal::quick();
     let site = Site::new(&portal);

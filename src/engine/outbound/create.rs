@@ -41,6 +41,7 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
 use crate::engine::source::reads::note_missing;
 use crate::engine::{Engine, StepError};
+use crate::hubspot::endpoints::search::values_that_fit;
 use crate::hubspot::{HubspotError, Priority, ReadQuery};
 use crate::model::attempt::Sent;
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
@@ -190,6 +191,43 @@ pub(crate) fn looks_of(
         looks.push((create.id, look_by(object, create, row.as_ref())));
     }
     Ok(looks)
+}
+
+/// How many requests look for the records of so many creates as go at once; what is found is read besides.
+pub(super) fn look_requests(
+    connection: &Connection,
+    object: &ObjectSync,
+    creates: &[Entry],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let is_searched = looked_up(object, LookBefore::Search).next().is_some();
+    let ripe = creates
+        .iter()
+        .filter(|create| !is_searched || !searched::is_young(create, now));
+    let ripe: Vec<Entry> = ripe.cloned().collect();
+    let looked_for = ripe.iter().filter(|create| is_looked_for(object, create));
+    let looked_for: Vec<Entry> = looked_for.cloned().collect();
+    let in_doubt = looked_for
+        .iter()
+        .any(|create| create.standing.unanswered_since.is_some());
+    let looks = looks_of(connection, object, &looked_for)?;
+    let mut requests = 0;
+    for (property, values) in asked_for(object, &looks) {
+        let is_own_key = object.key_property.as_ref() == Some(&property);
+        requests += match is_own_key || !in_doubt {
+            true => 1,
+            false => values.len().div_ceil(BATCH_WITH_HISTORY),
+        };
+        // What is not there is sought in the archive, by our own key alone.
+        requests += usize::from(is_own_key);
+    }
+    // The key's property is made before the first create, and then looked by likewise.
+    requests += 2 * usize::from(object.key_wanted && !looked_for.is_empty());
+    let ripe: Vec<OutboxId> = ripe.iter().map(|create| create.id).collect();
+    for (_, values) in searched::values_of(connection, object, &ripe)? {
+        requests += values_that_fit(values).len();
+    }
+    Ok(requests as u64)
 }
 
 /// Creates that were looked for, and what was found.

@@ -10,9 +10,11 @@ use crate::decide::decision::former_record;
 use crate::decide::echo::Histories;
 use crate::decide::existence::{Action, Again, Hubspot, NOT_VISIBLE};
 use crate::decide::guard::Verdict;
+use crate::decide::matching::{LookBefore, SEARCH_LAG, looked_up};
 use crate::decide::outgoing::associate::{LinkCall, ReadyLink, link_requests, ready};
+use crate::decide::outgoing::claim::after_its_read;
 use crate::decide::outgoing::looking::agreed_before;
-use crate::decide::outgoing::plan::{DueEntry, all_batches, requests};
+use crate::decide::outgoing::plan::{BATCH, DueEntry, all_batches, requests};
 use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::preview::{
     KeptWhy, LeftOut, Preview, PreviewField, as_known, of_create, of_update,
@@ -27,6 +29,8 @@ use crate::engine::outbound::create;
 use crate::engine::outbound::guarded::Guarded;
 use crate::engine::outbound::left_out;
 use crate::engine::outbound::push;
+use crate::engine::outbound::searched::is_young;
+use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::hubspot::endpoints::associations::MOST_WRITTEN;
@@ -47,7 +51,7 @@ use crate::store::lookups::Lookups;
 use crate::store::outbox::links::{self, QueuedEnds, queued, queued_ends};
 use crate::store::outbox::{self, WaitingEntry};
 use crate::store::shape::options;
-use crate::store::{StoreError, cleared, conflicts, fields};
+use crate::store::{StoreError, cleared, conflicts, fields, reads};
 
 /// A record that was read again.
 #[derive(Debug)]
@@ -89,7 +93,7 @@ impl ShownAgain {
 }
 
 /// An entry as the next push would find it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PlannedEntry {
     /// The object, of an association the one where it starts.
     pub object: ObjectType,
@@ -207,14 +211,14 @@ impl Rehearsal<'_> {
         each: &mut impl FnMut(PlannedEntry) -> Result<(), E>,
     ) -> Result<u64, E> {
         let mut later = Vec::new();
-        let mut requests_of_links = 0;
+        let mut requests_beside = 0;
         let (mut links, mut archives) = (Vec::new(), Vec::new());
         for pair in pairs_of(object) {
             let due = self.due(&pair.from, Some(&pair.to), &LINKS, &mut later)?;
             let name = pair.name();
             let guarded = guarded_pair(self.tx, pair, &name, &self.guard, self.since())?;
             let is_held = self.is_held(&guarded)?;
-            requests_of_links += self.requests_of_pair(pair, &due, is_held)?;
+            requests_beside += self.requests_of_pair(pair, &due, is_held)?;
             links.extend(due.into_iter().map(|entry| (entry, is_held)));
         }
         if object.mapping().direction.pushes() {
@@ -225,6 +229,7 @@ impl Rehearsal<'_> {
                 Some(updates) => self.is_held(updates)?,
                 None => false,
             };
+            requests_beside += self.looks_before(object, &creates)?;
             for (operation, batch) in all_batches(due_of(&creates), due_of(&updates)) {
                 let is_held = operation == Operation::Update && holds_updates;
                 for id in batch {
@@ -246,7 +251,20 @@ impl Rehearsal<'_> {
         if object.mapping().direction.pushes() {
             self.tell_held_alone(object, each)?;
         }
-        Ok(requests_of_links)
+        Ok(requests_beside)
+    }
+
+    /// What it costs to look for the records of creates before they are sent.
+    fn looks_before(&self, object: &ObjectSync, due: &[WaitingEntry]) -> Result<u64, StoreError> {
+        let mut creates = Vec::with_capacity(due.len());
+        for entry in due {
+            creates.extend(outbox::by_id(self.tx, entry.id)?);
+        }
+        let mut requests = 0;
+        for batch in creates.chunks(BATCH) {
+            requests += create::look_requests(self.tx, object, batch, self.now)?;
+        }
+        Ok(requests)
     }
 
     /// What the due entries of a pair cost. One whose record is yet to be created goes along with it and costs nothing of its own.
@@ -393,6 +411,7 @@ impl Rehearsal<'_> {
             now: self.now,
             offset_ms: self.offset_ms,
         };
+        let planned = self.put_off(&pass, entry, planned)?;
         match entry.standing.operation {
             Operation::Create => self.create(&pass, entry, planned),
             Operation::Update => self.update(&pass, entry, planned),
@@ -402,6 +421,43 @@ impl Rehearsal<'_> {
                 ..planned
             }),
         }
+    }
+
+    /// An entry that is due and that the push puts off unsent: something else of its record, or of another row, goes before.
+    fn put_off(
+        &self,
+        pass: &Pass<'_>,
+        entry: &Entry,
+        planned: PlannedEntry,
+    ) -> Result<PlannedEntry, StoreError> {
+        if !planned.is_due || planned.waits_for.is_some() {
+            return Ok(planned);
+        }
+        let until = |next: Timestamp, why: String| PlannedEntry {
+            due: Some(next),
+            explanation: Some(why),
+            is_due: false,
+            ..planned.clone()
+        };
+        if let Some(first) = taken::waits_for(self.tx, pass, entry)? {
+            let why = format!("row {} gives up a value of it in HubSpot first", first.by);
+            return Ok(until(first.next, why));
+        }
+        let standing = &entry.standing;
+        if standing.operation == Operation::Create
+            && looked_up(pass.object, LookBefore::Search).next().is_some()
+            && is_young(entry, pass.now)
+        {
+            let why = "HubSpot's search is to show first what was there when the row was made";
+            return Ok(until(standing.enqueued_at + SEARCH_LAG, why.to_owned()));
+        }
+        if let (Operation::Update, Some(hs_id)) = (standing.operation, standing.hs_id)
+            && let Some(due) = reads::asked_for(self.tx, pass.name(), hs_id)?
+        {
+            let why = "its record is read from HubSpot first";
+            return Ok(until(after_its_read(due, pass.now), why.to_owned()));
+        }
+        Ok(planned)
     }
 
     fn archive(

@@ -17,6 +17,7 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::model::entry::Entry;
 use crate::model::id::{LocalId, OutboxId};
 use crate::model::mapping::FieldMapping;
+use crate::model::time::Timestamp;
 use crate::store::history::{self, Origin};
 use crate::store::outbox;
 use crate::store::{Lane, StoreError};
@@ -78,21 +79,47 @@ pub(crate) async fn without_waiting(
 
 /// Puts an entry off that met such a value and whose other change is still to come.
 fn still_waits(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<bool, StoreError> {
-    let (object, now) = (pass.object, pass.now);
     let Some(entry) = outbox::by_id(tx, id)? else {
         return Ok(false);
     };
-    let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
+    let Some(waits) = waits_for(tx, pass, &entry)? else {
         return Ok(false);
     };
-    for (field, value) in to_give(object, &entry, &row) {
-        let held = held(tx, pass, &entry, (field, &value))?;
+    outbox::put_off(tx, id, waits.next)?;
+    Ok(true)
+}
+
+/// Another row's change that goes before an entry.
+pub(super) struct GivenUpFirst {
+    /// The row.
+    pub(super) by: LocalId,
+    /// When the entry is looked at again.
+    pub(super) next: Timestamp,
+}
+
+/// The change of another row that an entry waits for which met a value of it in HubSpot.
+pub(super) fn waits_for(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    entry: &Entry,
+) -> Result<Option<GivenUpFirst>, StoreError> {
+    let object = pass.object;
+    if entry.standing.taken_by.is_none() {
+        return Ok(None);
+    }
+    let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
+        return Ok(None);
+    };
+    for (field, value) in to_give(object, entry, &row) {
+        let held = held(tx, pass, entry, (field, &value))?;
         if let (ValueHolder::GivesItUp, Some(giver)) = (held.by, held.giver) {
-            outbox::put_off(tx, id, next_look(giver.next, now))?;
-            return Ok(true);
+            return Ok(Some(GivenUpFirst {
+                by: giver.local_id,
+                next: next_look(giver.next, pass.now),
+            }));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Who has a unique value, with the row that gives it up and what is to be said, as far as our own rows tell.
