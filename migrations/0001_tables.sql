@@ -478,6 +478,9 @@ CREATE TABLE _sync_command_work (
     -- Where a walk of its own goes on, and how many records it has read.
     after TEXT,
     seen INTEGER NOT NULL DEFAULT 0,
+    -- What such a walk has changed here, and its requests.
+    changed INTEGER NOT NULL DEFAULT 0,
+    requests INTEGER NOT NULL DEFAULT 0,
     is_done INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (command_id, object)
 ) STRICT, WITHOUT ROWID;

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-use crate::decide::decision::commands::{OrderProgress, PausedSide, RefusedOrder};
+use crate::decide::decision::commands::{OrderProgress, PausedSide, RefusedOrder, SqlOrder};
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::{StoreError, cursors};
+use crate::store::{StoreError, cursors, runs};
 
 /// A command that waits or runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,48 +199,65 @@ pub(crate) fn walk_on(
     tx: &Transaction<'_>,
     (id, object): (i64, &ObjectType),
     after: Option<&str>,
-    seen: usize,
+    work: runs::Work,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_command_work
-         SET after = :after, seen = seen + :seen, is_done = :after IS NULL
+         SET after = :after,
+             seen = seen + :seen,
+             changed = changed + :changed,
+             requests = requests + :requests,
+             is_done = :after IS NULL
          WHERE command_id = :id AND object = :object",
     )?
     .execute(named_params! {
         ":id": id,
         ":object": object.as_str(),
         ":after": after,
-        ":seen": seen as i64,
+        ":seen": work.seen as i64,
+        ":changed": work.changed as i64,
+        ":requests": work.requests as i64,
     })?;
     Ok(())
 }
 
-/// What a command has done so far, by what was recorded since it began.
+/// What a command has done so far: by its own walk where it has one, else by what was recorded since it began.
 pub(crate) fn progress(
     connection: &Connection,
     order: &OpenOrder,
-    ids: &[HubspotId],
+    wish: &SqlOrder,
 ) -> Result<OrderProgress, StoreError> {
+    let ids = wish.ids();
     let mut statement = connection.prepare_cached(
-        "SELECT coalesce(sum(CASE :command
-                     WHEN 'backfill' THEN w.seen
+        "SELECT coalesce(sum(CASE
+                     WHEN :walks THEN w.seen
                      ELSE max(coalesce((SELECT sum(r.seen) FROM sync_runs AS r
                                         WHERE r.object = w.object AND r.kind IN ('poll', 'reconcile')), 0) - w.seen_from, 0)
                  END), 0),
-                coalesce(sum((SELECT count(DISTINCT h.local_id) FROM sync_history AS h
-                              WHERE h.id > w.history_from AND h.object = w.object
-                                AND h.origin IN ('poll', 'reconcile', 'webhook'))), 0),
-                coalesce(sum((SELECT count(*) FROM sync_calls AS c
-                              WHERE c.id > w.calls_from AND (c.class = 'read' OR (c.class IN ('list', 'search') AND NOT :is_by_id))
-                                AND instr(c.path, '/' || w.object) > 0)), 0),
+                coalesce(sum(CASE
+                     WHEN :walks THEN w.changed
+                     ELSE (SELECT count(DISTINCT h.local_id) FROM sync_history AS h
+                           WHERE h.id > w.history_from AND h.object = w.object
+                             AND h.origin IN ('poll', 'reconcile', 'webhook'))
+                 END), 0),
+                coalesce(sum(CASE
+                     WHEN :walks THEN w.requests
+                     ELSE (SELECT count(*) FROM sync_calls AS c
+                           WHERE c.id > w.calls_from AND (c.class = 'read' OR (c.class IN ('list', 'search') AND NOT :is_by_id))
+                             AND instr(c.path, '/' || w.object) > 0)
+                 END), 0),
                 coalesce(sum((SELECT count(*) FROM _sync_removals AS m
                               WHERE m.object = w.object AND m.hold_id IS NOT NULL AND :command = 'reconcile')), 0)
          FROM _sync_command_work AS w
          WHERE w.command_id = :id",
     )?;
     let number = |row: &rusqlite::Row<'_>, index| row.get::<_, i64>(index).map(i64::unsigned_abs);
-    let own =
-        named_params! { ":id": order.id, ":command": order.command, ":is_by_id": !ids.is_empty() };
+    let own = named_params! {
+        ":id": order.id,
+        ":command": order.command,
+        ":is_by_id": !ids.is_empty(),
+        ":walks": wish.walks(),
+    };
     let mut progress = statement.query_row(own, |row| {
         Ok(OrderProgress {
             seen: number(row, 0)?,
@@ -288,19 +305,6 @@ pub(crate) fn is_settling(
              SELECT 1 FROM _sync_removals WHERE object = :object AND problem IS NULL AND hold_id IS NULL",
         )?
         .exists(named_params! { ":object": object.as_str(), ":now": now.to_string() })?)
-}
-
-/// Has an object polled from a time on.
-pub(crate) fn poll_from(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    since: Timestamp,
-) -> Result<(), StoreError> {
-    let polled_to = cursors::get(tx, object)?.polled_to;
-    match polled_to.is_some_and(|polled_to| since < polled_to) {
-        true => cursors::set_back(tx, object, since),
-        false => Ok(()),
-    }
 }
 
 /// Has an object compared from the beginning.

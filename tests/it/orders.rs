@@ -47,9 +47,25 @@ fn each_command_is_carried_out_and_answered_in_its_row() {
     assert!(answered(&site).starts_with("done: "), "{}", answered(&site));
     assert_eq!(city().as_deref(), Some("Rome"));
     edit("Oslo");
+    let cursor = "SELECT polled_to || coalesce(window_to, '-') || last_poll_at FROM _sync_cursors";
+    let before = lines(&site, cursor);
     tell(&site, "'refetch', 'contacts', 'since 10m'");
-    assert!(answered(&site).starts_with("done: "), "{}", answered(&site));
+    assert!(
+        answered(&site).starts_with("done: 1 record read, 1 changed, 2 requests -1"),
+        "{}",
+        answered(&site)
+    );
     assert_eq!(city().as_deref(), Some("Oslo"));
+    // It is a walk of its own: neither the lag nor the next start goes by it.
+    assert_eq!(lines(&site, cursor), before);
+    // Also where the poll that would show the same is yet to be made.
+    tell(&site, "'refetch', 'contacts', 'since 2020-01-01'");
+    assert!(
+        answered(&site).starts_with("done: 130 records read, 0 changed, 3 requests -1"),
+        "{}",
+        answered(&site)
+    );
+    assert_eq!(lines(&site, cursor), before);
     edit("Bern");
     tell(&site, "'backfill', 'contacts', NULL");
     assert!(

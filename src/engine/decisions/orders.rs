@@ -1,9 +1,9 @@
 //! Commands by SQL (`sync_commands`): noticed within a second, carried out by the steps that do such work anyway, told of in the same
 //! row. A command that ran at a kill goes on from where it was, since all that it knows is in the database.
 
-use crate::decide::decision::commands::{PausedSide, RefusedOrder, Since, SqlOrder};
+use crate::decide::decision::commands::{PausedSide, RefusedOrder, SqlOrder};
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::source::backfill;
+use crate::engine::source::{backfill, poll};
 use crate::engine::{Engine, Progress, StepError};
 use crate::model::name::ObjectType;
 use crate::store::history::Origin;
@@ -75,6 +75,16 @@ async fn end(
     Ok(())
 }
 
+async fn fail(engine: &Engine, order: &OpenOrder, explanation: String) -> Result<(), StepError> {
+    let code = "command-failed";
+    end(
+        engine,
+        order,
+        Err(("failed", RefusedOrder { explanation, code })),
+    )
+    .await
+}
+
 async fn pause(
     engine: &Engine,
     order: &OpenOrder,
@@ -134,7 +144,7 @@ async fn begin(engine: &Engine, order: &OpenOrder, wish: SqlOrder) -> Result<boo
     };
     let noticed_at = engine.client.hubspot_now();
     for object in &objects {
-        if matches!(wish, SqlOrder::Poll(_) | SqlOrder::RefetchSince(..)) {
+        if matches!(wish, SqlOrder::Poll(_)) {
             engine.memory.polls.ask(object);
         }
     }
@@ -151,15 +161,9 @@ async fn begin(engine: &Engine, order: &OpenOrder, wish: SqlOrder) -> Result<boo
                             reads::ask(tx, object, *id, Origin::Poll, now)?;
                         }
                     }
-                    SqlOrder::RefetchSince(_, since) => {
-                        let since = match since {
-                            Since::At(at) => *at,
-                            Since::Ago(ago) => noticed_at - *ago,
-                        };
-                        orders::poll_from(tx, object, since)?;
-                    }
                     SqlOrder::Reconcile(_) => orders::compare(tx, object, now)?,
-                    SqlOrder::Poll(_)
+                    SqlOrder::RefetchSince(..)
+                    | SqlOrder::Poll(_)
                     | SqlOrder::Backfill(_)
                     | SqlOrder::Pause(_)
                     | SqlOrder::Resume(_) => {}
@@ -185,18 +189,36 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
             .ok()
             .and_then(|name| engine.object(&name))
         else {
-            let explanation = format!("{} can't be read any more [command-failed]", part.object);
-            let code = "command-failed";
-            end(
-                engine,
-                order,
-                Err(("failed", RefusedOrder { explanation, code })),
-            )
-            .await?;
+            let why = format!("{} can't be read any more [command-failed]", part.object);
+            fail(engine, order, why).await?;
             return Ok(false);
         };
-        if let SqlOrder::Backfill(_) = wish {
-            let is_last = backfill::read_again(engine, &object, id, part.after).await?;
+        let is_last = match wish {
+            SqlOrder::Backfill(_) => {
+                Some(backfill::read_again(engine, &object, id, part.after.clone()).await?)
+            }
+            SqlOrder::RefetchSince(_, since) => {
+                let since = since.noticed_at(part.noticed_at);
+                match poll::read_since(engine, &object, (id, &part), since).await {
+                    Err(error) if poll::is_senseless(&error) => {
+                        tracing::warn!(object = %object.object(), error = %error, "the search makes no sense");
+                        let why = format!(
+                            "HubSpot's search of {} makes no sense: the full comparison that is begun finds what it hides [command-failed]",
+                            part.object
+                        );
+                        fail(engine, order, why).await?;
+                        return Ok(false);
+                    }
+                    read => Some(read?),
+                }
+            }
+            SqlOrder::RefetchIds(..)
+            | SqlOrder::Poll(_)
+            | SqlOrder::Reconcile(_)
+            | SqlOrder::Pause(_)
+            | SqlOrder::Resume(_) => None,
+        };
+        if let Some(is_last) = is_last {
             more |= !is_last;
             is_left |= !is_last;
         } else if is_done(engine, &object, &part, wish).await? {
@@ -210,14 +232,14 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
             is_left = true;
         }
     }
-    let ids = wish.ids().to_vec();
+    let wish = wish.clone();
     let own = order.clone();
     // What was sent for it counts, also where no transaction has taken it along.
     engine.store.write_calls().await?;
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let progress = orders::progress(tx, &own, &ids)?;
+            let progress = orders::progress(tx, &own, &wish)?;
             match is_left {
                 true => orders::tell(tx, &own, &progress.running()),
                 false => orders::finish(tx, &own, Ok(progress.done()), tx.now()),
@@ -253,7 +275,7 @@ async fn is_done(
                 .is_some_and(|at| at >= part.began_at);
             ended && cursor.reconcile_started_at.is_none() && !is_settling
         }
-        SqlOrder::Poll(_) | SqlOrder::RefetchSince(..) => {
+        SqlOrder::Poll(_) => {
             let is_polled =
                 cursor.window.is_none() && cursor.polled_to.is_some_and(|to| to >= part.noticed_at);
             if !is_polled {
@@ -261,6 +283,9 @@ async fn is_done(
             }
             is_polled && !is_settling
         }
-        SqlOrder::Backfill(_) | SqlOrder::Pause(_) | SqlOrder::Resume(_) => true,
+        SqlOrder::RefetchSince(..)
+        | SqlOrder::Backfill(_)
+        | SqlOrder::Pause(_)
+        | SqlOrder::Resume(_) => true,
     })
 }

@@ -77,10 +77,9 @@ pub(crate) async fn read_again(
         let now = tx.now();
         let pass = Pass::of(tx, &sync, Origin::Poll, offset);
         let applying = Applying::from_store(pass, page.asked_at);
-        let seen = page.records.len();
         let work = runs::Work {
             requests: 1,
-            seen,
+            seen: page.records.len(),
             changed: apply_page(tx, &applying, &page.records)?,
         };
         runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
@@ -89,7 +88,7 @@ pub(crate) async fn read_again(
         if is_last {
             runs::finish(tx, sync.object(), Kind::Backfill, None, now)?;
         }
-        orders::walk_on(tx, (command, sync.object()), page.after.as_deref(), seen)
+        orders::walk_on(tx, (command, sync.object()), page.after.as_deref(), work)
     });
     written.await?;
     Ok(is_last)

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::cursor::{SearchWindow, next_again, next_window, page_end};
+use crate::decide::cursor::{SearchWindow, next_again, next_window, page_end, window_since};
 use crate::decide::incoming::convert::remote_records;
 use crate::decide::incoming::freshness::Evidence;
 use crate::decide::outgoing::plan::BATCH;
@@ -27,6 +27,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, AgainWalk, Backfill};
 use crate::store::history::Origin;
+use crate::store::orders::{self, OrderWork};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, reads};
 
@@ -111,7 +112,8 @@ pub(crate) async fn step_or_compare(
     }
 }
 
-fn is_senseless(error: &StepError) -> bool {
+/// Whether an error says that the search can't be walked.
+pub(crate) fn is_senseless(error: &StepError) -> bool {
     match error {
         StepError::NoProgress(_) => true,
         StepError::Hubspot(error) => error.is_unreadable(),
@@ -310,6 +312,59 @@ async fn read_whole(
         read.requests += 1;
     }
     Ok(read)
+}
+
+/// Reads a page of what HubSpot's search shows as modified since a time again, for a command: from the store, and through the
+/// merge. Nothing moves by which polls go. Tells whether it was the last.
+pub(crate) async fn read_since(
+    engine: &Engine,
+    object: &ObjectSync,
+    (command, part): (i64, &OrderWork),
+    since: Timestamp,
+) -> Result<bool, StepError> {
+    let last_id = part.after.as_deref().and_then(|id| id.parse().ok());
+    let window = SearchWindow {
+        last_id: last_id.map(HubspotId),
+        ..window_since(since, part.noticed_at)
+    };
+    let asked_at = engine.now();
+    let found = search(engine, object, &window, Vec::new()).await?;
+    let end = walk_on(engine, object, &window, &found).await?;
+    let ids: Vec<HubspotId> = found.records.iter().map(|record| record.id).collect();
+    let mut read = read_whole(engine, object, &found.records).await?;
+    read.unread.extend(found.unread);
+    read.odd = found.odd;
+    let is_last = found.is_last;
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    let written = engine.store.write(Lane::Bulk, move |tx| {
+        let (now, name) = (tx.now(), sync.object());
+        let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+        let applying = Applying::from_store(pass, asked_at);
+        let changed = apply_page_naming(tx, &applying, &read.records)?;
+        for record in &read.records {
+            links::ask(tx, &applying.pass, record.id, OwnLinks::Too)?;
+        }
+        ask_unread(tx, &applying.pass, &read.unread)?;
+        // What became of a record that the index shows and the store does not, a read of its own tells.
+        let is_shown = |id: HubspotId| read.records.iter().any(|record| record.answers_to(id));
+        for id in ids.iter().filter(|id| !is_shown(**id)) {
+            reads::ask(tx, name, *id, Origin::Poll, now)?;
+        }
+        let work = runs::Work {
+            requests: read.requests,
+            seen: ids.len(),
+            changed: changed.len(),
+        };
+        runs::extend(tx, name, Kind::Poll, work, now)?;
+        runs::note(tx, name, Kind::Poll, read.odd.as_deref())?;
+        if is_last {
+            runs::finish(tx, name, Kind::Poll, None, now)?;
+        }
+        let after = end.filter(|_| !is_last).map(|id| id.to_string());
+        orders::walk_on(tx, (command, name), after.as_deref(), work)
+    });
+    written.await?;
+    Ok(is_last)
 }
 
 /// Walks one page of a window again, for one of the configured delays.

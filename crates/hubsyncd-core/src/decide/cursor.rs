@@ -46,6 +46,15 @@ pub fn next_window(polled_to: Timestamp, now: Timestamp, overlap: Duration) -> S
     }
 }
 
+/// What was modified since a time, as of a moment of HubSpot's.
+pub fn window_since(since: Timestamp, now: Timestamp) -> SearchWindow {
+    SearchWindow {
+        from: since,
+        to: since.max(now + CLOCKS),
+        last_id: None,
+    }
+}
+
 /// By so much a cursor may be ahead of HubSpot's time, which is known to two seconds only.
 const CLOCKS: Duration = Duration::from_secs(2);
 

@@ -44,6 +44,16 @@ pub enum Since {
     Ago(Duration),
 }
 
+impl Since {
+    /// As a time of HubSpot's, of a command that was noticed then.
+    pub fn noticed_at(self, noticed_at: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => noticed_at - ago,
+        }
+    }
+}
+
 /// Why a command is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedOrder {
@@ -80,6 +90,18 @@ impl SqlOrder {
             | Self::Backfill(_)
             | Self::Pause(_)
             | Self::Resume(_) => &[],
+        }
+    }
+
+    /// Whether it is a walk of its own, page by page, and not work that is done anyway.
+    pub fn walks(&self) -> bool {
+        match self {
+            Self::RefetchSince(..) | Self::Backfill(_) => true,
+            Self::RefetchIds(..)
+            | Self::Poll(_)
+            | Self::Reconcile(_)
+            | Self::Pause(_)
+            | Self::Resume(_) => false,
         }
     }
 
