@@ -286,6 +286,31 @@ fn a_row_that_is_deleted_while_its_emptied_value_is_held_is_archived() {
 }
 
 #[test]
+fn a_record_that_is_archived_while_its_emptied_value_is_held_is_a_conflict() {
+    let (portal, mut site) = all_in_rome("");
+    site.execute("UPDATE contacts SET city = NULL");
+    site.until_sql(HELD);
+    assert_eq!(site.stop(), 0);
+    let (id, now) = (ids(&portal)[0], portal.now_ms());
+    assert!(portal.stand().archive("contacts", id, now));
+    let compared = site.run(&["once", "--reconcile", "--timeout", "50s"]);
+    assert!(compared.status.success());
+    // The clearing is a local write that was made before: the later word counts, and the row that loses is kept whole.
+    let told = format!(
+        "SELECT winner || ' ' || policy || ' ' || (local_value ->> 'email' IS NOT NULL) || ' ' || (local_value ->> 'city' IS NULL)
+         FROM sync_conflicts WHERE property = '*' AND hs_id = {id}"
+    );
+    assert_eq!(site.text(&told).as_deref(), Some("remote newest 1 1"));
+    let rows = format!("SELECT count(*) FROM contacts WHERE hs_id = {id}");
+    assert_eq!(site.number(&rows), 0);
+    assert_eq!(
+        site.number("SELECT records FROM sync_holds WHERE settled_at IS NULL"),
+        149
+    );
+    assert_eq!(site.number("SELECT count(*) FROM _sync_held_clears"), 149);
+}
+
+#[test]
 fn an_emptied_column_goes_out_once_somebody_says_so() {
     let (portal, site) = all_in_rome("");
     site.execute("UPDATE contacts SET city = ''");

@@ -15,7 +15,7 @@ use crate::engine::inbound::merge::ShownRecord;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
-use crate::model::entry::{Base, Entry, Operation};
+use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::id::{HoldId, HubspotId, OutboxId};
 use crate::model::mapping::{FieldMapping, WriteMode};
 use crate::model::name::{ObjectType, PropertyName};
@@ -128,6 +128,36 @@ fn rejoin(
     }
     cleared::forget(tx, object.object(), held)?;
     recount(tx, object.object(), held.side, &held.property, now)
+}
+
+/// What is held of a row on its way to HubSpot is a local write like any other: where the row as a whole is decided, it waits with
+/// the others, and the row is no clean one. Gives back what waits of the row then; while that is on its way, nothing is moved.
+pub(crate) fn rejoin_row(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: &MirrorRow,
+    queued: Option<Entry>,
+) -> Result<Option<Entry>, StoreError> {
+    let (name, local_id) = (pass.name(), row.record.local_id);
+    let is_flying = |entry: &Entry| entry.standing.state == EntryState::InFlight;
+    if queued.as_ref().is_some_and(is_flying) || !cleared::has_any(tx, name)? {
+        return Ok(queued);
+    }
+    let mut all = cleared::of_row(tx, name, local_id)?;
+    all.retain(|held| held.side == Side::Hubspot);
+    for held in &all {
+        let is_written = queued
+            .as_ref()
+            .is_some_and(|entry| entry.field(&held.property).is_some());
+        if !is_written {
+            send(tx, pass, held, held.changed_at)?;
+        }
+        rejoin(tx, pass.object, held, pass.now)?;
+    }
+    match all.is_empty() {
+        true => Ok(queued),
+        false => outbox::of_row(tx, name, local_id),
+    }
 }
 
 /// Tells the hold of a column how much it holds by now.

@@ -7,6 +7,7 @@ use crate::decide::existence::{
 };
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::engine::inbound::applying::why_kept;
+use crate::engine::inbound::clearing::rejoin_row;
 use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::guarded::{bounds, removal_key};
 use crate::engine::pass::Pass;
@@ -179,7 +180,7 @@ fn remove(
     let mut queued = None;
     if let Some(row) = &row {
         let local_id = row.record.local_id;
-        queued = outbox::of_row(tx, name, local_id)?;
+        queued = rejoin_row(tx, pass, row, outbox::of_row(tx, name, local_id)?)?;
         let asked_at = conflicts::last_opened_at(tx, name, local_id)?;
         here = match object.table.is_marked(tx, local_id)? {
             true => Here::Marked,

@@ -10,7 +10,7 @@ use crate::model::{Doubt, FieldModel, Place};
 use crate::model_existence::Deletion;
 use crate::points::{Call, Moment, Point};
 use crate::worlds::acts::Act;
-use crate::worlds::alphabet::Mode;
+use crate::worlds::alphabet::{Mode, When};
 use crate::worlds::bench::{PERSON, first};
 use crate::worlds::play::{Play, Played};
 use crate::worlds::seen::{
@@ -281,6 +281,15 @@ impl Play<'_> {
         is_answered && !acts.any(|placed| matches!(placed.act, Act::Kill | Act::Down))
     }
 
+    /// Whether the daemon ends where the answer to one of these calls has come and nobody has looked at it.
+    fn was_killed_at_answers_of(&self, calls: &[Call]) -> bool {
+        let mut acts = self.small.acts.iter();
+        acts.any(|placed| {
+            let is_answer = matches!(placed.when, When::At(point, _) if point.moment == Moment::Answered && calls.contains(&point.call));
+            is_answer && matches!(placed.act, Act::Kill | Act::Down)
+        })
+    }
+
     fn has_an_edit(&self) -> bool {
         let mut models = self.models.iter();
         models.any(|model| model.direction == Direction::Both && model.is_pending(Place::Remote))
@@ -332,7 +341,9 @@ impl Play<'_> {
         let unanswered = writes
             .iter()
             .any(|call| count(*call, Moment::Departed) != count(*call, Moment::Answered))
-            || (self.small.fault.is_some() && !self.small.is_slow());
+            || (self.small.fault.is_some() && !self.small.is_slow())
+            // What a daemon that was killed had been answered it never wrote down: of a push over an edit it does not know that.
+            || (self.was_killed_at_answers_of(&writes) && self.models.iter().any(FieldModel::has_a_gap));
         let steps = self.small.acts.iter().any(|placed| {
             matches!(
                 placed.act,
