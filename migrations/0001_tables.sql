@@ -284,6 +284,8 @@ CREATE UNIQUE INDEX sync_holds_open ON sync_holds (object, side, operation, coal
 CREATE TABLE _sync_removals (
     object TEXT NOT NULL,
     hs_id INTEGER NOT NULL,
+    -- Whether HubSpot's archive shows the record, and since when, if it says so.
+    archived INTEGER NOT NULL DEFAULT 0,
     archived_at TEXT,
     seen_at TEXT NOT NULL,
     origin TEXT NOT NULL,

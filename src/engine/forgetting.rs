@@ -56,7 +56,7 @@ pub(crate) async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::incoming::reading::Removal;
+    use crate::decide::incoming::reading::{Archived, Removal};
     use crate::engine::desk::{Desk, run};
     use crate::engine::inbound::apply::apply_record;
     use crate::engine::inbound::applying::Applying;
@@ -125,7 +125,7 @@ mod tests {
             ))?;
             let removal = Removal {
                 id: HubspotId(101),
-                archived_at: None,
+                archived: Archived::Unshown,
                 origin: Origin::Reconcile,
             };
             let keys = vec!["0".repeat(32)];
@@ -158,7 +158,7 @@ mod tests {
             let pass = Pass::of(tx, &sync, Origin::Webhook, 0);
             let removal = Removal {
                 id: HubspotId(101),
-                archived_at: None,
+                archived: Archived::Unshown,
                 origin: Origin::Webhook,
             };
             note_missing(tx, &pass, removal, tx.now())
@@ -209,7 +209,7 @@ mod tests {
                 }
                 let removal = Removal {
                     id: HubspotId(101),
-                    archived_at: Some(removed_at),
+                    archived: Archived::Shown(Some(removed_at)),
                     origin: Origin::Reconcile,
                 };
                 note_missing(tx, &pass, removal, tx.now())

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-pub(crate) use crate::decide::incoming::reading::{Due, Removal};
+pub(crate) use crate::decide::incoming::reading::{Archived, Due, Removal};
 use crate::decide::retry::{latest_due, rest_of_refused};
 use crate::model::id::{HoldId, HubspotId};
 use crate::model::name::ObjectType;
@@ -325,15 +325,16 @@ pub(crate) fn note_removal(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO _sync_removals (object, hs_id, archived_at, seen_at, origin)
-         VALUES (:object, :id, :archived_at, :now, :origin)
+        "INSERT INTO _sync_removals (object, hs_id, archived, archived_at, seen_at, origin)
+         VALUES (:object, :id, :archived, :archived_at, :now, :origin)
          ON CONFLICT (object, hs_id) DO UPDATE
-         SET archived_at = excluded.archived_at, seen_at = excluded.seen_at, due_at = NULL",
+         SET archived = excluded.archived, archived_at = excluded.archived_at, seen_at = excluded.seen_at, due_at = NULL",
     )?
     .execute(named_params! {
         ":object": object.as_str(),
         ":id": removal.id.0,
-        ":archived_at": removal.archived_at.map(|at| at.to_string()),
+        ":archived": removal.archived.is_shown(),
+        ":archived_at": removal.archived.at().map(|at| at.to_string()),
         ":now": now.to_string(),
         ":origin": removal.origin.as_str(),
     })?;
@@ -439,7 +440,7 @@ pub fn removals(
     limit: usize,
 ) -> Result<Vec<Removal>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT hs_id, archived_at, origin
+        "SELECT hs_id, iif(archived, coalesce(archived_at, ''), NULL), origin
          FROM _sync_removals
          WHERE object = :object AND hold_id IS :hold AND (due_at IS NULL OR due_at <= :now)
          ORDER BY hs_id
@@ -450,10 +451,13 @@ pub fn removals(
         |row| Ok((HubspotId(row.get(0)?), row.get::<_, Option<String>>(1)?, row.get::<_, String>(2)?)),
     )?;
     rows.map(|row| {
-        let (id, archived_at, origin) = row?;
+        let (id, archived, origin) = row?;
         Ok(Removal {
             id,
-            archived_at: archived_at.as_deref().and_then(Timestamp::parse),
+            archived: match archived {
+                Some(at) => Archived::Shown(Timestamp::parse(&at)),
+                None => Archived::Unshown,
+            },
             origin: Origin::parse(&origin).unwrap_or(Origin::Reconcile),
         })
     })

@@ -472,7 +472,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::decide::incoming::reading::Removal;
+    use crate::decide::incoming::reading::{Archived, Removal};
     use crate::engine::decisions::discards::discard_one;
     use crate::engine::desk::{Desk, run};
     use crate::engine::inbound::removal::remove_all;
@@ -735,7 +735,7 @@ mod tests {
             scene.program("UPDATE contacts SET first_name = 'Ours'");
             let removal = Removal {
                 id: HubspotId(101),
-                archived_at: Some(at(10)),
+                archived: Archived::Shown(Some(at(10))),
                 origin: Origin::Reconcile,
             };
             let modes = scene.object.mapping().modes;

@@ -498,7 +498,7 @@ mod tests {
         let note = || {
             let removal = reads::Removal {
                 id: HubspotId(101),
-                archived_at: None,
+                archived: reads::Archived::Unshown,
                 origin: crate::store::history::Origin::Poll,
             };
             scene.write(|tx| reads::note_removal(tx, scene.object.object(), removal, at(20)));

@@ -23,7 +23,7 @@ use crate::store::absent::WhyAbsent;
 use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin, WholeRecord};
 use crate::store::outbox;
-use crate::store::reads::{self, Removal};
+use crate::store::reads::{self, Archived, Removal};
 use crate::store::shape::associations;
 use crate::store::{StoreError, absent, cursors, erase, fields, rowjson, unreadable};
 
@@ -63,11 +63,11 @@ impl Matter<'_> {
         let (object, id, now) = (self.pass.name(), self.hs_id, self.pass.now);
         match action {
             Action::LookAgain(_) | Action::Archive => Ok(()),
-            Action::NoteRemoval { archived_at } => {
+            Action::NoteRemoval { archived } => {
                 let origin = self.pass.origin;
                 let removal = Removal {
                     id,
-                    archived_at,
+                    archived,
                     origin,
                 };
                 reads::note_removal(tx, object, removal, now)
@@ -394,7 +394,10 @@ pub fn missed(
             None => kept(),
         },
         version: shown_version(tx, row, entry)?,
-        archived_at: announced.and_then(|deletion| deletion.archived_at),
+        archived: match announced.and_then(|deletion| deletion.archived_at) {
+            Some(at) => Archived::Shown(Some(at)),
+            None => Archived::Unshown,
+        },
         is_announced: announced.is_some(),
         sees,
     })

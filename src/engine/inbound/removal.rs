@@ -189,7 +189,7 @@ fn remove(
     }
     let actions = decide(&Sides {
         hubspot: Hubspot::Gone {
-            archived_at: removal.archived_at,
+            archived: removal.archived,
         },
         here,
         word: Word::Passed,
@@ -223,6 +223,7 @@ fn remove(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::incoming::reading::Archived;
     use crate::engine::testing::{How, Scene, at, record, synced};
     use crate::model::id::HubspotId;
     use crate::model::mapping::{OnRemoteDelete, Policy};
@@ -230,7 +231,7 @@ mod tests {
     fn remove_101(scene: &Scene, archived_at: i64, offset_ms: i64) {
         let removal = Removal {
             id: HubspotId(101),
-            archived_at: Some(at(archived_at)),
+            archived: Archived::Shown(Some(at(archived_at))),
             origin: Origin::Poll,
         };
         let pass = Pass {
@@ -314,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_record_that_is_nowhere_is_erased_after_thirty_days() {
-        let removed_by = |mode, archived_at: Option<i64>, origin| {
+        let removed_by = |mode, archived, origin| {
             let mut scene = Scene::of(Policy::Newest);
             let mut object = scene.object.mapping().clone();
             object.modes.on_remote_delete = mode;
@@ -323,7 +324,7 @@ mod tests {
             scene.apply(How::at(0), &ann);
             let removal = Removal {
                 id: HubspotId(101),
-                archived_at: archived_at.map(at),
+                archived,
                 origin,
             };
             let keys = vec!["0123456789abcdef0123456789abcdef".to_owned()];
@@ -337,7 +338,8 @@ mod tests {
             });
             scene
         };
-        let removed = |archived_at, origin| removed_by(OnRemoteDelete::Delete, archived_at, origin);
+        let (unshown, shown) = (Archived::Unshown, Archived::Shown(Some(at(5))));
+        let removed = |archived, origin| removed_by(OnRemoteDelete::Delete, archived, origin);
         let erased = |scene: &Scene, days: i64| {
             let day = at(10).plus_millis(days * 86_400_000);
             scene.write(|tx| {
@@ -345,18 +347,18 @@ mod tests {
                 reads::to_be_erased(tx, scene.object.object(), day, 10)
             })
         };
-        let lost = removed(None, Origin::Reconcile);
+        let lost = removed(unshown, Origin::Reconcile);
         assert_eq!(erased(&lost, 29), []);
         assert_eq!(erased(&lost, 30), [HubspotId(101)]);
         // It shows itself again.
         lost.apply(How::at(20), &record(101, 15, &[("firstname", "Ann")]));
         assert_eq!(erased(&lost, 30), []);
-        assert_eq!(erased(&removed(Some(5), Origin::Reconcile), 30), []);
+        assert_eq!(erased(&removed(shown, Origin::Reconcile), 30), []);
         // A row that says that its record is gone goes with the rest.
-        let marked = |archived_at| removed_by(OnRemoteDelete::Mark, archived_at, Origin::Reconcile);
-        assert_eq!(erased(&marked(None), 30), [HubspotId(101)]);
-        assert_eq!(erased(&marked(Some(5)), 30), []);
-        assert_eq!(erased(&removed(None, Origin::Webhook), 30), []);
+        let marked = |archived| removed_by(OnRemoteDelete::Mark, archived, Origin::Reconcile);
+        assert_eq!(erased(&marked(unshown), 30), [HubspotId(101)]);
+        assert_eq!(erased(&marked(shown), 30), []);
+        assert_eq!(erased(&removed(unshown, Origin::Webhook), 30), []);
     }
 
     #[test]
@@ -420,6 +422,7 @@ mod guard_tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::decide::incoming::reading::Archived;
     use crate::decide::outgoing::present::Present;
     use crate::decide::retry::rest_of_refused;
     use crate::engine::decisions::approvals::{HoldPart, settle_removals};
@@ -440,7 +443,7 @@ mod guard_tests {
     fn gone(id: i64) -> Removal {
         Removal {
             id: HubspotId(1000 + id),
-            archived_at: None,
+            archived: Archived::Unshown,
             origin: crate::store::history::Origin::Reconcile,
         }
     }

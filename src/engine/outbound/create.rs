@@ -54,7 +54,7 @@ use crate::store::database::savepoint;
 use crate::store::fields::{self, FieldRow};
 use crate::store::history::Origin;
 use crate::store::outbox::{self, Attempt};
-use crate::store::reads::Removal;
+use crate::store::reads::{Archived, Removal};
 use crate::store::{Lane, StoreError, conflicts, reads};
 
 /// How long a create waits for that of another row with the same value.
@@ -257,7 +257,7 @@ impl LookedFor {
         for record in &self.archived {
             let removal = Removal {
                 id: record.id,
-                archived_at: record.archived_at,
+                archived: Archived::Shown(record.archived_at),
                 origin: Origin::Poll,
             };
             note_missing(tx, &applying.pass, removal, self.asked_at)?;

@@ -9,8 +9,8 @@ use crate::decide::echo::late_since;
 use crate::decide::existence::{Absence, Action, Here, Hubspot, Sides, Word, decide};
 use crate::decide::incoming::convert::{histories, remote_record};
 use crate::decide::incoming::reading::{
-    Absent, Due, MaybePushed, Removal, WantedReads, absent, next_look_for_erasure, origin_of,
-    set_by_apps, told_of_absent,
+    Absent, Archived, Due, MaybePushed, Removal, WantedReads, absent, next_look_for_erasure,
+    origin_of, set_by_apps, told_of_absent,
 };
 use crate::decide::outgoing::archiving::{DeletedRow, agreed_with_archived};
 use crate::decide::outgoing::plan::BATCH;
@@ -127,7 +127,10 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 let shown = archived.iter().find(|record| record.id == id);
                 let removal = Removal {
                     id,
-                    archived_at: shown.and_then(|record| record.archived_at),
+                    archived: match shown {
+                        Some(record) => Archived::Shown(record.archived_at),
+                        None => Archived::Unshown,
+                    },
                     origin,
                 };
                 if !note_missing(tx, &pass, removal, asked_at)? {
@@ -380,11 +383,11 @@ fn note_missing_one(
     let entry = queued.as_ref();
     let missed = missed(tx, pass, Some(id), (row.as_ref(), entry), asked_at)?;
     let missed = Absence {
-        archived_at: removal.archived_at.or(missed.archived_at),
+        archived: removal.archived.or(missed.archived),
         ..missed
     };
     let hubspot = Hubspot::missed(&missed, &moment);
-    if let Hubspot::Gone { archived_at } = hubspot
+    if let Hubspot::Gone { archived } = hubspot
         && missed.needs_the_archives_word(&moment)
         && (row.is_some() || entry.is_some())
     {
@@ -393,7 +396,9 @@ fn note_missing_one(
             tx,
             name,
             id,
-            WhyAbsent::Deleted(Deletion { archived_at }),
+            WhyAbsent::Deleted(Deletion {
+                archived_at: archived.at(),
+            }),
             pass.now,
         )?;
     }
@@ -424,7 +429,7 @@ fn note_missing_one(
         decided: None,
     };
     matter.carry_out(tx, &actions)?;
-    if removal.archived_at.is_some() {
+    if removal.archived.is_shown() {
         // It stands in HubSpot's archive: it is not gone for good.
         reads::erase_later(tx, name, id, None)?;
     }
@@ -448,7 +453,7 @@ mod tests {
             };
             let removal = Removal {
                 id: HubspotId(101),
-                archived_at: None,
+                archived: Archived::Unshown,
                 origin: Origin::Poll,
             };
             scene.write(|tx| note_missing(tx, &pass, removal, at(asked_at)))
@@ -518,11 +523,11 @@ mod tests {
             ..record(101, 0, &[("firstname", "Ann")])
         };
         scene.apply(How::at(1), &young);
-        let missed = |second, offset_ms, archived_at| {
+        let missed = |second, offset_ms, archived| {
             scene.daemon("DELETE FROM _sync_reads; DELETE FROM _sync_removals");
             let removal = Removal {
                 id: HubspotId(101),
-                archived_at,
+                archived,
                 origin: Origin::Poll,
             };
             let pass = Pass {
@@ -533,13 +538,16 @@ mod tests {
             let removals = scene.rows("SELECT hs_id FROM _sync_removals").len();
             (removals, scene.rows("SELECT due_at FROM _sync_reads"))
         };
-        assert_eq!(missed(20, 0, None), (0, vec![at(30).to_string()]));
-        assert_eq!(missed(55, 0, None), (0, vec![at(60).to_string()]));
+        let unshown = Archived::Unshown;
+        assert_eq!(missed(20, 0, unshown), (0, vec![at(30).to_string()]));
+        assert_eq!(missed(55, 0, unshown), (0, vec![at(60).to_string()]));
         // By HubSpot's clock it is older than it seems here, and then it is gone.
-        assert_eq!(missed(20, 50_000, None), (1, Vec::new()));
-        assert_eq!(missed(60, 0, None), (1, Vec::new()));
+        assert_eq!(missed(20, 50_000, unshown), (1, Vec::new()));
+        assert_eq!(missed(60, 0, unshown), (1, Vec::new()));
         // The archive shows it: it is gone, however young.
-        assert_eq!(missed(20, 0, Some(at(10))), (1, Vec::new()));
+        for shown in [Archived::Shown(Some(at(10))), Archived::Shown(None)] {
+            assert_eq!(missed(20, 0, shown), (1, Vec::new()));
+        }
     }
 
     #[test]
@@ -547,7 +555,7 @@ mod tests {
         let scene = Scene::of(Policy::Newest);
         let removal = Removal {
             id: HubspotId(101),
-            archived_at: None,
+            archived: Archived::Unshown,
             origin: Origin::Webhook,
         };
         scene.write(|tx| note_missing(tx, &scene.pass(at(20)), removal, at(20)));
@@ -562,12 +570,12 @@ mod tests {
 
     #[test]
     fn a_users_token_believes_a_deletion_that_is_announced_or_that_the_archive_shows() {
-        let missing = |archived_at, is_announced| {
+        let missing = |archived, is_announced| {
             let scene = Scene::with(|mapping| mapping.modes.sees = Sees::User);
             scene.apply(How::at(0), &record(101, 0, &[("firstname", "Ann")]));
             let removal = Removal {
                 id: HubspotId(101),
-                archived_at,
+                archived,
                 origin: Origin::Reconcile,
             };
             scene.write(|tx| {
@@ -583,9 +591,17 @@ mod tests {
                 "SELECT (SELECT max(archived_at) FROM _sync_removals), unseen FROM sync_status";
             scene.rows(noted).remove(0)
         };
-        assert_eq!(missing(None, false), "- 1");
-        assert_eq!(missing(None, true), format!("{} 0", at(8)));
-        assert_eq!(missing(Some(at(10)), false), format!("{} 0", at(10)));
-        assert_eq!(missing(Some(at(10)), true), format!("{} 0", at(10)));
+        assert_eq!(missing(Archived::Unshown, false), "- 1");
+        assert_eq!(missing(Archived::Unshown, true), format!("{} 0", at(8)));
+        assert_eq!(
+            missing(Archived::Shown(Some(at(10))), false),
+            format!("{} 0", at(10))
+        );
+        assert_eq!(
+            missing(Archived::Shown(Some(at(10))), true),
+            format!("{} 0", at(10))
+        );
+        // In the archive, and nobody says since when.
+        assert_eq!(missing(Archived::Shown(None), false), "- 0");
     }
 }

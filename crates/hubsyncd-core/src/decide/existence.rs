@@ -62,7 +62,7 @@ mod sides;
 use std::time::Duration;
 
 pub use self::sides::{Absence, Flight, Here, Hubspot, Moment, Sides, Waits, Word};
-use crate::decide::incoming::reading::Removal;
+use crate::decide::incoming::reading::{Archived, Removal};
 use crate::decide::merge::{BY_POLICY, LOCAL_LATER, REMOTE_LATER};
 use crate::decide::retry::AFTER_UNREAD;
 use crate::model::conflict::Winner;
@@ -147,8 +147,8 @@ pub enum Action {
     LookAgain(Again),
     /// The row waits for the guard's word.
     NoteRemoval {
-        /// When its record was archived, where HubSpot says so.
-        archived_at: Option<Timestamp>,
+        /// What HubSpot's archive says of its record.
+        archived: Archived,
     },
     /// It waits no more.
     ForgetRemoval,
@@ -223,8 +223,8 @@ fn merged(sides: &Sides) -> Vec<Action> {
         Hubspot::Untold => vec![Action::LookAgain(Again::History)],
         // Whom a law lets go is not looked for once more.
         Hubspot::Young(again) if !sides.is_erasure => vec![Action::LookAgain(Again::At(again))],
-        Hubspot::Young(_) => gone(sides, None),
-        Hubspot::Gone { archived_at } => gone(sides, archived_at),
+        Hubspot::Young(_) => gone(sides, Archived::Unshown),
+        Hubspot::Gone { archived } => gone(sides, archived),
         Hubspot::Merged => match sides.here {
             Here::Deleted {
                 flight: Flight::Nothing,
@@ -252,7 +252,9 @@ fn merged(sides: &Sides) -> Vec<Action> {
 fn hidden(sides: &Sides) -> Vec<Action> {
     match sides.here {
         // A law's word is no absence: it was announced.
-        Here::Row { .. } | Here::Deleted { .. } if sides.is_erasure => gone(sides, None),
+        Here::Row { .. } | Here::Deleted { .. } if sides.is_erasure => {
+            gone(sides, Archived::Unshown)
+        }
         Here::Row {
             waits: Waits::Change,
             ..
@@ -271,10 +273,10 @@ fn hidden(sides: &Sides) -> Vec<Action> {
     }
 }
 
-fn gone(sides: &Sides, archived_at: Option<Timestamp>) -> Vec<Action> {
+fn gone(sides: &Sides, archived: Archived) -> Vec<Action> {
     let erases = sides.is_erasure;
     match (sides.here, sides.word) {
-        (Here::Row { .. }, Word::Unasked) => vec![Action::NoteRemoval { archived_at }],
+        (Here::Row { .. }, Word::Unasked) => vec![Action::NoteRemoval { archived }],
         (Here::Row { .. }, Word::Noted) => vec![Action::LookAgain(Again::Removal)],
         (Here::Nothing, Word::Passed) => vec![Action::ForgetRemoval],
         (
@@ -294,7 +296,7 @@ fn gone(sides: &Sides, archived_at: Option<Timestamp>) -> Vec<Action> {
             _,
         ) if erases => vec![Action::LookAgain(Again::Flight)],
         _ if erases => vec![Action::Erase],
-        (Here::Row { written_at, .. }, _) => removed(sides, written_at, archived_at),
+        (Here::Row { written_at, .. }, _) => removed(sides, written_at, archived.at()),
         (Here::Marked, _) => vec![Action::ForgetRemoval],
         (Here::Nothing, _) => vec![Action::Bury],
         (
@@ -523,7 +525,7 @@ pub const ERASED_AFTER: Duration = Duration::from_hours(30 * 24);
 /// either.
 pub fn is_gone_for_good(removal: &Removal, modes: Modes) -> bool {
     removal.origin == Origin::Reconcile
-        && removal.archived_at.is_none()
+        && !removal.archived.is_shown()
         && modes.sees == Sees::Portal
 }
 

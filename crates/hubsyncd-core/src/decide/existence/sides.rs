@@ -1,6 +1,7 @@
 //! What both sides show of one record: HubSpot's answer, the row and its entry here, and who has had a word.
 
 use crate::decide::incoming::freshness::{Freshness, missing_too_soon, of_absence};
+use crate::decide::incoming::reading::Archived;
 use crate::model::entry::{Entry, EntryState, Operation};
 use crate::model::mapping::{Modes, ObjectMapping, Policy, Sees};
 use crate::model::time::Timestamp;
@@ -22,8 +23,8 @@ pub enum Hubspot {
     Young(Timestamp),
     /// It is in the archive, or gone for good.
     Gone {
-        /// When it was archived, where HubSpot says so.
-        archived_at: Option<Timestamp>,
+        /// What its archive says of it.
+        archived: Archived,
     },
     /// It does not show it to this token, which says nothing: its user may not see it.
     Hidden,
@@ -40,8 +41,8 @@ pub struct Absence {
     pub created_at: Option<Timestamp>,
     /// The version of the record that its row has.
     pub version: Option<Timestamp>,
-    /// When it was archived, where HubSpot's archive shows it.
-    pub archived_at: Option<Timestamp>,
+    /// What HubSpot's archive says of it.
+    pub archived: Archived,
     /// Whether HubSpot has announced its deletion.
     pub is_announced: bool,
     /// What the token sees.
@@ -64,7 +65,7 @@ impl Hubspot {
             asked_at,
             created_at,
             version,
-            archived_at,
+            archived,
             is_announced,
             sees,
         } = *missed;
@@ -72,10 +73,10 @@ impl Hubspot {
         if of_absence(asked_at, version, moment.offset_ms) == Freshness::Stale {
             return Self::Unread;
         }
-        match missing_too_soon(created_at, moment.there(), archived_at.is_some()) {
+        match missing_too_soon(created_at, moment.there(), archived.is_shown()) {
             Some(again) => Self::Young(again),
-            None if sees == Sees::User && archived_at.is_none() && !is_announced => Self::Hidden,
-            None => Self::Gone { archived_at },
+            None if sees == Sees::User && !archived.is_shown() && !is_announced => Self::Hidden,
+            None => Self::Gone { archived },
         }
     }
 }

@@ -17,9 +17,11 @@ const HUBSPOT: [Hubspot; 10] = [
     Hubspot::Unread,
     Hubspot::Young(T),
     Hubspot::Hidden,
-    Hubspot::Gone { archived_at: None },
     Hubspot::Gone {
-        archived_at: Some(T),
+        archived: Archived::Unshown,
+    },
+    Hubspot::Gone {
+        archived: Archived::Shown(Some(T)),
     },
     Hubspot::Merged,
 ];
@@ -166,7 +168,7 @@ fn check(sides: Sides, expected: &[&str]) {
 }
 
 const GONE: Hubspot = Hubspot::Gone {
-    archived_at: Some(T),
+    archived: Archived::Shown(Some(T)),
 };
 
 #[test]
@@ -197,12 +199,12 @@ fn what_is_not_told_is_looked_at_again_and_decides_nothing() {
 #[test]
 fn an_answer_that_misses_a_record_is_believed_unless_that_is_young_or_was_seen_since() {
     let long_ago = at(-1_000);
-    let check = |created_at, version, archived_at, expected| {
+    let check = |created_at, version, archived, expected| {
         let missed = Absence {
             asked_at: at(20),
             created_at,
             version,
-            archived_at,
+            archived,
             is_announced: false,
             sees: Sees::Portal,
         };
@@ -212,12 +214,16 @@ fn an_answer_that_misses_a_record_is_believed_unless_that_is_young_or_was_seen_s
         };
         assert_eq!(Hubspot::missed(&missed, &moment), expected, "{missed:?}");
     };
-    let gone = |archived_at| Hubspot::Gone { archived_at };
-    check(None, None, None, gone(None));
-    check(Some(long_ago), Some(at(23)), None, gone(None));
-    check(Some(long_ago), Some(at(24)), None, Hubspot::Unread);
-    check(Some(at(5)), Some(at(5)), None, Hubspot::Young(at(35)));
-    check(Some(at(5)), Some(at(5)), Some(T), gone(Some(T)));
+    let gone = |archived| Hubspot::Gone { archived };
+    let (made, missed) = (Some(at(5)), Archived::Unshown);
+    check(None, None, missed, gone(missed));
+    check(Some(long_ago), Some(at(23)), missed, gone(missed));
+    check(Some(long_ago), Some(at(24)), missed, Hubspot::Unread);
+    check(made, made, missed, Hubspot::Young(at(35)));
+    // The archive need not say since when.
+    for shown in [Archived::Shown(Some(T)), Archived::Shown(None)] {
+        check(made, made, shown, gone(shown));
+    }
 }
 
 #[test]
@@ -330,22 +336,25 @@ fn a_deleted_row_comes_back_whatever_the_policy_where_the_file_says_so() {
 
 #[test]
 fn what_a_users_token_does_not_see_is_gone_only_where_hubspot_says_so() {
-    let missed = |archived_at, is_announced, sees| {
+    let missed = |archived, is_announced, sees| {
         let missed = Absence {
             asked_at: at(20),
             created_at: None,
             version: None,
-            archived_at,
+            archived,
             is_announced,
             sees,
         };
         Hubspot::missed(&missed, &noon())
     };
-    let gone = |archived_at| Hubspot::Gone { archived_at };
-    assert_eq!(missed(None, false, Sees::Portal), gone(None));
-    assert_eq!(missed(None, false, Sees::User), Hubspot::Hidden);
-    assert_eq!(missed(None, true, Sees::User), gone(None));
-    assert_eq!(missed(Some(T), false, Sees::User), gone(Some(T)));
+    let gone = |archived| Hubspot::Gone { archived };
+    let unshown = Archived::Unshown;
+    assert_eq!(missed(unshown, false, Sees::Portal), gone(unshown));
+    assert_eq!(missed(unshown, false, Sees::User), Hubspot::Hidden);
+    assert_eq!(missed(unshown, true, Sees::User), gone(unshown));
+    for shown in [Archived::Shown(Some(T)), Archived::Shown(None)] {
+        assert_eq!(missed(shown, false, Sees::User), gone(shown));
+    }
 }
 
 #[test]
@@ -369,10 +378,10 @@ fn what_a_token_does_not_see_keeps_its_row_and_stops_what_waits() {
 
 #[test]
 fn only_what_a_comparison_and_the_archive_miss_is_gone_for_good() {
-    let check = |origin, archived_at, sees, expected| {
+    let check = |origin, archived, sees, expected| {
         let removal = Removal {
             id: HubspotId(101),
-            archived_at,
+            archived,
             origin,
         };
         let modes = Modes {
@@ -381,11 +390,23 @@ fn only_what_a_comparison_and_the_archive_miss_is_gone_for_good() {
         };
         assert_eq!(is_gone_for_good(&removal, modes), expected);
     };
-    check(Origin::Reconcile, None, Sees::Portal, true);
-    check(Origin::Reconcile, Some(T), Sees::Portal, false);
-    check(Origin::Reconcile, None, Sees::User, false);
-    check(Origin::Webhook, None, Sees::Portal, false);
-    check(Origin::Poll, None, Sees::Portal, false);
+    let unshown = Archived::Unshown;
+    check(Origin::Reconcile, unshown, Sees::Portal, true);
+    check(
+        Origin::Reconcile,
+        Archived::Shown(Some(T)),
+        Sees::Portal,
+        false,
+    );
+    check(
+        Origin::Reconcile,
+        Archived::Shown(None),
+        Sees::Portal,
+        false,
+    );
+    check(Origin::Reconcile, unshown, Sees::User, false);
+    check(Origin::Webhook, unshown, Sees::Portal, false);
+    check(Origin::Poll, unshown, Sees::Portal, false);
 }
 
 #[test]
@@ -411,8 +432,8 @@ fn a_dirty_row_is_a_conflict_by_the_objects_policy() {
     let again = ["conflict local", "ForgetRemoval", "CreateAgain"];
     let asks = ["ask", "ForgetRemoval", "rest"];
     let check = |policy, archived_at: Option<i64>, expected: &[&str]| {
-        let archived_at = archived_at.map(at);
-        let gone = Hubspot::Gone { archived_at };
+        let archived = Archived::Shown(archived_at.map(at));
+        let gone = Hubspot::Gone { archived };
         check(
             Sides {
                 policy,
@@ -719,7 +740,7 @@ fn only_what_keeps_its_row_was_deleted() {
 proptest::proptest! {
     #[test]
     fn what_both_sides_deleted_is_done(archived in proptest::option::of(-100_i64..100), second in -100_i64..100) {
-        let gone = Hubspot::Gone { archived_at: archived.map(at) };
+        let gone = Hubspot::Gone { archived: Archived::Shown(archived.map(at)) };
         for policy in Policy::ALL {
             for word in [Word::Unasked, Word::Passed] {
                 let both = Sides { policy, ..sides(gone, deleted_at(second), word) };

@@ -26,13 +26,46 @@ pub struct Due {
     pub number: i64,
 }
 
+/// What HubSpot's archive says of a record that is not among the live ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archived {
+    /// It does not show it, or was not asked.
+    Unshown,
+    /// It shows it, with the time of its archiving where HubSpot says that.
+    Shown(Option<Timestamp>),
+}
+
+impl Archived {
+    /// When the record was archived, where that is known.
+    pub fn at(self) -> Option<Timestamp> {
+        match self {
+            Self::Unshown => None,
+            Self::Shown(at) => at,
+        }
+    }
+
+    /// Whether the archive shows it.
+    pub fn is_shown(self) -> bool {
+        self != Self::Unshown
+    }
+
+    /// The same with what was said before.
+    #[must_use]
+    pub fn or(self, before: Self) -> Self {
+        match self {
+            Self::Unshown | Self::Shown(None) if before.is_shown() => before,
+            own => own,
+        }
+    }
+}
+
 /// A record that HubSpot no longer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Removal {
     /// The record.
     pub id: HubspotId,
-    /// When it was archived, where HubSpot says so.
-    pub archived_at: Option<Timestamp>,
+    /// What HubSpot's archive says of it.
+    pub archived: Archived,
     /// How it was found.
     pub origin: Origin,
 }
@@ -279,7 +312,7 @@ mod tests {
     fn an_approved_removal_goes_only_where_it_is_still_noted_and_a_read_misses_it() {
         let removal = |id| Removal {
             id: HubspotId(id),
-            archived_at: None,
+            archived: Archived::Unshown,
             origin: Origin::Poll,
         };
         let all = [removal(1), removal(2), removal(3), removal(4)];
