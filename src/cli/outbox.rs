@@ -148,10 +148,10 @@ fn next_attempt(entry: &Row, now: Timestamp) -> String {
 /// Wide enough for a sentence; the whole text stands in `sync_outbox.last_error`.
 const WIDEST_ERROR: usize = 200;
 
+/// What is said of an entry that goes nowhere by itself: a dead one, and one that waits for a record which nothing makes.
 fn last_error(entry: &Row) -> Option<String> {
-    let explanation = entry
-        .text("last_error")
-        .filter(|_| entry.text("state") == Some("dead"))?;
+    let is_stuck = entry.text("state") == Some("dead") || entry.text("waits_for") == Some("create");
+    let explanation = entry.text("last_error").filter(|_| is_stuck)?;
     Some(format!(
         "{}: {}",
         entry.number("id").unwrap_or(0),

@@ -245,3 +245,74 @@ fn once_makes_a_record_and_what_it_is_associated_with_in_one_run() {
         assert_eq!(both(&portal, &site, pair), (1, 1), "{pair:?}");
     }
 }
+
+/// A deal with a person whom HubSpot does not take, and a lead of hers; the person last.
+const UNMADE: &str = "BEGIN;
+    INSERT INTO leads (hs_lead_name) VALUES ('Ada');
+    INSERT INTO deals (dealname) VALUES ('Engine');
+    INSERT INTO contacts (email) VALUES ('nobody');
+    INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES
+    ('leads', 1, 'contacts', 1), ('deals', 1, 'contacts', 1);
+    COMMIT";
+
+#[test]
+fn what_waits_for_a_record_that_nothing_makes_says_so_until_something_does() {
+    let portal = Portal::quick();
+    let objects = OBJECTS
+        .replace("deals_notes", "deals_contacts")
+        .replace("\"notes\"", "\"contacts\"");
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    site.program().execute_batch(UNMADE).expect("is taken");
+    // What waits is pending: `once` is not done.
+    let ends_waiting = || {
+        let output = site.run(&["once", "--timeout", "50s"]);
+        assert_eq!(output.status.code(), Some(1));
+    };
+    ends_waiting();
+    let told = "SELECT group_concat(object || ' ' || operation || ' ' || state || ' ' || coalesce(code, '-'), ', ')
+                FROM (SELECT * FROM sync_outbox ORDER BY object, operation)";
+    let waits = "contacts create dead invalid-email, deals associate pending waits-for-create, \
+                 leads associate pending waits-for-create, leads create pending waits-for-create";
+    assert_eq!(site.text(told).as_deref(), Some(waits));
+    let why = "SELECT min(last_error) FROM sync_outbox WHERE code = 'waits-for-create'";
+    let said = "waits for the create of contacts row 1, which is dead: ";
+    let why = site.text(why).expect("words");
+    assert!(why.starts_with(said), "{why}");
+    // The commands say it too, of a row that waits itself and of one that is done.
+    for command in [
+        &["explain", "leads", "1"][..],
+        &["explain", "deals", "1"],
+        &["plan"],
+        &["outbox", "list"],
+    ] {
+        let shown = site.run(command);
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains(said), "{command:?}: {shown}");
+    }
+    // One that comes later says it from the first.
+    site.execute("INSERT INTO deals (dealname) VALUES ('Later')");
+    ends_waiting();
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('deals', 2, 'contacts', 1)",
+    );
+    let waiting =
+        "SELECT count(*) FROM sync_outbox WHERE waits_for = 'create' AND code = 'waits-for-create'";
+    assert_eq!(site.number(waiting), 4);
+    // So does what waits for a record that was given up.
+    site.execute("DELETE FROM sync_outbox WHERE object = 'contacts'");
+    ends_waiting();
+    let given_up = "SELECT count(*) FROM sync_outbox WHERE last_error LIKE 'waits for a record of contacts row 1, whose create was discarded: %'";
+    assert_eq!(site.number(given_up), 4);
+    // Written again, the row is made, and all goes on by itself.
+    site.execute("UPDATE contacts SET email = 'ada@example.com'");
+    site.once();
+    assert_eq!(site.text(told), None);
+    for (pair, number) in [(("leads", "contacts"), 1), (("deals", "contacts"), 2)] {
+        assert_eq!(
+            both(&portal, &site, pair),
+            (number, number as i64),
+            "{pair:?}"
+        );
+    }
+}

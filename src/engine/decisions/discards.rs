@@ -98,8 +98,8 @@ pub(super) fn discard_one(
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
         GivenUp::Exclude => {
-            outbox::exclude(tx, object.object(), entry.local_id)?;
             outbox::end(tx, entry.id)?;
+            outbox::exclude(tx, object.object(), entry.local_id)?;
         }
         GivenUp::End => outbox::end(tx, entry.id)?,
     }

@@ -412,8 +412,8 @@ fn after_look(
     });
     match after {
         AfterLook::End => {
-            outbox::exclude(tx, object.object(), entry.local_id)?;
-            outbox::end(tx, id)
+            outbox::end(tx, id)?;
+            outbox::exclude(tx, object.object(), entry.local_id)
         }
         AfterLook::Tell => {
             let explanation = doubt::words_for_a_person(row);

@@ -356,7 +356,10 @@ impl Rehearsal<'_> {
             },
             preview: Preview::default(),
             association: None,
-            explanation: match entry.standing.is_at_rest() && !is_held {
+            explanation: match (entry.standing.is_at_rest()
+                || entry.standing.waits_for == Some(WaitsFor::Create))
+                && !is_held
+            {
                 true => entry.standing.last_error.clone(),
                 false => None,
             },

@@ -5,8 +5,10 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, named_params};
 
 use crate::decide::decision::commands::PausedSide;
 use crate::decide::entry::UNWRITABLE;
-use crate::store::commands::CommandError;
 use crate::store::commands::explained::{ExplainedField, KnownOfRecord, NextStep};
+use crate::store::commands::{CommandError, rows};
+use crate::store::outbox::OF_ROW;
+use crate::store::shape::associations::MISSING_RECORD;
 
 /// How `resume` is written.
 const RESUME: &str = "`INSERT INTO sync_commands (command) VALUES ('resume')`";
@@ -133,7 +135,10 @@ impl RecordStanding<'_> {
                 "the first read of {} ends, and it is pushed",
                 self.known.object
             )),
-            (_, Some("create")) => pushed("the other record's create is done, and it is pushed"),
+            (_, Some("create")) => match entry.text("last_error") {
+                Some(why) => Upcoming::of_people(format!("nothing: it {why}")),
+                None => pushed("the other record's create is done, and it is pushed"),
+            },
             (_, Some("answer")) => pushed("HubSpot is asked what became of the last attempt"),
             (_, Some("lock")) => pushed("HubSpot's lock on the record ends, and it is pushed"),
             (_, _) => {
@@ -173,6 +178,13 @@ impl RecordStanding<'_> {
         let removed = "SELECT hold_id FROM _sync_removals WHERE object = :object AND hs_id = :hs_id AND hold_id IS NOT NULL";
         let own = named_params! { ":object": object, ":hs_id": self.hs_id };
         let hold = hold.or(one(connection, removed, own)?);
+        let waiting = match (hold, self.state) {
+            (None, "excluded") | (Some(_), _) => None,
+            (None, _) => self.waiting_association(connection)?,
+        };
+        if let Some(waiting) = waiting {
+            return Ok(Upcoming::of_people(waiting));
+        }
         Ok(match (hold, self.state, self.hs_id) {
             (Some(_), ..) => held_by(hold),
             (None, "excluded", None) => {
@@ -186,6 +198,32 @@ impl RecordStanding<'_> {
                 Takes::Side(PausedSide::Pull),
             ),
         })
+    }
+}
+
+impl RecordStanding<'_> {
+    /// The oldest of the record's associations that wait for a record which nothing makes, and why.
+    fn waiting_association(&self, connection: &Connection) -> Result<Option<String>, CommandError> {
+        let found = rows(
+            connection,
+            &format!(
+                "SELECT id, last_error FROM sync_outbox
+                 WHERE object = :object AND local_id = :local_id AND NOT ({OF_ROW}) AND code = '{MISSING_RECORD}'
+                 UNION ALL
+                 SELECT id, last_error FROM sync_outbox
+                 WHERE to_object = :object AND to_local_id = :local_id AND code = '{MISSING_RECORD}'
+                 ORDER BY id LIMIT 1"
+            ),
+            named_params! { ":object": self.known.object, ":local_id": self.known.local_id },
+        )?;
+        let first = found.first();
+        Ok(first.map(|entry| {
+            let (id, why) = (
+                entry.number("id").unwrap_or_default(),
+                entry.text("last_error").unwrap_or_default(),
+            );
+            format!("nothing of itself; its association (entry {id}) {why}")
+        }))
     }
 }
 

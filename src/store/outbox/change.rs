@@ -4,7 +4,7 @@ use rusqlite::{Transaction, named_params};
 
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, Attempt, EntryEvent, step};
-use crate::model::entry::{Entry, Operation, Standing, WaitsFor};
+use crate::model::entry::{Entry, EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
@@ -13,6 +13,7 @@ use crate::store::outbox::fields::{
     clear_sent, drop_field, drop_fields, fields, put_field, set_base, set_sent,
 };
 use crate::store::outbox::made::{end, id_of_row};
+use crate::store::outbox::missing;
 use crate::store::outbox::sent::{owe, remember_sent};
 use crate::store::outbox::{UNREAD, standing};
 
@@ -40,6 +41,9 @@ fn carry_over(
         return Ok(false);
     }
     save(tx, id, &after)?;
+    if after.operation == Operation::Create && after.state == EntryState::Dead {
+        missing::tell_of_create(tx, id)?;
+    }
     Ok(true)
 }
 
@@ -130,6 +134,10 @@ pub fn claim(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     hold_to_the_look(tx, queued, at)?;
+    // One that was never refused has told nobody that it was dead.
+    if matches!(attempt, Attempt::Create { .. }) && queued.standing.last_error.is_some() {
+        missing::forget_of_create(tx, queued.id)?;
+    }
     let event = EntryEvent::Claimed { at, attempt };
     carry_over(tx, queued.id, &queued.standing, event).map(drop)
 }

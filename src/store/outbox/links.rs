@@ -19,7 +19,7 @@ use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::conflicts;
-use crate::store::outbox::{MAY_BE_SENT, STANDING, standing_of, time_of};
+use crate::store::outbox::{MAY_BE_SENT, STANDING, missing, standing_of, time_of};
 use crate::store::shape::ddl::quoted;
 
 /// The operations of associations, one after the other: each goes by an index of its own.
@@ -748,6 +748,7 @@ pub(crate) fn follow(
     for (id, from_object, from, to_object, to) in waiting {
         if is_record(&from_object, from)? && is_record(&to_object, to)? {
             super::retry(tx, OutboxId(id), now, None, None, Answered::No)?;
+            missing::forget(tx, OutboxId(id))?;
         }
     }
     release_creates(tx, object.as_str(), local_id, now)
@@ -782,6 +783,7 @@ fn release_creates(
         .collect::<Result<_, _>>()?;
     for id in waiting {
         super::retry(tx, OutboxId(id), now, None, None, Answered::No)?;
+        missing::forget(tx, OutboxId(id))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::outbox::OF_ROW;
 use crate::store::outbox::fields::drop_fields;
+use crate::store::outbox::missing;
 
 /// The entry of a row, made as an update where there is none.
 pub(crate) fn ensure_update(
@@ -89,7 +90,7 @@ pub fn end(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes that a row stays here although HubSpot does not have it: nothing waits for it, and nobody missed its INSERT.
+/// Notes that a row stays here although HubSpot does not have it: nothing waits for it any more, and nobody missed its INSERT.
 pub(crate) fn exclude(
     tx: &Transaction<'_>,
     object: &ObjectType,
@@ -101,5 +102,5 @@ pub(crate) fn exclude(
          ON CONFLICT DO NOTHING",
     )?
     .execute(named_params! { ":object": object.as_str(), ":local_id": local_id.0 })?;
-    Ok(())
+    missing::tell(tx, object.as_str(), local_id)
 }

@@ -566,6 +566,10 @@ fn made_link(pairs: &Pairs<'_>) -> Vec<String> {
         pairs.hs_id("a.from_object", "a.from_local_id"),
         pairs.hs_id("a.to_object", "a.to_local_id"),
     );
+    let (from_why, to_why) = (
+        missing_record("f.from_object", "f.from_local_id"),
+        missing_record("f.to_object", "f.to_local_id"),
+    );
     // The entry that takes the plain type away takes the whole pair: where it has not been sent, the plain type stays.
     let plain_leaves = format!(
         "{OF_LINK} AND e.operation = 'disassociate' AND {IS_FREE} AND e.object = a.from_object AND e.local_id = a.from_local_id \
@@ -584,12 +588,13 @@ WHERE id IN ({})",
             ("associate", " by_default = new.by_default,"),
         ),
         format!(
-            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for,
+            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, last_error, code,
     to_object, to_local_id, category, type_id, label, by_default)
 SELECT a.from_object, a.from_local_id, h.from_id, 'associate', {NOW}, iif(h.waits, NULL, {NOW}), iif(h.waits, 'create', NULL),
-    a.to_object, a.to_local_id, a.category, a.type_id, a.label, new.by_default
-FROM {row} AS a, (SELECT f.from_id, f.from_id IS NULL OR f.to_id IS NULL AS waits
-    FROM (SELECT {from} AS from_id, {to} AS to_id FROM {row} AS a) AS f) AS h
+    h.why, iif(h.why IS NULL, NULL, '{MISSING_RECORD}'), a.to_object, a.to_local_id, a.category, a.type_id, a.label, new.by_default
+FROM {row} AS a, (SELECT f.from_id, f.from_id IS NULL OR f.to_id IS NULL AS waits,
+        coalesce(iif(f.from_id IS NULL, {from_why}, NULL), iif(f.to_id IS NULL, {to_why}, NULL)) AS why
+    FROM (SELECT a.from_object, a.from_local_id, a.to_object, a.to_local_id, {from} AS from_id, {to} AS to_id FROM {row} AS a) AS f) AS h
 WHERE NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE {is_entry})"
         ),
         format!(
@@ -603,6 +608,23 @@ FROM sync_outbox AS e, {row} AS a WHERE {plain_leaves} AND a.label IS NOT NULL"
     UNION SELECT e.id FROM sync_outbox AS e, {row} AS a WHERE {plain_leaves} AND a.label IS NOT NULL)"
         ),
     ]
+}
+
+/// The code of what waits for a record that nothing makes.
+pub(crate) const MISSING_RECORD: &str = "waits-for-create";
+
+/// Why nothing makes the record of a row that has none, as a text of SQL, NULL where its create waits or is on its way.
+pub(crate) fn missing_record(object: &str, local_id: &str) -> String {
+    let own = format!(
+        "FROM sync_outbox AS c WHERE c.object = {object} AND c.local_id = {local_id} AND c.operation NOT IN ('associate', 'disassociate')"
+    );
+    format!(
+        "coalesce((SELECT 'waits for the create of ' || c.object || ' row ' || c.local_id ||
+        ', which is dead: its own entry says why; mend the row, retry that entry, or delete the association [{MISSING_RECORD}]'
+        {own} AND c.operation = 'create' AND c.state = 'dead'),
+        iif(EXISTS (SELECT 1 {own}), NULL, 'waits for a record of ' || {object} || ' row ' || {local_id} ||
+        ', whose create was discarded: write to the row, and it is made, or delete the association [{MISSING_RECORD}]'))"
+    )
 }
 
 /// The creates of both ends of an association in one state, of a row as SQL names it.
@@ -619,7 +641,8 @@ fn creates_of(row: &str, state: &str) -> String {
 /// Creates that wait for another row's look anew: the association that named it is gone.
 fn release(row: &str) -> String {
     format!(
-        "UPDATE sync_outbox SET waits_for = NULL, next_attempt_at = {NOW}
+        "UPDATE sync_outbox SET waits_for = NULL, next_attempt_at = {NOW},
+    last_error = iif(code = '{MISSING_RECORD}', NULL, last_error), code = iif(code = '{MISSING_RECORD}', NULL, code)
 WHERE id IN ({})",
         creates_of(row, "c.waits_for = 'create'")
     )

@@ -52,9 +52,10 @@ impl Archived {
     /// The same with what was said before.
     #[must_use]
     pub fn or(self, before: Self) -> Self {
-        match self {
-            Self::Unshown | Self::Shown(None) if before.is_shown() => before,
-            own => own,
+        match (self, before) {
+            (Self::Shown(at), Self::Shown(former)) => Self::Shown(at.or(former)),
+            (Self::Shown(_), Self::Unshown) => self,
+            (Self::Unshown, _) => before,
         }
     }
 }
