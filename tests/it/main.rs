@@ -25,6 +25,7 @@ mod keys;
 mod links;
 mod lost;
 mod manual;
+mod merges;
 mod oauth;
 mod objects;
 mod operating;

@@ -1,0 +1,127 @@
+//! Records that become one in HubSpot: chains of merges, ids that are kept or new, writes that were on their way to a record that is
+//! no more, and what hung on it.
+
+use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::settings::Settings;
+
+use crate::daemon::{Site, eventually};
+use crate::portal::Portal;
+
+const OBJECTS: &str = "[objects.contacts]\n[objects.deals]\n[associations]\n\
+     contacts_deals = { from = \"contacts\", to = \"deals\" }\n";
+
+/// A portal in which a merge keeps the primary's id, or gives a new one.
+fn portal(merge_keeps_primary_id: bool) -> Portal {
+    Portal::with(Settings {
+        index_delay_min_ms: 0,
+        index_delay_max_ms: 0,
+        merge_keeps_primary_id,
+        ..Settings::default()
+    })
+}
+
+/// Three records of an object, the associations of the first two with records of another one made by people.
+fn three(portal: &Portal, (object, named): (&str, &str), other: &str) -> [u64; 3] {
+    let now = portal.now_ms() - 86_400_000;
+    let mut stand = portal.stand();
+    [1, 2, 3].map(|number| {
+        let name = match object {
+            "contacts" => format!("{number}@example.com"),
+            _ => number.to_string(),
+        };
+        let id = stand.create(object, &[(named, &name)], now);
+        let hung = match other {
+            "contacts" => ("email", format!("of{number}@example.com")),
+            _ => ("dealname", format!("of {number}")),
+        };
+        let hung = stand.create(other, &[(hung.0, &hung.1)], now);
+        assert!(stand.associate((object, id), (other, hung), now));
+        id
+    })
+}
+
+#[test]
+fn a_chain_of_merges_leaves_one_row_with_the_writes_and_associations_of_all() {
+    for (keeps_id, object, named, written, other) in [
+        (false, "contacts", "email", "phone", "deals"),
+        (true, "contacts", "email", "phone", "deals"),
+        (false, "deals", "dealname", "description", "contacts"),
+    ] {
+        let portal = portal(keeps_id);
+        let ids = three(&portal, (object, named), other);
+        let site = Site::with(&portal, "", OBJECTS);
+        site.once();
+        let view = "SELECT count(*) FROM contacts_deals";
+        assert_eq!(site.number(view), 3, "{object}");
+        // What a program has written to one that is merged away twice is not lost with it.
+        site.execute(&format!(
+            "UPDATE {object} SET {written} = 'Lima' WHERE hs_id = {}",
+            ids[1]
+        ));
+        let now = portal.now_ms();
+        let merged = portal
+            .stand()
+            .merge(object, ids[0], ids[1], now)
+            .expect("both are there");
+        let last = portal
+            .stand()
+            .merge(object, ids[2], merged, now + 1)
+            .expect("both are there");
+        assert_eq!(last == ids[2], keeps_id);
+        site.once();
+        let rows = format!("SELECT group_concat(hs_id) FROM {object}");
+        assert_eq!(site.text(&rows), Some(last.to_string()), "{object}");
+        assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+        let value = portal
+            .stand()
+            .record(object, last)
+            .and_then(|record| record.value(written).map(str::to_owned));
+        assert_eq!(value.as_deref(), Some("Lima"), "{object}");
+        let here = format!("SELECT {written} FROM {object}");
+        assert_eq!(site.text(&here).as_deref(), Some("Lima"));
+        // All that hung on the three hangs on the one, here as there, by the view too.
+        let there = portal.stand().links("contacts", "deals").len();
+        assert_eq!((site.number(view), there), (3, 3), "{object}");
+        let absorbed =
+            "SELECT count(*) FROM sync_history WHERE origin = 'absorb' AND property = '*'";
+        assert_eq!(site.number(absorbed), 2);
+        assert_eq!(portal.requests("batch/archive"), 0);
+    }
+}
+
+#[test]
+fn a_write_that_is_on_its_way_to_a_record_while_that_is_merged_away_is_not_lost() {
+    for (keeps_id, lands) in [(false, true), (true, false)] {
+        let portal = portal(keeps_id);
+        let [ann, bob, _] = three(&portal, ("contacts", "email"), "deals");
+        let mut site = Site::with(&portal, "", OBJECTS);
+        site.start_and_load();
+        let fault = match lands {
+            true => FaultKind::Slow,
+            false => FaultKind::Unavailable,
+        };
+        portal.stand().faults_mut().slow_ms = 20_000;
+        portal.script(fault, 1, "contacts/batch/update");
+        let before = portal.requests("contacts/batch/update");
+        site.execute(&format!(
+            "UPDATE contacts SET phone = 'Lima' WHERE hs_id = {bob}"
+        ));
+        eventually("it is on its way", || {
+            portal.requests("contacts/batch/update") > before
+        });
+        site.kill();
+        let now = portal.now_ms();
+        let survivor = portal
+            .stand()
+            .merge("contacts", ann, bob, now)
+            .expect("both are there");
+        site.start();
+        site.until_sql(&format!(
+            "SELECT count(*) = 1 FROM contacts WHERE hs_id = {survivor} AND phone = 'Lima'"
+        ));
+        site.until_pushed();
+        assert_eq!(portal.value(survivor, "phone").as_deref(), Some("Lima"));
+        assert_eq!(site.number("SELECT count(*) FROM contacts"), 2);
+        assert_eq!(site.stop(), 0);
+    }
+}
