@@ -276,3 +276,23 @@ fn a_record_that_a_table_refuses_is_told_with_the_reason_until_it_is_mended_and_
     assert_eq!(lines, 1, "it is said once");
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn of_two_rows_of_one_person_the_second_has_the_record_once_the_first_is_deleted() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    let site = Site::new(&portal);
+    site.once();
+    site.execute("INSERT INTO contacts (email, city) VALUES ('Ann@example.com', 'Lima')");
+    site.once();
+    let dead =
+        "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'record-of-another-row'";
+    assert_eq!(site.number(dead), 1);
+    site.execute("DELETE FROM contacts WHERE local_id = 1");
+    site.once();
+    let rows = "SELECT group_concat(local_id || ' ' || hs_id || ' ' || city) FROM contacts";
+    assert_eq!(site.text(rows), Some(format!("2 {ann} Lima")));
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(portal.value(ann, "city").as_deref(), Some("Lima"));
+    assert_eq!(portal.requests("batch/archive"), 0);
+}

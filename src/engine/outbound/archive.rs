@@ -9,6 +9,7 @@ use crate::decide::incoming::convert::identities;
 use crate::decide::outgoing::archiving::{DeletedRow, is_undecided};
 use crate::decide::outgoing::looking::former_values;
 use crate::decide::outgoing::present::{KnownVersion, Look, Present};
+use crate::decide::outgoing::taken::shared_words;
 use crate::decide::retry::AFTER_READ;
 use crate::engine::inbound::existence::{Matter, missed, note_arrived, shown_version};
 use crate::engine::outbound::claiming::put_aside;
@@ -295,16 +296,32 @@ impl<'a, 'tx> ArchiveLook<'a, 'tx> {
         if object.table.by_hs_id(tx, self.hs_id)?.is_some() {
             return Ok(Here::Replaced);
         }
+        match self.same_person()?.is_empty() {
+            true => Ok(Here::rowless(Some(self.entry), &self.pass.moment())),
+            false => Ok(Here::InsertedAgain),
+        }
+    }
+
+    /// Creates of rows that mean the record. One that is dead makes no record by itself, and the archive would wait for it for ever,
+    /// unless it is dead for nothing but the deleted row, which had the record.
+    fn same_person(&self) -> Result<Vec<Entry>, StoreError> {
+        let (tx, object) = (self.tx, self.pass.object);
+        let own = (self.entry.local_id, self.hs_id);
+        let mut found = Vec::new();
         for identity in identities(object, &former_values(object, self.entry)) {
-            // A create that is dead makes no record by itself: the archive would wait for it for ever.
-            if let Some(other) = object.table.unlinked_by(tx, &identity)?
-                && outbox::of_row(tx, object.object(), other)?
-                    .is_some_and(|queued| queued.standing.state != EntryState::Dead)
-            {
-                return Ok(Here::InsertedAgain);
+            let Some(other) = object.table.unlinked_by(tx, &identity)? else {
+                continue;
+            };
+            let Some(queued) = outbox::of_row(tx, object.object(), other)? else {
+                continue;
+            };
+            let gave_way = shared_words(object, other, identity.property.as_str(), own);
+            let is_dead = queued.standing.state == EntryState::Dead;
+            if !is_dead || outbox::is_dead_saying(tx, queued.id, &gave_way)? {
+                found.push(queued);
             }
         }
-        Ok(Here::rowless(Some(self.entry), &self.pass.moment()))
+        Ok(found)
     }
 
     fn hubspot(&self) -> Result<Hubspot, StoreError> {
@@ -365,7 +382,14 @@ impl<'a, 'tx> ArchiveLook<'a, 'tx> {
         let (tx, id, now) = (self.tx, self.entry.id, self.pass.now);
         // A row inserted again takes its record over with its own push, which goes before any archive.
         let rest = match again {
-            Again::Create => AFTER_REINSERT,
+            Again::Create => {
+                for queued in self.same_person()? {
+                    if queued.standing.state == EntryState::Dead {
+                        outbox::decide(tx, queued.id, now)?;
+                    }
+                }
+                AFTER_REINSERT
+            }
             Again::At(_)
             | Again::Unread
             | Again::Outdated
