@@ -64,6 +64,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     // Its rows are not pushed, but its pairs may be: what is in flight is of associations alone.
     if !object.mapping().direction.pushes() {
         recover_left(engine, object).await?;
+        heal_times(engine, object).await?;
         return associate::step(engine, object).await;
     }
     let mut looked = look(engine, object).await?;

@@ -8,7 +8,6 @@ use crate::decide::retry::latest_due;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::outbox::{LISTED, OF_ROW};
 
 /// Lets go the creates that waited for the first backfill.
 pub(crate) fn release_backfill(
@@ -73,16 +72,11 @@ pub(crate) fn revive_refused(
 
 /// Entries whose time is none that the daemon set: due at once when they were queued, by a clock that was ahead; or later
 /// than any wait.
-fn put_off_by_a_clock() -> String {
-    format!(
-        "object = :object
-           AND {OF_ROW}
-           AND {LISTED}
+const PUT_OFF_BY_A_CLOCK: &str = "object = :object
+           AND operation IN ('create', 'update', 'archive', 'associate', 'disassociate')
            AND state = 'pending'
            AND next_attempt_at > :now
-           AND (next_attempt_at > :latest OR (attempts = 0 AND next_attempt_at = enqueued_at))"
-    )
-}
+           AND (next_attempt_at > :latest OR (attempts = 0 AND next_attempt_at = enqueued_at))";
 
 /// Whether a clock that was ahead has put an entry off.
 pub(crate) fn is_put_off_by_a_clock(
@@ -92,8 +86,7 @@ pub(crate) fn is_put_off_by_a_clock(
 ) -> Result<bool, StoreError> {
     Ok(connection
         .prepare_cached(&format!(
-            "SELECT 1 FROM sync_outbox WHERE {}",
-            put_off_by_a_clock()
+            "SELECT 1 FROM sync_outbox WHERE {PUT_OFF_BY_A_CLOCK}"
         ))?
         .exists(named_params! {
             ":object": object.as_str(),
@@ -111,8 +104,7 @@ pub(crate) fn heal_times(
     tx.prepare_cached(&format!(
         "UPDATE sync_outbox_fields
          SET changed_at = :now
-         WHERE changed_at > :now AND outbox_id IN (SELECT id FROM sync_outbox WHERE {})",
-        put_off_by_a_clock()
+         WHERE changed_at > :now AND outbox_id IN (SELECT id FROM sync_outbox WHERE {PUT_OFF_BY_A_CLOCK})"
     ))?
     .execute(named_params! {
         ":object": object.as_str(),
@@ -123,8 +115,7 @@ pub(crate) fn heal_times(
         .prepare_cached(&format!(
             "UPDATE sync_outbox
              SET next_attempt_at = :now, enqueued_at = min(enqueued_at, :now)
-             WHERE {}",
-            put_off_by_a_clock()
+             WHERE {PUT_OFF_BY_A_CLOCK}"
         ))?
         .execute(named_params! {
             ":object": object.as_str(),
@@ -158,6 +149,8 @@ mod tests {
             (4, 1, now(), minutes(5), false),
             (5, 0, now(), minutes(1), false),
             (6, 0, now(), now(), false),
+            // An association, by the trigger of a program whose clock is ahead.
+            (7, 0, hours(8), hours(8), true),
         ];
         let healed = at_once(store.write(Lane::Bulk, move |tx: &WriteTx<'_>| {
             let mut insert = tx.prepare(
@@ -168,7 +161,8 @@ mod tests {
                 insert.execute((id, attempts, enqueued_at.to_string(), next.to_string()))?;
             }
             tx.execute_batch(
-                "INSERT INTO sync_outbox_fields (outbox_id, property, changed_at)
+                "UPDATE sync_outbox SET operation = 'associate', to_object = 'companies', to_local_id = 1 WHERE local_id = 7;
+                 INSERT INTO sync_outbox_fields (outbox_id, property, changed_at)
                  SELECT id, 'city', enqueued_at FROM sync_outbox",
             )?;
             assert!(is_put_off_by_a_clock(tx, &name, now())?);
@@ -195,6 +189,6 @@ mod tests {
             }
             Ok::<_, StoreError>(healed)
         }));
-        assert_eq!(healed.expect("heals"), 3);
+        assert_eq!(healed.expect("heals"), 4);
     }
 }

@@ -12,6 +12,7 @@ use crate::decide::acts::Act;
 use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue, SentValue, is_sent};
 use crate::decide::merge::Owed;
 use crate::decide::record::ConflictNote;
+use crate::decide::retry::latest_due;
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::event::{Event, EventKind};
@@ -468,9 +469,11 @@ pub struct LookBatch {
 
 impl LookBatch {
     /// Adds a gap; `is_told`: an event after its read says what HubSpot held. One whose write was not answered waits for its own
-    /// time, also where the record is looked at for another one: the write may land yet.
+    /// time, also where the record is looked at for another one: the write may land yet. A time later than any wait is of a clock
+    /// that was ahead.
     pub fn add(&mut self, noted: Noted, is_told: bool, up_to: Timestamp) {
-        if noted.gap.written_version.is_none() && noted.look_at.is_some_and(|at| at > up_to) {
+        let is_to_come = |at: Timestamp| at > up_to && at <= latest_due(up_to);
+        if noted.gap.written_version.is_none() && noted.look_at.is_some_and(is_to_come) {
             return;
         }
         match is_told && !noted.seen {
