@@ -710,6 +710,13 @@ impl Play<'_> {
             return Ok(());
         }
         self.waiting.clear();
+        // The person's row may be at rest before a poll has brought what happened to other records.
+        let seen_by = self.acted_at + 2 * BEYOND_A_POLL;
+        if self.now() < seen_by {
+            self.pass(seen_by - self.now())?;
+            self.look(Hand::Daemon)?;
+            self.look_there()?;
+        }
         let (before, requests) = (self.rows.clone(), self.bench.world.state().requests);
         let writes = self.writes_seen;
         self.pass(6 * BEYOND_A_POLL)?;

@@ -430,8 +430,10 @@ impl Play<'_> {
             let is_taken = model.direction != Direction::Push
                 && !self.existence.was_hidden
                 && !self.is_clear_held(index);
-            let is_linked = row.is_some_and(|row| row.hs_id.is_some());
-            if is_linked && record.is_some() && !is_open && is_taken {
+            // A row that is held stands for its own record yet, though there is another one of the person by now.
+            let linked = row.and_then(|row| row.hs_id);
+            let is_its_row = linked.is_some() && linked == record.map(|one| one.id());
+            if is_its_row && !is_open && is_taken {
                 let (here, there) = (&seen.local, &seen.remote);
                 if here != there {
                     return Err(format!("{property}: {here:?} here and {there:?} there"));
