@@ -54,6 +54,17 @@ impl FieldModel {
         stands > 0 && self.told[stands].place != place
     }
 
+    /// Whether a person's last write was made over the program's, which HubSpot had by then: its history tells the two apart and in
+    /// their order, also where no answer told that the program's had come.
+    pub(super) fn went_over_ours(&self) -> bool {
+        let (Some(here), Some(there)) = (self.last(Place::Local), self.last(Place::Remote)) else {
+            return false;
+        };
+        let was_there = here.value.iter().any(|own| self.sent.contains(own));
+        let is_later = there.over & here.bit != 0 && !there.fell_into_a_gap;
+        was_there && is_later && !self.coincided
+    }
+
     /// Whether HubSpot has ever held that.
     pub(crate) fn was_there(&self, value: &str) -> bool {
         self.sent.contains(value)
