@@ -1,7 +1,7 @@
 //! The screen of `status --watch`: what is drawn, and what a key means. It draws what it is given, and asks nobody for it.
 
 use ratatui::Frame;
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::crossterm::event::{KeyEvent, KeyModifiers};
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -72,7 +72,7 @@ pub(super) enum Wish {
 }
 
 /// Something that waits for a person.
-enum Item<'rows> {
+enum WaitingItem<'rows> {
     Hold(&'rows Row),
     Conflict(&'rows Row),
     Dead(&'rows Row),
@@ -80,7 +80,7 @@ enum Item<'rows> {
 
 /// The screen between two keys.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(super) struct StatusScreen {
     drawing: Drawing,
     rows: Option<WatchedRows>,
     /// Why there are no rows, in the place of them.
@@ -92,7 +92,7 @@ pub(super) struct Screen {
     is_help: bool,
 }
 
-impl Screen {
+impl StatusScreen {
     pub(super) fn new(drawing: Drawing) -> Self {
         Self {
             drawing,
@@ -122,32 +122,31 @@ impl Screen {
     /// What a key means here.
     pub(super) fn key(&mut self, key: KeyEvent) -> Wish {
         self.told = None;
-        let is_control_c =
-            key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-        if is_control_c {
-            return Wish::Leave;
-        }
+        let letter = match key.code.as_char() {
+            Some('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Wish::Leave,
+            letter => letter,
+        };
         if let Some(act) = self.asked.take() {
-            return match key.code {
-                KeyCode::Char('y' | 'Y') => Wish::Carry(act),
+            return match letter {
+                Some('y' | 'Y') => Wish::Carry(act),
                 _ => Wish::Nothing,
             };
         }
-        if std::mem::take(&mut self.is_help) && key.code != KeyCode::Char('q') {
-            return Wish::Nothing;
-        }
-        match key.code {
-            KeyCode::Char('q') => return Wish::Leave,
-            KeyCode::Char('?') => self.is_help = true,
-            KeyCode::Up => self.chosen = self.chosen.saturating_sub(1),
-            KeyCode::Down => {
-                self.chosen = (self.chosen + 1).min(self.items().len().saturating_sub(1));
-            }
-            KeyCode::Char(letter @ ('r' | 'd' | 'a' | 'l' | 'h' | 'p')) => match self.act(letter) {
+        let was_help = std::mem::take(&mut self.is_help);
+        match letter {
+            Some('q') => return Wish::Leave,
+            _ if was_help => {}
+            Some('?') => self.is_help = true,
+            Some(letter @ ('r' | 'd' | 'a' | 'l' | 'h' | 'p')) => match self.act(letter) {
                 Ok(act) => self.asked = Some(act),
                 Err(sentence) => self.tell(sentence.to_owned()),
             },
-            _ => {}
+            Some(_) => {}
+            None if key.code.is_up() => self.chosen = self.chosen.saturating_sub(1),
+            None if key.code.is_down() => {
+                self.chosen = (self.chosen + 1).min(self.items().len().saturating_sub(1));
+            }
+            None => {}
         }
         Wish::Nothing
     }
@@ -163,30 +162,30 @@ impl Screen {
         let item = items.get(self.chosen).ok_or("nothing waits for you")?;
         let id = |row: &Row| row.number("id").unwrap_or(0);
         match (letter, item) {
-            ('r', Item::Dead(entry)) => Ok(Act::Retry(id(entry))),
+            ('r', WaitingItem::Dead(entry)) => Ok(Act::Retry(id(entry))),
             ('r', _) => Err("r sends a dead entry again: choose one with the arrows"),
-            ('d', Item::Dead(entry)) => Ok(Act::Discard(id(entry))),
-            ('d', Item::Hold(hold)) => Ok(Act::TakeBack(id(hold))),
+            ('d', WaitingItem::Dead(entry)) => Ok(Act::Discard(id(entry))),
+            ('d', WaitingItem::Hold(hold)) => Ok(Act::TakeBack(id(hold))),
             ('d', _) => Err("d gives up a dead entry or a hold: choose one with the arrows"),
-            ('a', Item::Hold(hold)) => Ok(Act::Approve(id(hold))),
+            ('a', WaitingItem::Hold(hold)) => Ok(Act::Approve(id(hold))),
             ('a', _) => Err("a lets a hold go: choose one with the arrows"),
-            ('l', Item::Conflict(conflict)) => Ok(Act::Resolve(id(conflict), "local")),
-            (_, Item::Conflict(conflict)) => Ok(Act::Resolve(id(conflict), "remote")),
+            ('l', WaitingItem::Conflict(conflict)) => Ok(Act::Resolve(id(conflict), "local")),
+            (_, WaitingItem::Conflict(conflict)) => Ok(Act::Resolve(id(conflict), "remote")),
             (_, _) => Err("l and h decide a conflict: choose one with the arrows"),
         }
     }
 
     /// What waits for a person: holds, conflicts, dead entries.
-    fn items(&self) -> Vec<Item<'_>> {
+    fn items(&self) -> Vec<WaitingItem<'_>> {
         let Some(rows) = &self.rows else {
             return Vec::new();
         };
         let holds = rows.status.holds.iter();
         holds
             .filter(|hold| hold.text("approved_at").is_none())
-            .map(Item::Hold)
-            .chain(rows.conflicts.iter().map(Item::Conflict))
-            .chain(rows.dead.iter().map(Item::Dead))
+            .map(WaitingItem::Hold)
+            .chain(rows.conflicts.iter().map(WaitingItem::Conflict))
+            .chain(rows.dead.iter().map(WaitingItem::Dead))
             .collect()
     }
 
@@ -300,7 +299,7 @@ impl Screen {
         };
         let holds = items
             .iter()
-            .filter(|item| matches!(item, Item::Hold(_)))
+            .filter(|item| matches!(item, WaitingItem::Hold(_)))
             .count();
         let title = format!(
             "waits for you: {}, {}, {} dead",
@@ -372,7 +371,7 @@ fn cut(mut lines: Vec<Line<'static>>, most: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn described(item: &Item<'_>) -> String {
+fn described(item: &WaitingItem<'_>) -> String {
     let text = |row: &Row, column: &str| printable(row.text(column).unwrap_or("-"));
     let id = |row: &Row| row.number("id").unwrap_or(0);
     let record = |row: &Row| match row.number("local_id") {
@@ -380,14 +379,14 @@ fn described(item: &Item<'_>) -> String {
         None => text(row, "object"),
     };
     match item {
-        Item::Hold(hold) => format!(
+        WaitingItem::Hold(hold) => format!(
             "hold {}: {}, at most {} at once",
             id(hold),
             held_work(hold),
             hold.number("allowed")
                 .map_or_else(|| "-".to_owned(), thousands),
         ),
-        Item::Conflict(conflict) => format!(
+        WaitingItem::Conflict(conflict) => format!(
             "conflict {}: {}, {}: here {}, in HubSpot {}",
             id(conflict),
             record(conflict),
@@ -395,7 +394,7 @@ fn described(item: &Item<'_>) -> String {
             value(conflict, "local_value"),
             value(conflict, "remote_value"),
         ),
-        Item::Dead(entry) => format!(
+        WaitingItem::Dead(entry) => format!(
             "dead {}: {} of {}: {}",
             id(entry),
             text(entry, "operation"),
@@ -495,6 +494,7 @@ fn help() -> Vec<Line<'static>> {
 mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use ratatui::crossterm::event::KeyCode;
     use tempfile::TempDir;
 
     use super::*;
@@ -506,7 +506,7 @@ mod tests {
     }
 
     /// A screen of the database that the other commands' tests look at, with a history and a quota.
-    fn screen(folder: &TempDir) -> Screen {
+    fn screen(folder: &TempDir) -> StatusScreen {
         let path = database(folder);
         execute(
             &path,
@@ -519,13 +519,13 @@ mod tests {
                 'city', 'Rome', 'a city with a name that is much longer than a line ' || char(27), 'poll'
              FROM (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 12) SELECT value FROM n)",
         );
-        let mut screen = Screen::new(Drawing::Plain);
+        let mut screen = StatusScreen::new(Drawing::Plain);
         let read = CommandDb::open(&path).and_then(|mut db| db.watched());
         screen.take(Ok(read.expect("read")));
         screen
     }
 
-    fn drawn(screen: &Screen, width: u16, height: u16) -> String {
+    fn drawn(screen: &StatusScreen, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
         terminal
             .draw(|frame| screen.draw(frame, now()))
@@ -537,7 +537,7 @@ mod tests {
             .join("\n")
     }
 
-    fn press(screen: &mut Screen, code: KeyCode) -> Wish {
+    fn press(screen: &mut StatusScreen, code: KeyCode) -> Wish {
         screen.key(KeyEvent::new(code, KeyModifiers::NONE))
     }
 
@@ -620,7 +620,7 @@ mod tests {
 
     #[test]
     fn without_a_database_it_is_stopped_and_says_why() {
-        let mut screen = Screen::new(Drawing::Plain);
+        let mut screen = StatusScreen::new(Drawing::Plain);
         screen.take(Err("there is no database at `crm.db`".to_owned()));
         let text = drawn(&screen, 80, 24);
         assert!(text.starts_with("stopped\nthere is no database"), "{text}");

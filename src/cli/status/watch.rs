@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::print;
-use super::screen::{Act, Screen, Wish};
+use super::screen::{Act, StatusScreen, Wish};
 use crate::cli::ExitStatus;
 use crate::cli::operating::changes::is_closed;
 use crate::clock::Clock;
@@ -24,6 +24,9 @@ const TABLE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// A look that takes long is made seldom: the screen is a guest beside the daemon.
 const REST: u32 = 10;
+
+/// Keys that wait while the screen is drawn; more of them wait in the terminal.
+const KEYS: usize = 64;
 
 /// Shows the status until somebody leaves: `q` or Ctrl-C on a terminal, else SIGINT, SIGTERM or the end of the pipe.
 ///
@@ -126,7 +129,7 @@ async fn screen(
     let mut terminal = ratatui::try_init()?;
     let _restored = Restored;
     let mut events = events();
-    let mut screen = Screen::new(Drawing::of_stdout());
+    let mut screen = StatusScreen::new(Drawing::of_stdout());
     loop {
         let begun = clock.monotonic();
         let read = CommandDb::open(database).and_then(|mut db| db.watched());
@@ -161,18 +164,22 @@ async fn screen(
     }
 }
 
-fn draw(terminal: &mut DefaultTerminal, screen: &Screen, clock: &dyn Clock) -> io::Result<()> {
+fn draw(
+    terminal: &mut DefaultTerminal,
+    screen: &StatusScreen,
+    clock: &dyn Clock,
+) -> io::Result<()> {
     let now = clock.now();
     terminal.draw(|frame| screen.draw(frame, now))?;
     Ok(())
 }
 
 /// What comes from the terminal, read by a thread of its own, since reading waits; it ends with the program.
-fn events() -> mpsc::UnboundedReceiver<Event> {
-    let (sender, receiver) = mpsc::unbounded_channel();
+fn events() -> mpsc::Receiver<Event> {
+    let (sender, receiver) = mpsc::channel(KEYS);
     std::thread::spawn(move || {
         while let Ok(event) = event::read() {
-            if sender.send(event).is_err() {
+            if sender.blocking_send(event).is_err() {
                 return;
             }
         }
