@@ -271,7 +271,9 @@ impl<'a> PlanBase<'a> {
         let mut told = || {
             let state = quota::start_state(&self.connection, moment.now)?;
             let tx = begun(&self.connection)?;
+            let kept_back = cursors::kept_back(&tx)?;
             let rehearsal = Rehearsal {
+                kept_back: &kept_back,
                 tx: &tx,
                 objects: &self.objects,
                 guard: self.config.guard,
@@ -286,7 +288,7 @@ impl<'a> PlanBase<'a> {
                 day_limit: state.day_limit,
                 day_used: state.day_used,
                 is_paused: orders::is_paused(&tx, PausedSide::Push)?,
-                kept_back: cursors::kept_back(&tx)?,
+                kept_back,
             })
         };
         told().map_err(|stopped| match stopped {

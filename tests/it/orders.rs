@@ -96,6 +96,33 @@ fn each_command_is_carried_out_and_answered_in_its_row() {
 }
 
 #[test]
+fn a_walk_that_a_kill_has_cut_goes_on_behind_its_last_page() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 30);
+    let site = Site::new(&portal);
+    site.once();
+    let runs = "SELECT count(*) FROM sync_runs WHERE kind = 'reconcile'";
+    let before = site.number(runs);
+    tell(&site, "'refetch', 'contacts', 'since 2020-01-01'");
+    // As it stands after a page of 20.
+    site.execute_as_daemon("UPDATE sync_commands SET state = 'running'");
+    site.execute_as_daemon(
+        "INSERT INTO _sync_command_work (command_id, object, noticed_at, began_at, history_from, calls_from, seen_from,
+                                         after, seen, changed, requests)
+         SELECT c.id, 'contacts', c.at, c.at, 0, 0, 0,
+                (SELECT hs_id FROM contacts ORDER BY hs_id LIMIT 1 OFFSET 19), 20, 2, 2
+         FROM sync_commands AS c",
+    );
+    site.once();
+    assert!(
+        answered(&site).starts_with("done: 30 records read, 2 changed, 4 requests -1"),
+        "{}",
+        answered(&site)
+    );
+    assert_eq!(site.number(runs), before);
+}
+
+#[test]
 fn what_can_not_be_done_is_refused_by_the_statement_or_in_the_row() {
     let portal = Portal::quick();
     let site = Site::new(&portal);

@@ -555,6 +555,33 @@ fn the_looks_before_creates_are_counted() {
 }
 
 #[test]
+fn of_an_object_that_the_token_may_not_write_nothing_is_sent() {
+    let (portal, site) = loaded("", CONTACTS);
+    portal
+        .stand()
+        .settings_mut()
+        .denied_scopes
+        .insert("crm.objects.contacts.write".to_owned());
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    let once = site.run(&["once", "--timeout", "50s"]);
+    assert_eq!(once.status.code(), Some(1));
+    let plan = planned(&site, &[]);
+    assert_eq!(
+        (&plan[0]["sent"], &plan[0]["reason"]),
+        (
+            &json!(false),
+            &json!("contacts is not synced at present (`missing-scope`)")
+        )
+    );
+    let told = said(&site, &["plan"]);
+    assert!(
+        told.contains("would send nothing")
+            && told.contains("contacts is not synced at present (`missing-scope`), and nothing"),
+        "{told}"
+    );
+}
+
+#[test]
 fn there_is_no_plan_without_a_database() {
     let portal = Portal::quick();
     let site = Site::new(&portal);

@@ -400,13 +400,16 @@ fn of_rows<'a>(
     let looked = tokens::look(&config.database, |connection| {
         let mut problems = unreadable::problems(connection, &object.object)?;
         for field in &object.fields {
-            if let Some(offered) = offered(field) {
-                problems.extend(options::lost_against(connection, object, field, &offered)?);
-            }
+            let Some(offered) = offered(field) else {
+                continue;
+            };
+            // A table or column that the daemon has not made yet holds nothing.
+            let lost = options::lost_against(connection, object, field, &offered);
+            problems.extend(lost.ok().flatten());
         }
         Ok(problems)
     });
-    // What keeps the database from being looked at has its own line, and an object that it has not yet holds nothing.
+    // What keeps the database from being looked at has its own line.
     looked.ok().flatten().unwrap_or_default()
 }
 

@@ -170,6 +170,8 @@ pub struct Rehearsal<'a> {
     pub offset_ms: i64,
     /// What was read again; `None`: nobody asked HubSpot.
     pub shown: Option<&'a ShownAgain>,
+    /// The objects that can't be pushed at present, each with the code that says why.
+    pub kept_back: &'a [(String, String)],
     /// Of which columns the guard would hold what empties them, as far as it was looked at.
     pub held_columns: RefCell<BTreeMap<(ObjectType, PropertyName), bool>>,
 }
@@ -251,7 +253,10 @@ impl Rehearsal<'_> {
         if object.mapping().direction.pushes() {
             self.tell_held_alone(object, each)?;
         }
-        Ok(requests_beside)
+        Ok(match self.kept_back_by(object.object()) {
+            Some(_) => 0,
+            None => requests_beside,
+        })
     }
 
     /// What it costs to look for the records of creates before they are sent.
@@ -367,7 +372,18 @@ impl Rehearsal<'_> {
             is_in_flight: entry.standing.state == EntryState::InFlight,
             is_due,
         };
-        each(self.with_fields(object, &entry, planned)?)
+        let mut planned = self.with_fields(object, &entry, planned)?;
+        if let Some(code) = self.kept_back_by(object.object()) {
+            let why = || format!("{} is not synced at present (`{code}`)", object.object());
+            planned.explanation.get_or_insert_with(why);
+        }
+        each(planned)
+    }
+
+    fn kept_back_by(&self, object: &ObjectType) -> Option<&str> {
+        let mut kept_back = self.kept_back.iter();
+        let found = kept_back.find(|(name, _)| name == object.as_str());
+        found.map(|(_, code)| code.as_str())
     }
 
     /// Rows of which nothing waits but what the guard took out of their entries.
