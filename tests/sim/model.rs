@@ -299,7 +299,7 @@ impl FieldModel {
     /// All that the design allows at rest.
     pub(crate) fn allowed(&self, doubt: Doubt) -> Vec<Stands> {
         let first = &self.told[0].value;
-        let is_certain = self.is_certain(doubt) || self.went_over_ours();
+        let is_certain = self.is_certain(doubt) || self.went_over_ours(doubt);
         let explanation = |place| match self.last(place) {
             Some(told) if told.is_doubtful => vec![Some(told), None],
             Some(told) if !is_certain && told.value == *first => vec![Some(told), None],
@@ -336,7 +336,7 @@ impl FieldModel {
         let mut pairs = [(l, r), (r, l)].into_iter();
         let later = pairs.find(|(one, other)| one.over & other.bit != 0);
         let mut allowed = Vec::from_iter(later.map(|(one, _)| both(one)));
-        if (self.is_certain(doubt) || self.went_over_ours()) && later.is_some() {
+        if (self.is_certain(doubt) || self.went_over_ours(doubt)) && later.is_some() {
             return allowed;
         }
         let mine = stand(l, l, Conflict::Lost(Place::Remote, r.value.clone()));

@@ -17,6 +17,7 @@ mod people;
 mod play;
 mod programs;
 mod reached;
+mod remembered;
 pub(crate) mod seen;
 mod ties;
 mod traces;
@@ -41,7 +42,7 @@ const SECONDS: u64 = 0;
 /// Seeds that are drawn in any case: a slow machine must reach as much.
 const LEAST: u64 = 600;
 /// A short run takes one of so many of the enumerated worlds; `make long` takes all.
-const STRIDE: u64 = 30;
+const STRIDE: u64 = 31;
 /// More failures than this tell nothing new, where nothing else is said.
 const MOST_FAILURES: u64 = 8;
 /// glibc keeps twice the largest block that it has given back to the system (`M_MMAP_THRESHOLD` in mallopt(3)). Else what a

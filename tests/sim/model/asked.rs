@@ -1,6 +1,9 @@
 //! What else is asked of a field's model, and what else is told to it: decisions of people, and fields that are only filled.
 
-use super::{FieldModel, Place, Text, Told};
+use super::{Doubt, FieldModel, Place, Text, Told};
+
+/// A clock that steps by more than that makes a lost request one that can land no more.
+const FORGOTTEN_MS: i64 = 60_000;
 
 impl FieldModel {
     /// The same of a field that is written only where HubSpot has nothing, if it is.
@@ -55,14 +58,14 @@ impl FieldModel {
     }
 
     /// Whether a person's last write was made over the program's, which HubSpot had by then: its history tells the two apart and in
-    /// their order, also where no answer told that the program's had come.
-    pub(super) fn went_over_ours(&self) -> bool {
+    /// their order, also where no answer told that the program's had come. What a clock takes for long ago is not waited for.
+    pub(super) fn went_over_ours(&self, doubt: Doubt) -> bool {
         let (Some(here), Some(there)) = (self.last(Place::Local), self.last(Place::Remote)) else {
             return false;
         };
         let was_there = here.value.iter().any(|own| self.sent.contains(own));
         let is_later = there.over & here.bit != 0 && !there.fell_into_a_gap;
-        was_there && is_later && !self.coincided
+        was_there && is_later && !self.coincided && doubt.clock_ms < FORGOTTEN_MS
     }
 
     /// Whether HubSpot has ever held that.

@@ -62,9 +62,12 @@ pub(crate) const ODD_ANSWERS: [(FaultKind, &str); 3] = [
     (FaultKind::FutureDate, "its answer is dated a year ahead"),
 ];
 
+/// An answer that tells nothing, of a request that was not carried out: it is in doubt like one that was lost on its way back.
+const UNTOLD: (FaultKind, &str) = (FaultKind::HtmlAnswer, "it is answered by a page");
+
 /// Every fault that a world can have.
 fn faults() -> impl Iterator<Item = (FaultKind, &'static str)> {
-    FAULTS.into_iter().chain(ODD_ANSWERS)
+    FAULTS.into_iter().chain(ODD_ANSWERS).chain([UNTOLD])
 }
 
 /// The words for a fault.
@@ -119,11 +122,13 @@ pub(crate) enum Mode {
     Narrow,
     /// A trigger of a program's own writes to what a program has just written.
     Triggered,
+    /// `remote_history = true` of the hot field.
+    Remembers,
 }
 
 impl Mode {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 21] = [
+    pub(crate) const ALL: [(Self, &'static str); 22] = [
         (Self::Plain, "plain"),
         (Self::Linked, "associations"),
         (Self::Marks, "on_remote_delete mark"),
@@ -145,6 +150,7 @@ impl Mode {
         (Self::Fresh, "a first read"),
         (Self::Narrow, "few requests"),
         (Self::Triggered, "a program's trigger"),
+        (Self::Remembers, "remote_history true"),
     ];
 
     pub(crate) fn explanation(self) -> &'static str {

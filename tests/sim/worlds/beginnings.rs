@@ -27,7 +27,7 @@ const DELETED_CONFLICT: &[Act] = &[Act::Down, Act::Delete, Act::Edit, Act::Up, A
 /// How a request can be lost so that nobody knows what became of it.
 const LOST: [FaultKind; 3] = [
     FaultKind::AnswerLost,
-    FaultKind::NeverArrived,
+    FaultKind::HtmlAnswer,
     FaultKind::Late,
 ];
 
@@ -95,7 +95,8 @@ fn beginnings(setup: Setup) -> Vec<&'static [Act]> {
             | Mode::Fresh
             | Mode::Keyless
             | Mode::User
-            | Mode::Triggered,
+            | Mode::Triggered
+            | Mode::Remembers,
             _,
         ) => &[],
     };

@@ -485,6 +485,7 @@ fn mapping(setup: Setup) -> Mapping {
         Mode::User => contacts.modes.sees = Sees::User,
         Mode::Append => hot.modes.write = WriteMode::Append,
         Mode::Untold => hot.modes.history = false,
+        Mode::Remembers => hot.modes.remote_history = true,
         Mode::Keyless => contacts.key = KeyChoice::None,
         Mode::Plain
         | Mode::Linked

@@ -158,6 +158,21 @@ const WRITINGS: [Act; 11] = [
     Act::Poll,
 ];
 
+/// What can follow where HubSpot's own history is asked for.
+const REMEMBERED: [Act; 11] = [
+    Act::Write,
+    Act::WriteTwice,
+    Act::Edit,
+    Act::EditBack,
+    Act::EditByApp,
+    Act::ClearThere,
+    Act::Archive,
+    Act::Restore,
+    Act::Merge,
+    Act::Kill,
+    Act::Poll,
+];
+
 /// With what those begin.
 const WRITINGS_FIRST: [Act; 4] = [Act::Write, Act::Edit, Act::ClearThere, Act::Clear];
 
@@ -235,6 +250,7 @@ pub(super) fn letters(setup: Setup) -> impl Iterator<Item = Act> {
         Mode::Filled => &FILLED,
         Mode::Fresh => &FRESH,
         Mode::Triggered => &TRIGGERED,
+        Mode::Remembers => &REMEMBERED,
         Mode::Linked => &TIES,
         Mode::IfEmpty | Mode::Fills | Mode::Append | Mode::Untold => &WRITINGS,
         Mode::Marks
@@ -266,6 +282,7 @@ pub(super) fn pairs(setup: Setup) -> impl Iterator<Item = (Act, Act)> {
         Mode::Filled => &FILLED_FIRST,
         Mode::Fresh => &FRESH_FIRST,
         Mode::Triggered => &TRIGGERED_FIRST,
+        Mode::Remembers => &WRITINGS_FIRST,
         Mode::Plain
         | Mode::Keyless
         | Mode::Marks

@@ -92,6 +92,10 @@ pub(super) fn setups() -> Vec<Setup> {
         ..new
     });
     setups.push(Setup {
+        webhooks: true,
+        ..Setup::of(Policy::Remote).with(Mode::Remembers)
+    });
+    setups.push(Setup {
         ahead_ms: -BEHIND_MS,
         policy: Policy::Newest,
         ..new
@@ -108,7 +112,7 @@ pub(super) fn setups() -> Vec<Setup> {
 }
 
 /// The other modes, and under which policies there are worlds of them.
-const MODES: [(Mode, &[Policy]); 19] = [
+const MODES: [(Mode, &[Policy]); 20] = [
     (Mode::Marks, &[Policy::Remote, Policy::Local]),
     (
         Mode::MakesAnew,
@@ -145,6 +149,7 @@ const MODES: [(Mode, &[Policy]); 19] = [
     (Mode::Narrow, &[Policy::Remote]),
     (Mode::Sparing, &[Policy::Remote]),
     (Mode::Triggered, &[Policy::Remote, Policy::Manual]),
+    (Mode::Remembers, &[Policy::Remote]),
 ];
 
 /// So far behind is HubSpot's clock in some worlds: more than passes between two acts, and than windows overlap.

@@ -306,6 +306,7 @@ impl Play<'_> {
                  UNION ALL SELECT 'event ' || event_type FROM sync_inbox WHERE state = 'pending'
                  UNION ALL SELECT 'look ' || hs_id FROM _sync_gaps WHERE look_at IS NOT NULL
                  UNION ALL SELECT 'decision ' || property FROM sync_conflicts WHERE resolved_at IS NULL AND resolution IS NOT NULL
+                 UNION ALL SELECT 'history ' || hs_id FROM _sync_histories
                  UNION ALL SELECT 'first read of ' || object FROM _sync_cursors WHERE backfill <> 'done'",
             )
             .expect("the tables can be read");
@@ -361,6 +362,7 @@ impl Play<'_> {
         };
         played.ties = self.judge_ties(unanswered)?;
         self.judge_traces()?;
+        self.judge_remembered()?;
         self.judge_others()?;
         self.judge_holds()?;
         let connection = self.bench.programs.connection();
@@ -420,7 +422,9 @@ impl Play<'_> {
                     .iter()
                     .any(|row| row.values[index].as_ref() == Some(value));
                 let is_somewhere = was_there || is_here || seen.kept.contains(value);
-                if !is_somewhere && !self.existence.is_erased && !self.waits_somewhere(value) {
+                // Which of two rows of a person a program wrote over is not followed.
+                let is_followed = !self.existence.is_erased && self.existence.twins == 0;
+                if !is_somewhere && is_followed && !self.waits_somewhere(value) {
                     return Err(format!("{property}: a program's {value} is nowhere"));
                 }
             }
