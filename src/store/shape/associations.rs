@@ -622,8 +622,10 @@ pub(crate) fn missing_record(object: &str, local_id: &str) -> String {
         "coalesce((SELECT 'waits for the create of ' || c.object || ' row ' || c.local_id ||
         ', which is dead: its own entry says why; mend the row, retry that entry, or delete the association [{MISSING_RECORD}]'
         {own} AND c.operation = 'create' AND c.state = 'dead'),
-        iif(EXISTS (SELECT 1 {own}), NULL, 'waits for a record of ' || {object} || ' row ' || {local_id} ||
-        ', whose create was discarded: write to the row, and it is made, or delete the association [{MISSING_RECORD}]'))"
+        iif(EXISTS (SELECT 1 {own}), NULL,
+        (SELECT 'waits for a record of ' || x.object || ' row ' || x.local_id ||
+        ', whose create was discarded: write to the row, and it is made, or delete the association [{MISSING_RECORD}]'
+        FROM _sync_excluded AS x WHERE x.object = {object} AND x.local_id = {local_id})))"
     )
 }
 
