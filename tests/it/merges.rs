@@ -3,9 +3,11 @@
 
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::Settings;
+use hubsyncd::simulator::webhooks::Webhooks;
 
 use crate::daemon::{Site, eventually};
 use crate::portal::Portal;
+use crate::webhooks::Door;
 
 const OBJECTS: &str = "[objects.contacts]\n[objects.deals]\n[associations]\n\
      contacts_deals = { from = \"contacts\", to = \"deals\" }\n";
@@ -122,6 +124,36 @@ fn a_write_that_is_on_its_way_to_a_record_while_that_is_merged_away_is_not_lost(
         site.until_pushed();
         assert_eq!(portal.value(survivor, "phone").as_deref(), Some("Lima"));
         assert_eq!(site.number("SELECT count(*) FROM contacts"), 2);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn a_merge_of_which_a_webhook_tells_is_there_without_a_poll() {
+    for keeps_id in [true, false] {
+        let portal = portal(keeps_id);
+        let ids = three(&portal, ("contacts", "email"), "deals");
+        let door = Door::new();
+        let settings = format!("[schedule]\npoll = \"1h\"\n{}", door.settings(""));
+        let mut site = Door::site_with(&portal, &settings, OBJECTS);
+        site.start_and_settle();
+        door.subscribe(&portal, Webhooks::default());
+        let now = portal.now_ms();
+        let survivor = portal
+            .stand()
+            .merge("contacts", ids[0], ids[1], now)
+            .expect("both are there");
+        assert_eq!(survivor == ids[0], keeps_id);
+        site.until_sql(&format!(
+            "SELECT count(*) = 2 AND sum(hs_id = {survivor}) = 1 FROM contacts"
+        ));
+        // What hung on either hangs on the one that is left.
+        site.until_sql(&format!(
+            "SELECT count(*) = 2 FROM contacts_deals AS d JOIN contacts AS c ON c.local_id = d.contacts_local_id
+             WHERE c.hs_id = {survivor}"
+        ));
+        site.until_pushed();
+        assert_eq!(portal.requests("batch/archive"), 0);
         assert_eq!(site.stop(), 0);
     }
 }
