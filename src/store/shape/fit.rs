@@ -379,6 +379,10 @@ impl ShapeWork<'_> {
 
     /// The object's rows in `_sync_objects` and `_sync_cursors`.
     fn object(&self, object: &ObjectMapping) -> Result<(), StoreError> {
+        if is_unmapped(self.tx, &object.object)? {
+            // What was archived or deleted meanwhile no poll shows.
+            cursors::compare(self.tx, &object.object, self.now)?;
+        }
         save_object(self.tx, object)?;
         let pushed_only = object.direction == Direction::Push;
         self.tx
@@ -473,6 +477,14 @@ pub(crate) fn make_match_index(
     // The schema is not noted as seen: somebody may have altered it since the last look.
     tx.execute_batch(&format!("DROP INDEX IF EXISTS {}; {sql}", quoted(&name)))?;
     Ok(())
+}
+
+/// Whether an object was taken out of the mapping and is not in it again yet.
+fn is_unmapped(tx: &Transaction<'_>, object: &ObjectType) -> Result<bool, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT 1 FROM _sync_objects WHERE object = :object AND direction = :unmapped",
+    )?;
+    Ok(statement.exists(named_params! { ":object": object.as_str(), ":unmapped": UNMAPPED })?)
 }
 
 fn save_object(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {

@@ -664,8 +664,11 @@ fn an_object_that_is_no_longer_mapped_stays_unsynced_and_comes_back() {
         ["filling"]
     );
     assert_eq!(
-        file.rows("SELECT backfill, polled_to FROM _sync_cursors"),
-        ["done 2026-11-24T00:00:00.000Z"]
+        file.rows(
+            "SELECT backfill, polled_to, reconcile_started_at IS NOT NULL FROM _sync_cursors"
+        ),
+        ["done 2026-11-24T00:00:00.000Z 1"],
+        "what was archived meanwhile is found by a comparison"
     );
     file.run("UPDATE contacts SET stage = 'customer' WHERE local_id = 1");
     assert_eq!(
