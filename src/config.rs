@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub mod changes;
 pub mod check;
 mod conceal;
 mod file;
@@ -23,11 +24,11 @@ mod source;
 pub(crate) mod suggest;
 mod units;
 
-use crate::config::check::check_file;
-pub(crate) use crate::config::check::{Checked, check_file_and_secrets, needs_leave};
+pub(crate) use crate::config::check::{Checked, check_file, check_file_and_secrets, needs_leave};
 pub(crate) use crate::config::json_schema::json_schema;
 pub(crate) use crate::config::problem::Drawing;
 pub use crate::config::problem::{Report, Severity};
+pub(crate) use crate::config::render::Setting;
 pub use crate::config::schedule::Schedule;
 pub use crate::config::secret::{PortalIdSource, SecretSource};
 pub use crate::config::settings::{
@@ -141,8 +142,21 @@ pub(crate) fn unwritten() -> Config {
 /// # Errors
 /// It can't be read or has mistakes: all of them, rendered as `check` does.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let checked = check_file(path);
-    checked
-        .config
-        .ok_or_else(|| ConfigError::Invalid(Box::new(checked.report)))
+    load_shown(path).map(|(config, _)| config)
+}
+
+/// The same with every setting as `check --show` tells it.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_shown(path: &Path) -> Result<(Config, Vec<Setting>), ConfigError> {
+    let Checked {
+        config,
+        report,
+        settings,
+    } = check_file(path);
+    match config {
+        Some(config) => Ok((config, settings)),
+        None => Err(ConfigError::Invalid(Box::new(report))),
+    }
 }

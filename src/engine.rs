@@ -154,7 +154,7 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     settings: watch::Sender<SettingsSource>,
     /// The mapping as the file gives it.
-    pub(crate) mapping: Arc<Mapping>,
+    mapping: watch::Sender<Arc<Mapping>>,
     /// Read from the portal, and looked at by each step once: one exchange puts all of it in force.
     in_force: watch::Sender<Arc<PortalInForce>>,
     /// The one source of chance, so that a run can be replayed: whoever draws moves it on for all.
@@ -183,7 +183,7 @@ impl Engine {
             client,
             clock,
             settings: watch::Sender::new(settings),
-            mapping,
+            mapping: watch::Sender::new(mapping),
             in_force: watch::Sender::default(),
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             memory: StepMemory::default(),
@@ -250,13 +250,14 @@ impl Engine {
         &self.clock
     }
 
-    /// The mapping as the file gives it.
-    pub fn mapping(&self) -> &Mapping {
-        &self.mapping
+    /// The mapping as the file gives it at this moment.
+    pub fn mapping(&self) -> Arc<Mapping> {
+        Arc::clone(&self.mapping.borrow())
     }
 
-    pub(crate) fn mapping_arc(&self) -> Arc<Mapping> {
-        Arc::clone(&self.mapping)
+    /// From here on the file gives that mapping. What of it can be synced is put in force by the next read of the schema.
+    pub(crate) fn take_mapping(&self, mapping: Arc<Mapping>) {
+        self.mapping.send_replace(mapping);
     }
 
     /// The mapping with the portal's types; `None` until the schema was read.

@@ -87,7 +87,7 @@ struct ClientInner {
     /// What the last answers say of HubSpot and the token.
     learnt: Mutex<Learnt>,
     /// Where the static token stands.
-    token_place: OnceLock<String>,
+    token_place: RwLock<Option<String>>,
     /// The app that the token belongs to.
     own_app: Mutex<OwnApp>,
     /// How long pages are, by endpoint and object.
@@ -174,7 +174,7 @@ impl Client {
                 jitter: AtomicU64::new(0),
                 calls: OnceLock::new(),
                 learnt: Mutex::default(),
-                token_place: OnceLock::new(),
+                token_place: RwLock::default(),
                 own_app: Mutex::default(),
                 page_sizes: Mutex::default(),
                 walks: Mutex::default(),
@@ -288,8 +288,32 @@ impl Client {
     /// Tells where the static token stands, for the words about one that is refused.
     #[must_use]
     pub(crate) fn with_token_place(self, place: &str) -> Self {
-        self.inner.token_place.get_or_init(|| place.to_owned());
+        *self.inner.token_place.write() = Some(place.to_owned());
         self
+    }
+
+    /// A client on the same way and under the same limits, with another static token: to try it before it is put in force.
+    pub(crate) fn with_token(&self, token: &SecretString, place: &str) -> Result<Self, BadToken> {
+        let ClientInner {
+            transport,
+            limiter,
+            clock,
+            version,
+            ..
+        } = &*self.inner;
+        let (transport, limiter) = (Arc::clone(transport), Arc::clone(limiter));
+        let other = Self::new(transport, limiter, Arc::clone(clock), token, *version)?;
+        Ok(other.with_token_place(place))
+    }
+
+    /// Sends with another static token from now on, of the same portal.
+    pub(crate) fn exchange_token(&self, token: &SecretString, place: &str) -> Result<(), BadToken> {
+        let authorization = bearer(token)?;
+        *self.inner.token_place.write() = Some(place.to_owned());
+        // It may be another app's.
+        *self.inner.own_app.lock() = OwnApp::NotAsked;
+        self.set_authorization(Ok(authorization), i64::MAX);
+        Ok(())
     }
 
     /// The present token as it may be shown.
@@ -297,8 +321,8 @@ impl Client {
         if self.inner.is_oauth {
             return TokenName::of_login();
         }
-        let place = self.inner.token_place.get();
-        let place = place.map_or("`[auth]`", String::as_str);
+        let place = self.inner.token_place.read().clone();
+        let place = place.as_deref().unwrap_or("`[auth]`");
         let header = self.authorization().ok();
         let header = header.as_ref().and_then(|value| value.to_str().ok());
         let token = header.unwrap_or_default().trim_start_matches("Bearer ");

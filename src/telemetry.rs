@@ -2,16 +2,18 @@
 //! everywhere else. No form ever changes what is logged: values, tokens and bodies never are (promise 10).
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::{LogFormat, LogSettings};
 
@@ -85,16 +87,37 @@ pub(crate) enum TelemetryError {
 }
 
 /// Sets the log up for the whole process. `RUST_LOG` goes before `[log] level`.
-pub(crate) fn init<W>(settings: &LogSettings, writer: W) -> Result<(), TelemetryError>
+pub(crate) fn init<W>(settings: &LogSettings, writer: W) -> Result<LogControl, TelemetryError>
 where
-    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+    W: for<'writer> MakeWriter<'writer> + Clone + Send + Sync + 'static,
 {
-    let wanted = std::env::var("RUST_LOG")
-        .ok()
-        .filter(|text| !text.trim().is_empty());
-    let filter = filter(wanted.as_deref(), &settings.level)?;
-    let subscriber = subscriber(filter, in_force(settings.format), writer);
-    subscriber.try_init().map_err(|_set| TelemetryError::Twice)
+    let filter = filter(from_environment().as_deref(), &settings.level)?;
+    let (subscriber, control) = subscriber(filter, in_force(settings.format), writer);
+    subscriber
+        .try_init()
+        .map_err(|_set| TelemetryError::Twice)?;
+    Ok(control)
+}
+
+fn from_environment() -> Option<String> {
+    let text = std::env::var("RUST_LOG").ok();
+    text.filter(|text| !text.trim().is_empty())
+}
+
+/// Exchanges level and form of the log while it is written.
+#[derive(Clone)]
+pub(crate) struct LogControl(Arc<dyn Fn(EnvFilter, LogFormat) + Send + Sync>);
+
+impl LogControl {
+    /// From here on the log is as these settings say.
+    ///
+    /// # Errors
+    /// The level can't be read; the log stays as it is.
+    pub(crate) fn set(&self, settings: &LogSettings) -> Result<(), TelemetryError> {
+        let filter = filter(from_environment().as_deref(), &settings.level)?;
+        (self.0)(filter, in_force(settings.format));
+        Ok(())
+    }
 }
 
 /// A plain level is for the daemon; libraries speak up only about trouble, unless they are named. (At `trace` some of
@@ -141,27 +164,40 @@ fn subscriber<W>(
     filter: EnvFilter,
     format: LogFormat,
     writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
+) -> (Box<dyn Subscriber + Send + Sync>, LogControl)
+where
+    W: for<'writer> MakeWriter<'writer> + Clone + Send + Sync + 'static,
+{
+    let (lines, of_lines) = reload::Layer::new(lines(format, writer.clone()));
+    let (filter, of_filter) = reload::Layer::new(filter);
+    let subscriber = tracing_subscriber::registry().with(lines).with(filter);
+    let control = LogControl(Arc::new(move |filter, format| {
+        // They fail where the subscriber is gone, and the log with it.
+        drop(of_lines.reload(self::lines(format, writer.clone())));
+        drop(of_filter.reload(filter));
+    }));
+    (Box::new(subscriber), control)
+}
+
+/// What writes the lines.
+fn lines<W>(format: LogFormat, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(false)
         // A closed standard error must not end the daemon.
         .log_internal_errors(false);
     match format {
-        LogFormat::Journal => Box::new(builder.event_format(Journal).finish()),
-        LogFormat::Json => Box::new(
-            builder
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .finish(),
-        ),
-        LogFormat::Text | LogFormat::Auto => Box::new(builder.event_format(TextFormat).finish()),
+        LogFormat::Journal => layer.event_format(Journal).boxed(),
+        LogFormat::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed(),
+        LogFormat::Text | LogFormat::Auto => layer.event_format(TextFormat).boxed(),
     }
 }
 
@@ -300,11 +336,8 @@ mod tests {
     fn logged(wanted: Option<&str>, level: &str, format: LogFormat, work: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
-        let subscriber = subscriber(
-            filter(wanted, level).expect("a filter"),
-            format,
-            move || writer.clone(),
-        );
+        let filter = filter(wanted, level).expect("a filter");
+        let (subscriber, _) = subscriber(filter, format, move || writer.clone());
         tracing::subscriber::with_default(subscriber, work);
         let bytes = kept.0.lock().expect("nobody panics").clone();
         String::from_utf8(bytes).expect("text")
@@ -324,6 +357,31 @@ mod tests {
             text,
             "<3>the token was refused object=\"contacts\"\n<4>a step failed error=\"two\\nlines\"\n<6>running portal_id=7\n<7>asked status=200\n"
         );
+    }
+
+    #[test]
+    fn level_and_form_are_exchanged_while_the_log_is_written() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let level = |level: &str| filter(None, level).expect("a filter");
+        let (subscriber, control) =
+            subscriber(level("warn"), LogFormat::Journal, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let line = || tracing::info!(target: "hubsyncd", "running");
+            line();
+            (control.0)(level("info"), LogFormat::Journal);
+            line();
+            (control.0)(level("info"), LogFormat::Json);
+            line();
+            (control.0)(level("error"), LogFormat::Json);
+            line();
+        });
+        let text = String::from_utf8(kept.0.lock().expect("nobody panics").clone());
+        let text = text.expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[0], "<6>running");
+        assert!(lines[1].starts_with('{'), "{text}");
     }
 
     #[test]

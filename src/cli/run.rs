@@ -1,28 +1,34 @@
 //! `hubsyncd run`: the daemon in the foreground, until SIGTERM, SIGINT or a fault that no retry mends.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::progress::Screen;
 use crate::cli::{ExitStatus, backfills};
 use crate::clock::SystemClock;
+use crate::daemon::reload::MappingFile;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
 use crate::{config, daemon, telemetry};
 
 /// Runs the daemon. A second signal ends it at once.
 pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
-    let config = config::load(path)?;
+    let (config, settings) = config::load_shown(path)?;
     let screen = Screen::stderr();
-    telemetry::init(&config.log, screen.clone())?;
+    let log = telemetry::init(&config.log, screen.clone())?;
     for warning in &config.warnings {
         tracing::warn!(key = %warning.key, "{}", warning.message);
     }
     let stop = CancellationToken::new();
-    watch_signals(stop.clone()).context("signals can't be watched")?;
+    let hangup = Arc::new(Notify::new());
+    watch_stop(stop.clone()).context("signals can't be watched")?;
+    watch_hangup(&hangup, stop.clone()).context("signals can't be watched")?;
     let engine = match daemon::build::build(&config, SystemClock::new()).await {
         Ok(engine) => engine,
         Err(error) => return Ok(report(&error.into())),
@@ -33,7 +39,13 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
         screen,
         config.log.format.into(),
     ));
-    let ended = daemon::run::run_engine(&config, engine, stop).await;
+    let file = MappingFile {
+        path: path.to_owned(),
+        settings,
+        log: Box::new(move |settings| log.set(settings).map_err(|error| error.to_string())),
+        hangup,
+    };
+    let ended = daemon::run::run_engine(&config, engine, stop, Some(file)).await;
     shown.abort();
     match ended {
         Ok(()) => Ok(ExitStatus::Done),
@@ -50,12 +62,9 @@ fn report(error: &RunError) -> ExitStatus {
     }
 }
 
-/// The first SIGTERM or SIGINT stops in order, the second at once. SIGHUP stops in order too: the terminal is gone. Where
+/// What a command that ends by itself does: SIGHUP stops in order like SIGTERM and SIGINT, since the terminal is gone. Where
 /// somebody had it ignored (`nohup`) it stays so.
 pub(crate) fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     if !is_hangup_ignored() {
         let (mut hangup, stop) = (signal(SignalKind::hangup())?, stop.clone());
         tokio::spawn(async move {
@@ -64,6 +73,33 @@ pub(crate) fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
             }
         });
     }
+    watch_stop(stop)
+}
+
+/// SIGHUP has the mapping file read again, but for a terminal that has gone away: that stops in order.
+fn watch_hangup(again: &Arc<Notify>, stop: CancellationToken) -> std::io::Result<()> {
+    if is_hangup_ignored() {
+        return Ok(());
+    }
+    let is_there = || File::open("/dev/tty").is_ok();
+    let had_terminal = is_there();
+    let (mut hangup, again) = (signal(SignalKind::hangup())?, Arc::clone(again));
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if had_terminal && !is_there() {
+                stop.cancel();
+            } else {
+                again.notify_one();
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT stops in order, the second at once.
+fn watch_stop(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
         let mut asked = false;
         loop {

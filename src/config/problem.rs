@@ -49,6 +49,13 @@ pub struct Problem {
     pub span: Range<usize>,
 }
 
+impl Problem {
+    /// Whether the file could not be opened: no place in it is meant.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.code == UNREADABLE
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -36,7 +36,7 @@ impl SecretSource {
     /// # Errors
     /// It is not there, can't be read, is empty, or can't be sent in a header.
     pub fn resolve(&self) -> Result<SecretString, ConfigError> {
-        let secret = self.resolve_with(&|name| env::var_os(name))?;
+        let secret = self.resolve_again()?;
         if let Self::File(path) = self
             && is_open_to_others(path)
         {
@@ -45,12 +45,20 @@ impl SecretSource {
         Ok(secret)
     }
 
+    /// The same, where a file that others may read was told of before.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub(crate) fn resolve_again(&self) -> Result<SecretString, ConfigError> {
+        self.resolve_with(&|name| env::var_os(name))
+    }
+
     /// Looks whether the secret is there for whoever runs this.
     ///
     /// # Errors
     /// As [`Self::resolve`].
     pub(crate) fn look(&self) -> Result<(), ConfigError> {
-        self.resolve_with(&|name| env::var_os(name)).map(drop)
+        self.resolve_again().map(drop)
     }
 
     /// The place as the mapping file writes it; never the secret.

@@ -130,6 +130,11 @@ impl Bells {
         bell.map_or_else(Arc::default, |bell| Arc::clone(self.of(bell)))
     }
 
+    /// Rings all: what everybody goes by is another than before.
+    pub(super) fn ring_all(&self) {
+        self.ring(&Bell::ALL);
+    }
+
     /// Rings some of them.
     pub fn ring(&self, bells: &[Bell]) {
         for bell in bells {

@@ -57,6 +57,8 @@ struct ConditionState {
     errors: BTreeMap<Source, (u64, (String, &'static str))>,
     errors_so_far: u64,
     schema_read: bool,
+    /// Why a changed mapping file is not in force.
+    config_error: Option<(String, Option<&'static str>)>,
 }
 
 /// Why the token could not be renewed.
@@ -90,8 +92,9 @@ impl ConditionState {
     }
 
     /// What is told at once when it changes; words alone can wait for the next heartbeat.
-    fn kind(&self) -> [bool; 6] {
+    fn kind(&self) -> [bool; 7] {
         [
+            self.config_error.is_some(),
             !self.forbidden.is_empty(),
             self.unauthorized.is_some(),
             self.logged_out.is_some(),
@@ -195,6 +198,23 @@ impl Condition {
         self.change(|state| state.schema_read = true);
     }
 
+    /// A changed mapping file is in force, or is not, and why.
+    pub(crate) fn set_config_error(&self, why: Option<(String, Option<&'static str>)>) {
+        let mut is_news = false;
+        self.change(|state| {
+            is_news = state.config_error != why;
+            state.config_error = why;
+        });
+        if is_news {
+            self.changed.ring();
+        }
+    }
+
+    /// A loop has ended for good: what it failed of is nobody's any more.
+    pub(crate) fn forget(&self, name: &Name) {
+        self.went_well(&Source::Loop(name.clone()));
+    }
+
     /// A task's step went well: what it failed of before is over.
     pub(crate) fn went_well(&self, source: &Source) {
         self.change(|state| {
@@ -243,6 +263,7 @@ impl Condition {
     pub fn daemon(&self, requests_last_minute: u64, throttled_last_minute: u64) -> Daemon {
         let state = self.look();
         let (last_error, last_error_code) = state.last_error().unzip();
+        let (config_error, config_code) = state.config_error.clone().unzip();
         let (unreachable, unreachable_code) = state.unreachable.clone().unzip();
         let logged_out = if state.logged_out.is_some() {
             "logged-out"
@@ -254,7 +275,7 @@ impl Condition {
                 unauthorized: state.unauthorized().map(|_| logged_out),
                 unreachable: unreachable_code,
                 forbidden: state.forbidden_code,
-                config: None,
+                config: config_code.flatten(),
                 last_error: last_error_code,
             },
             last_error,
@@ -262,7 +283,7 @@ impl Condition {
             unreachable,
             out_of_quota_until: state.out_of_quota_until,
             forbidden: (!state.forbidden.is_empty()).then(|| state.forbidden.join("; ")),
-            config_error: None,
+            config_error,
             requests_last_minute,
             throttled_last_minute,
             webhooks: None,
@@ -298,7 +319,8 @@ impl Condition {
             };
             let forbidden = (!now.forbidden.is_empty()).then(|| now.forbidden.join("; "));
             let unreachable = now.unreachable.map(|(why, _)| why);
-            let reason = unreachable.or(forbidden).or(now.unwritten);
+            let config_error = now.config_error.map(|(why, _)| why);
+            let reason = unreachable.or(forbidden).or(now.unwritten).or(config_error);
             return Health::ready(state.to_owned(), reason);
         }
         if let Some((explanation, _)) = now.unreachable {

@@ -301,7 +301,8 @@ impl OnceWork {
                 .find(|(object, _)| object.as_ref() == Some(name));
             own.map(|(_, failure)| failure.explanation.clone())
         };
-        let objects = self.engine.mapping().objects.iter();
+        let mapping = self.engine.mapping();
+        let objects = mapping.objects.iter();
         objects
             .map(|object| (object.object.clone(), of(&object.object)))
             .collect()

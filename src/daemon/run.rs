@@ -13,15 +13,15 @@ use crate::daemon::bells::{AFTER_A_COMMIT, Bell, Bells};
 use crate::daemon::build::StartError;
 use crate::daemon::condition::{Condition, Source};
 use crate::daemon::heartbeat;
+use crate::daemon::listeners::Listeners;
+use crate::daemon::reload::{AtWork, FileEvent, MappingFile, Reload};
 use crate::daemon::settings::{InForce, TaskSettings};
 use crate::daemon::systemd::Systemd;
-use crate::daemon::table::{self, Begins, Parts};
+use crate::daemon::table::{Begins, Parts};
 use crate::daemon::tasks::{Loop, Tasks, is_fatal, wait_after_failure, with_causes};
-use crate::daemon::webhooks::{self, Listening};
 use crate::decide::round::Task;
 use crate::engine::portal::schema;
 use crate::engine::portal::tokens::{self, Keeper};
-use crate::engine::source::deliveries;
 use crate::engine::source::reconcile;
 use crate::engine::{Engine, StepError};
 use crate::http::health::Health;
@@ -114,6 +114,7 @@ pub(crate) async fn run_engine(
     config: &Config,
     engine: Arc<Engine>,
     stop: CancellationToken,
+    file: Option<MappingFile>,
 ) -> Result<(), RunError> {
     let all = Loop {
         engine,
@@ -121,54 +122,55 @@ pub(crate) async fn run_engine(
         stop: CancellationToken::new(),
     };
     let mut tasks = Tasks::new(all.clone());
-    let mut listeners = Listeners::default();
-    let systemd = Arc::new(Systemd::from_env());
-    let ended = work(config, &all, &mut tasks, &mut listeners, &systemd, &stop).await;
+    let (health, told) = watch::channel(Health::starting());
+    let mut listeners = Listeners::new(told, all.stop.clone());
+    let bells = Bells::new(&all.condition);
+    let mut at = AtWork {
+        parts: Parts {
+            systemd: Arc::new(Systemd::from_env()),
+            health: Arc::new(health),
+            ..parts(config, &all, &bells)
+        },
+        all: &all,
+        tasks: &mut tasks,
+        listeners: &mut listeners,
+        has_begun: false,
+    };
+    let ended = work(config, &mut at, &mut Reload::new(config, file), &stop).await;
+    let systemd = Arc::clone(&at.parts.systemd);
     finish(&all, tasks, listeners, &systemd, ended).await
 }
 
 /// Starts everything, and waits for the end.
 async fn work(
     config: &Config,
-    all: &Loop,
-    tasks: &mut Tasks,
-    listeners: &mut Listeners,
-    systemd: &Arc<Systemd>,
+    at: &mut AtWork<'_>,
+    reload: &mut Reload,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
-    let engine = &all.engine;
-    let (health, seen) = watch::channel(Health::starting());
-    listeners.health = listen(config, seen, all.stop.clone()).await?;
-    let bells = Bells::new(&all.condition);
-    if let Some(webhooks) = &config.webhooks {
-        deliveries::remember(engine).await?;
-        let ring = Arc::clone(bells.of(Bell::Inbox));
-        let listening = webhooks::listen(webhooks, engine, ring, all.stop.clone()).await?;
-        listeners.deliveries = Some(listening);
-    }
-    let parts = Parts {
-        keeper: keeper(config, engine).await?,
-        tls: listeners
-            .deliveries
-            .as_ref()
-            .and_then(|listening| listening.tls.clone()),
-        systemd: Arc::clone(systemd),
-        health: Arc::new(health),
-        ..parts(config, all, &bells)
-    };
-    start_all(tasks, &parts, Begins::AtOnce);
-    wait_for_token(engine).await;
+    let engine = Arc::clone(&at.all.engine);
+    let ready = at.listeners.prepare(config, true).await?;
+    let ring = Arc::clone(at.parts.bells.of(Bell::Inbox));
+    at.listeners
+        .exchange(ready, config.webhooks.as_ref(), (&engine, &ring))
+        .await?;
+    at.parts.keeper = keeper(config, &engine).await?;
+    at.parts.tls = at.listeners.tls();
+    at.start(Begins::AtOnce, |_| true);
+    wait_for_token(&engine).await;
     // To wait for HubSpot is a state and no failed start: local writes and webhooks are taken from here on.
-    systemd.ready();
-    if !start(all, tasks, stop).await? {
+    at.parts.systemd.ready();
+    if !start(at, reload, stop).await? {
         return Ok(());
     }
+    let bells = at.parts.bells.clone();
     let watch = Watch::new(engine.store().path(), move || {
         bells.ring(&AFTER_A_COMMIT);
     })?;
-    start_all(tasks, &parts, Begins::WithTheSchema);
+    at.has_begun = true;
+    at.start(Begins::WithTheSchema, |_| true);
     tracing::info!(portal_objects = engine.objects().iter().count(), "running");
-    let ended = wait_for_end(tasks, stop).await;
+    let ended = wait_for_end(at, reload, stop).await;
     drop(watch);
     ended
 }
@@ -187,22 +189,27 @@ pub(super) fn parts(config: &Config, all: &Loop, bells: &Bells) -> Parts {
     }
 }
 
-fn start_all(tasks: &mut Tasks, parts: &Parts, begins: Begins) {
-    for job in table::jobs(parts, begins) {
-        tasks.start(job);
-    }
-}
-
-/// Reads the schema, as often as it takes. `false`: stopped before that. The chores run meanwhile, and one that ends
-/// (the file was removed or replaced) ends the start.
-async fn start(all: &Loop, tasks: &mut Tasks, stop: &CancellationToken) -> Result<bool, RunError> {
-    tokio::select! {
-        read = begin(all) => {
-            read?;
-            Ok(true)
+/// Reads the schema, as often as it takes, of the mapping file as it is. `false`: stopped before that. The chores run meanwhile,
+/// and one that ends (the file was removed or replaced) ends the start.
+async fn start(
+    at: &mut AtWork<'_>,
+    reload: &mut Reload,
+    stop: &CancellationToken,
+) -> Result<bool, RunError> {
+    let all = at.all;
+    loop {
+        let event = tokio::select! {
+            read = begin(all) => {
+                read?;
+                return Ok(true);
+            }
+            // A read that is dropped half-way has changed nothing.
+            event = next_event(at, reload, stop) => event?,
+        };
+        match event {
+            Some(event) => reload.handle(event, at).await?,
+            None => return Ok(false),
         }
-        // A read that is dropped half-way has changed nothing.
-        ended = wait_for_end(tasks, stop) => ended.map(|()| false),
     }
 }
 
@@ -239,27 +246,6 @@ pub async fn begin(all: &Loop) -> Result<(), StepError> {
     Ok(())
 }
 
-async fn listen(
-    config: &Config,
-    health: watch::Receiver<Health>,
-    stop: CancellationToken,
-) -> Result<Option<tokio::task::JoinHandle<()>>, RunError> {
-    let Some(address) = config.http else {
-        return Ok(None);
-    };
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|source| RunError::Listen {
-            section: "http",
-            address,
-            source,
-        })?;
-    tracing::info!(address = %address, "health is served");
-    Ok(Some(tokio::spawn(crate::http::listener::serve(
-        listener, health, stop,
-    ))))
-}
-
 /// How long the start waits for the token's first look.
 const FIRST_LOOKS: u32 = 100;
 
@@ -288,20 +274,37 @@ pub(super) async fn wait_for_token(engine: &Engine) {
     }
 }
 
-/// What listens.
-#[derive(Default)]
-struct Listeners {
-    health: Option<tokio::task::JoinHandle<()>>,
-    deliveries: Option<Listening>,
+/// Goes by the mapping file as it is until the stop.
+async fn wait_for_end(
+    at: &mut AtWork<'_>,
+    reload: &mut Reload,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    while let Some(event) = next_event(at, reload, stop).await? {
+        tokio::select! {
+            biased;
+            // What is dropped half-way the next start finds: the mirror fits one mapping or the other.
+            () = stop.cancelled() => break,
+            done = reload.handle(event, at) => done?,
+        }
+    }
+    Ok(())
 }
 
-async fn wait_for_end(tasks: &mut Tasks, stop: &CancellationToken) -> Result<(), RunError> {
+/// What happens to the mapping file; `None`: the stop was asked for.
+async fn next_event(
+    at: &mut AtWork<'_>,
+    reload: &mut Reload,
+    stop: &CancellationToken,
+) -> Result<Option<FileEvent>, RunError> {
     tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        ended = tasks.ended() => match ended {
+        biased;
+        () = stop.cancelled() => Ok(None),
+        ended = at.tasks.ended() => match ended {
             Some(Ok((_, Err(error)))) => Err(error.into()),
             Some(Ok((_, Ok(()))) | Err(_)) | None => Err(RunError::Task),
         },
+        event = reload.next(&at.all.engine) => Ok(Some(event)),
     }
 }
 
@@ -309,11 +312,12 @@ async fn wait_for_end(tasks: &mut Tasks, stop: &CancellationToken) -> Result<(),
 async fn finish(
     all: &Loop,
     mut tasks: Tasks,
-    listeners: Listeners,
+    mut listeners: Listeners,
     systemd: &Systemd,
     ended: Result<(), RunError>,
 ) -> Result<(), RunError> {
     systemd.stopping();
+    listeners.shut();
     all.stop.cancel();
     let engine = &all.engine;
     // What was sent is waited for; nothing new is.
@@ -333,12 +337,7 @@ async fn finish(
     let drain = async { while tasks.ended().await.is_some() {} };
     let ((), drained) = tokio::join!(tell, tokio::time::timeout(DRAIN, drain));
     let drained = drained.is_ok();
-    if let Some(health) = listeners.health {
-        health.abort();
-    }
-    if let Some(deliveries) = listeners.deliveries {
-        deliveries.ended().await;
-    }
+    listeners.ended().await;
     if !drained {
         tracing::warn!(
             "some steps did not end in time; what they had in flight is looked at again at the next start"

@@ -40,6 +40,15 @@ impl Systemd {
         self.tell(&[NotifyState::Ready]);
     }
 
+    /// The mapping file is being read again; [`Systemd::ready`] ends that.
+    pub(crate) fn reloading(&self) {
+        // What came after the call of `systemctl reload` is told by its time (`sd_notify(3)`).
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(error = %error, "the steady clock can't be read"),
+        }
+    }
+
     /// A line for `systemctl status`.
     pub fn status(&self, line: &str) {
         // A line's end would begin another assignment.

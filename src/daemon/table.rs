@@ -578,6 +578,32 @@ fn paused_with(task: Task) -> Option<PausedSide> {
     }
 }
 
+/// Whether a task knows tables, columns or pairs of the mapping: such a one must not be at work while they are changed.
+pub(super) fn goes_by_the_mapping(task: Task) -> bool {
+    match task {
+        Task::File
+        | Task::Triggers
+        | Task::Forget
+        | Task::Inbox
+        | Task::Schema
+        | Task::Decisions
+        | Task::Commands
+        | Task::Inbound
+        | Task::Reads
+        | Task::Push
+        | Task::Links
+        | Task::Looks
+        | Task::Comparison => true,
+        Task::Heartbeat
+        | Task::Calls
+        | Task::Erase
+        | Task::Share
+        | Task::Deliveries
+        | Task::Certificate
+        | Task::Tokens => false,
+    }
+}
+
 /// Between two looks at a heartbeat that can't be written.
 const UNWRITTEN: Duration = Duration::from_secs(1);
 

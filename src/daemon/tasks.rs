@@ -1,6 +1,6 @@
 //! The loop round each step: wait for a ring, a timer or the stop; call the step; go on, wait or back off.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,22 +182,32 @@ impl Tasks {
             .spawn(async move { (name, own.run(job).await) });
     }
 
-    /// Ends one loop between two of its steps, and waits for that; the others go on.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a reload exchanges one task at a time")
-    )]
-    pub(crate) async fn stop(&mut self, name: &Name) {
-        let Some(stop) = self.stops.remove(name) else {
-            return;
-        };
-        stop.cancel();
-        while let Some(ended) = self.running.join_next().await {
-            if matches!(&ended, Ok((own, Ok(()))) if own == name) {
-                return;
+    /// Ends some loops between two of their steps, and waits for that; the others go on. Gives whose they were.
+    pub(crate) async fn stop(&mut self, whose: impl Fn(&Name) -> bool) -> BTreeSet<Name> {
+        let mut stopped = BTreeSet::new();
+        self.stops.retain(|name, stop| {
+            let is_meant = whose(name);
+            if is_meant {
+                stop.cancel();
+                stopped.insert(name.clone());
             }
-            self.early.push_back(ended);
+            !is_meant
+        });
+        let mut running = stopped.clone();
+        while !running.is_empty()
+            && let Some(ended) = self.running.join_next().await
+        {
+            let is_asked = matches!(&ended, Ok((name, Ok(()))) if running.contains(name));
+            match &ended {
+                Ok((name, _)) => drop(running.remove(name)),
+                // Nobody knows whose end it is, and with it everything ends.
+                Err(_) => running.clear(),
+            }
+            if !is_asked {
+                self.early.push_back(ended);
+            }
         }
+        stopped
     }
 
     /// Waits for the next loop that ends; `None` where none runs.
@@ -305,7 +315,7 @@ mod tests {
             let (job, others) = counting(&reads);
             tasks.start(job);
             others_go_on().await;
-            tasks.stop(&push).await;
+            tasks.stop(|name| *name == push).await;
             let (called, seen) = (
                 former.load(Ordering::Relaxed),
                 others.load(Ordering::Relaxed),
@@ -334,7 +344,7 @@ mod tests {
                 ..counting(&file).0
             });
             others_go_on().await;
-            tasks.stop(&push).await;
+            tasks.stop(|name| *name == push).await;
             let ended = tasks.ended().await.expect("an end").expect("no panic");
             assert_eq!(ended.0, file);
             assert!(ended.1.is_err());

@@ -1,7 +1,7 @@
 //! `[webhooks]`: binds the listener, checks each delivery's signature, stores it, answers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as Socket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,37 +47,82 @@ const READ_AT_ONCE: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Listening {
     task: JoinHandle<()>,
+    stop: CancellationToken,
+    /// Closed once nothing new is taken.
+    door: Option<WebhookSocket>,
     /// To be read again when its files change.
     pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Listening {
-    /// Waits until the deliveries under way are answered; the stop was asked for.
-    pub(super) async fn ended(self) {
-        if let Err(error) = self.task.await {
+    /// Takes nothing new from here on.
+    pub(super) fn shut(&mut self) {
+        self.door = None;
+        self.stop.cancel();
+    }
+
+    /// Takes nothing new, and waits until the deliveries under way are answered.
+    pub(super) async fn ended(mut self) {
+        self.shut();
+        let Self { task, .. } = self;
+        if let Err(error) = task.await {
             tracing::error!(error = %error, "the webhook listener failed");
         }
     }
 }
 
-/// The socket that systemd handed over, else one on `[webhooks].listen`.
-async fn bound(listen: SocketAddr) -> io::Result<TcpListener> {
-    match systemd::handed_over()? {
-        Some(handed) => {
-            handed.set_nonblocking(true)?;
-            TcpListener::from_std(handed)
-        }
-        None => TcpListener::bind(listen).await,
+/// The socket on which deliveries arrive: whoever answers them can be exchanged without a caller noticing.
+#[derive(Debug)]
+pub(super) struct WebhookSocket {
+    socket: Socket,
+    address: SocketAddr,
+    is_handed_over: bool,
+}
+
+impl WebhookSocket {
+    /// The socket that systemd handed over, else one on `[webhooks].listen`.
+    fn open(listen: SocketAddr) -> io::Result<Self> {
+        let handed = systemd::handed_over()?;
+        let is_handed_over = handed.is_some();
+        let socket = match handed {
+            Some(handed) => handed,
+            None => Socket::bind(listen)?,
+        };
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            address: listen,
+            is_handed_over,
+        })
+    }
+
+    /// The same socket, where it is the one that `listen` asks for.
+    fn again(&self, listen: SocketAddr) -> Option<io::Result<Self>> {
+        let Self {
+            socket,
+            address,
+            is_handed_over,
+        } = self;
+        let is_meant = *is_handed_over || *address == listen;
+        is_meant.then(|| {
+            Ok(Self {
+                socket: socket.try_clone()?,
+                address: *address,
+                is_handed_over: *is_handed_over,
+            })
+        })
     }
 }
 
-/// Listens where systemd says or on `[webhooks].listen`; `ring` is rung for each delivery that was stored.
-pub(super) async fn listen(
-    webhooks: &Webhooks,
-    engine: &Arc<Engine>,
-    ring: Arc<Ring>,
-    stop: CancellationToken,
-) -> Result<Listening, RunError> {
+/// What takes deliveries by a mapping file, before it does.
+pub(super) struct Opened {
+    door: WebhookSocket,
+    secrets: Vec<SecretString>,
+    tls: Option<Arc<Tls>>,
+}
+
+/// Opens what `[webhooks]` asks for: secrets, certificate and socket, which may be the one that is open already.
+pub(super) fn open(webhooks: &Webhooks, former: Option<&Listening>) -> Result<Opened, RunError> {
     let secrets = webhooks
         .client_secrets
         .iter()
@@ -90,7 +135,28 @@ pub(super) async fn listen(
         .map(|TlsFiles { cert, key }| Tls::load(cert, key).map(Arc::new))
         .transpose()?;
     let address = webhooks.listen;
-    let listener = bound(address).await.map_err(|source| RunError::Listen {
+    let same = former.and_then(|former| former.door.as_ref()?.again(address));
+    let door = same.unwrap_or_else(|| WebhookSocket::open(address));
+    let door = door.map_err(|source| RunError::Listen {
+        section: "webhooks",
+        address,
+        source,
+    })?;
+    Ok(Opened { door, secrets, tls })
+}
+
+/// Takes deliveries; `ring` is rung for each that was stored.
+pub(super) fn serve(
+    webhooks: &Webhooks,
+    opened: Opened,
+    engine: &Arc<Engine>,
+    ring: Arc<Ring>,
+    stop: CancellationToken,
+) -> Result<Listening, RunError> {
+    let Opened { door, secrets, tls } = opened;
+    let address = door.address;
+    let listener = door.socket.try_clone().and_then(TcpListener::from_std);
+    let listener = listener.map_err(|source| RunError::Listen {
         section: "webhooks",
         address,
         source,
@@ -124,7 +190,15 @@ pub(super) async fn listen(
     };
     let router = router(&webhooks.path, webhooks.max_body, receive);
     Ok(Listening {
-        task: tokio::spawn(serve_router(listener, router, bounds, tls.clone(), stop)),
+        task: tokio::spawn(serve_router(
+            listener,
+            router,
+            bounds,
+            tls.clone(),
+            stop.clone(),
+        )),
+        stop,
+        door: Some(door),
         tls,
     })
 }

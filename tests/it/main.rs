@@ -38,6 +38,7 @@ mod quotas;
 mod reads;
 mod records;
 mod regressions;
+mod reload;
 mod rows;
 mod service;
 mod stages;

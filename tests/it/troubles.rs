@@ -8,7 +8,6 @@ use std::time::Duration;
 use hubsyncd::clock::{Clock as _, SystemClock};
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::Settings;
-use rustix::process::Signal;
 
 use crate::commands::{free_port, get};
 use crate::daemon::{CONTACTS, Site, eventually, wait};
@@ -444,31 +443,6 @@ fn once_warns_of_a_field_whose_values_do_not_fit_its_type() {
     assert!(
         unreadable == 0 || out.contains(&format!("({unreadable} values)")),
         "{out}"
-    );
-}
-
-#[test]
-fn a_terminal_that_goes_away_ends_the_daemon_in_order() {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let ignored = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & 1 == 1);
-    let portal = Portal::quick();
-    portal.fill("contacts", 5);
-    let mut site = Site::new(&portal);
-    site.start_and_load();
-    site.signal(Signal::HUP);
-    if ignored {
-        // Whoever runs the tests under `nohup` wants no end by it, and the daemon inherits that.
-        assert_eq!(site.stop(), 0);
-        return;
-    }
-    assert_eq!(site.ended(), 0);
-    assert_eq!(
-        site.text("SELECT phase FROM _sync_daemon").as_deref(),
-        Some("stopped")
     );
 }
 

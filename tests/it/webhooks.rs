@@ -111,7 +111,12 @@ impl Door {
 
     /// Waits until the daemon takes connections.
     pub(crate) fn until_open(&self) {
-        eventually("it listens", || TcpStream::connect(self.address).is_ok());
+        eventually("it listens", || self.is_open());
+    }
+
+    /// Whether somebody takes connections.
+    pub(crate) fn is_open(&self) -> bool {
+        TcpStream::connect(self.address).is_ok()
     }
 }
 

@@ -79,7 +79,11 @@ const DOORS: [(&str, &[&str]); 9] = [
     ("governor::", &["src/hubspot/call/limiter"]),
     (
         "notify::",
-        &["src/store/database/watch.rs", "src/daemon/systemd.rs"],
+        &[
+            "src/store/database/watch.rs",
+            "src/daemon/reload/watched.rs",
+            "src/daemon/systemd.rs",
+        ],
     ),
 ];
 

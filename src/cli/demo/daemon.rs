@@ -68,7 +68,7 @@ fn running(config: &Config, engine: &Arc<Engine>) -> Running {
     let stop = CancellationToken::new();
     let (config, engine, stopped) = (config.clone(), Arc::clone(engine), stop.clone());
     Running {
-        task: tokio::spawn(async move { run::run_engine(&config, engine, stopped).await }),
+        task: tokio::spawn(async move { run::run_engine(&config, engine, stopped, None).await }),
         stop,
     }
 }

@@ -90,7 +90,8 @@ impl Before {
 
 /// The objects, in the mapping's order.
 fn names(engine: &Arc<Engine>) -> Vec<ObjectType> {
-    let objects = engine.mapping().objects.iter();
+    let mapping = engine.mapping();
+    let objects = mapping.objects.iter();
     objects.map(|object| object.object.clone()).collect()
 }
 
@@ -227,7 +228,7 @@ async fn objects_since(
     engine: &Arc<Engine>,
     before: BTreeMap<ObjectType, WorkDone>,
 ) -> Result<Vec<ObjectReport>, StepError> {
-    let (names, mapping) = (names(engine), engine.mapping_arc());
+    let (names, mapping) = (names(engine), engine.mapping());
     let counted = engine
         .store()
         .read(move |connection| {

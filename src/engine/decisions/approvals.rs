@@ -37,7 +37,7 @@ pub(super) const BATCH: usize = 100;
 pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
     let decided = engine.store.read(holds::decided).await?;
     let mut carried_out = false;
-    let (mapping, objects) = (engine.mapping_arc(), engine.objects());
+    let (mapping, objects) = (engine.mapping(), engine.objects());
     for hold in decided {
         carried_out |= match held_by(&hold, &mapping, &objects) {
             Some(Held::Entries(pair)) => settle_entries(engine, &hold, pair).await?,

@@ -20,7 +20,7 @@ const BATCH: usize = 100;
 
 /// Carries out what people have decided. Tells whether something was.
 pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
-    let mapping = engine.mapping_arc();
+    let mapping = engine.mapping();
     let mut is_any = false;
     for pair in pairs(&mapping, &engine.objects()) {
         let look = pair.clone();

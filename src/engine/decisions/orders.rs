@@ -31,7 +31,8 @@ pub(crate) async fn is_paused(engine: &Engine, side: PausedSide) -> Result<bool,
 
 async fn carry_out(engine: &Engine, order: &OpenOrder, is_ending: bool) -> Result<bool, StepError> {
     let is_mapped = |name: &str| {
-        let mut mapped = engine.mapping.objects.iter();
+        let mapping = engine.mapping();
+        let mut mapped = mapping.objects.iter();
         mapped.any(|object| object.object.as_str() == name)
     };
     let (of, with) = (order.object.as_deref(), order.argument.as_deref());

@@ -5,6 +5,7 @@
 //! costs a request an hour and no line of the log a minute. The sentence stands in `sync_status.last_error` as long as
 //! it holds (`contract-crm.md`, section 3).
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use crate::decide::portal::scopes::ASK_THE_ACCOUNT;
@@ -15,6 +16,7 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::call::standing::{Trouble, of_links};
 use crate::hubspot::endpoints::associations::Ends;
+use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
 use crate::store::{Lane, cursors};
@@ -49,15 +51,15 @@ pub struct AccessStanding {
 impl Engine {
     /// How HubSpot stands to the daemon.
     pub fn standing(&self) -> AccessStanding {
+        let mapping = self.mapping();
         AccessStanding {
             token_works: self.client.token_works(),
             moving: self.client.moving(),
             trouble: self.client.trouble(),
             forbidden: self.kept_from(),
             forbidden_code: self.forbidden_code(),
-            goes_on: self.mapping.objects.is_empty()
-                || self
-                    .mapping
+            goes_on: mapping.objects.is_empty()
+                || mapping
                     .objects
                     .iter()
                     .any(|object| self.is_readable(&object.object)),
@@ -93,7 +95,8 @@ impl Engine {
         if self.client.forbidden().is_empty() {
             return self.forbidden().map(|_| LOOK_AT_THE_NAME.to_owned());
         }
-        let objects = self.mapping.objects.iter();
+        let mapping = self.mapping();
+        let objects = mapping.objects.iter();
         let waiting = |name: &str| !self.client.forbidden_of(name).is_empty();
         let is_of_scopes = self.client.lacks_scopes_alone();
         let (stuck, others): (Vec<&str>, Vec<&str>) = objects
@@ -137,23 +140,38 @@ impl Engine {
         self.memory.refusals.is_met(name, access) && self.client.is_forbidden(name, access)
     }
 
-    /// What an object's sentences are of: itself, and the associations of the pairs that start from it, both ways.
+    /// What an object's sentences are of.
     fn names_of(&self, object: &ObjectType) -> Vec<String> {
-        let own = self
-            .mapping
-            .pairs
-            .iter()
-            .filter(|pair| pair.from == *object);
-        let links = own.flat_map(|pair| {
-            let (from, to) = (&pair.from, &pair.to);
-            let mut ways = vec![of_links(Ends { from, to })];
-            ways.extend((from != to).then(|| of_links(Ends { from: to, to: from })));
-            ways
-        });
-        std::iter::once(object.as_str().to_owned())
-            .chain(links)
-            .collect()
+        names_of(&self.mapping(), object)
     }
+
+    /// Forgets what is forbidden of objects and pairs that a former mapping had and the one in force has not.
+    pub(super) fn forget_unmapped(&self, former: &Mapping) {
+        let names = |mapping: &Mapping| -> BTreeSet<String> {
+            let objects = mapping.objects.iter();
+            objects
+                .flat_map(|object| names_of(mapping, &object.object))
+                .collect()
+        };
+        let mapped = names(&self.mapping());
+        let gone = names(former).into_iter();
+        let gone: Vec<String> = gone.filter(|name| !mapped.contains(name)).collect();
+        self.client.forget_forbidden(&gone);
+    }
+}
+
+/// What an object's sentences are of: itself, and the associations of the pairs that start from it, both ways.
+fn names_of(mapping: &Mapping, object: &ObjectType) -> Vec<String> {
+    let own = mapping.pairs.iter().filter(|pair| pair.from == *object);
+    let links = own.flat_map(|pair| {
+        let (from, to) = (&pair.from, &pair.to);
+        let mut ways = vec![of_links(Ends { from, to })];
+        ways.extend((from != to).then(|| of_links(Ends { from: to, to: from })));
+        ways
+    });
+    std::iter::once(object.as_str().to_owned())
+        .chain(links)
+        .collect()
 }
 
 /// Carries out a request about a pair's associations, unless the pair waits for a scope; `None` where it does, or where

@@ -10,8 +10,8 @@ use crate::engine::portal::objects::{ObjectSync, Objects, PortalInForce};
 use crate::engine::portal::pair_types::{self, ShownTypes};
 use crate::engine::portal::reading::{self, Former, KeptBack, PortalReading};
 use crate::engine::{Engine, StepError};
-use crate::hubspot::HubspotError;
 use crate::hubspot::endpoints::properties::{NewProperty, PropertyDefinition};
+use crate::hubspot::{Client, HubspotError};
 use crate::model::association::PairMapping;
 use crate::model::mapping::{Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
@@ -30,8 +30,30 @@ use crate::store::{Lane, StoreError, cleared, fields, meta, outbox, quota, refer
 /// # Errors
 /// HubSpot can't be asked, or gave the properties of no object and none is known.
 pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
-    check_portal(engine).await?;
-    let names: Vec<ObjectType> = engine.mapping.objects.iter().map(name_of).collect();
+    let read = read(engine, &engine.client, engine.mapping()).await?;
+    put_in_force(engine, read).await
+}
+
+/// What the portal has of a mapping, before any of it is in force.
+#[derive(Debug)]
+pub(crate) struct SchemaRead {
+    in_file: Arc<Mapping>,
+    portal: PortalReading,
+    types: Vec<(PairMapping, ShownTypes)>,
+}
+
+/// Asks for account, properties and the types of pairs, by a client of its own where another token is to be tried. The mirror
+/// and what is in force stay as they are.
+///
+/// # Errors
+/// As [`refresh`].
+pub(crate) async fn read(
+    engine: &Engine,
+    client: &Client,
+    in_file: Arc<Mapping>,
+) -> Result<SchemaRead, StepError> {
+    check_portal(engine, client).await?;
+    let names: Vec<ObjectType> = in_file.objects.iter().map(name_of).collect();
     let former = engine.store.read(move |connection| {
         Ok::<_, StoreError>(Former {
             schemas: reference::schemas(connection)?,
@@ -39,17 +61,41 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
             unlisted: reference::unlisted(connection)?,
         })
     });
-    let mut read = reading::read(&engine.client, &engine.mapping, former.await?).await?;
-    if let Some(error) = read.nothing_is_known() {
+    let mut portal = reading::read(client, &in_file, former.await?).await?;
+    if let Some(error) = portal.nothing_is_known() {
         return Err(error.into());
     }
-    engine.memory.refusals.look_again();
-    note_kept_back(engine, &read.kept_back);
-    let types = pair_types::read(&engine.client, &read.mapping).await?;
+    let types = pair_types::read(client, &portal.mapping).await?;
+    Ok(SchemaRead {
+        in_file,
+        portal,
+        types,
+    })
+}
+
+/// Makes the mirror fit what was read, and puts its mapping and objects in force. Where the mapping is another one than
+/// before, no step may be at work that goes by the former.
+///
+/// # Errors
+/// The database refuses the mapping, or anything else: all stays as it was.
+pub(crate) async fn put_in_force(
+    engine: &Engine,
+    read: SchemaRead,
+) -> Result<Refreshed, StepError> {
+    let SchemaRead {
+        in_file,
+        portal: mut read,
+        types,
+    } = read;
     let kept_back = std::mem::take(&mut read.kept_back);
     let (portal, schemas) = (read.portal.clone(), read.schemas.clone());
     let unlisted = read.unlisted.clone();
-    let (mapping, problems) = fit_to_mapping(engine, read, types, &kept_back).await?;
+    let (mapping, problems) = fit_to_mapping(engine, &in_file, read, types, &kept_back).await?;
+    engine.memory.refusals.look_again();
+    note_kept_back(engine, &in_file, &kept_back);
+    let former = engine.mapping();
+    engine.take_mapping(in_file);
+    engine.forget_unmapped(&former);
     let objects = synced_objects(&mapping, &problems, &portal, &schemas).into_iter();
     let objects = objects.map(|object| ObjectSync::new(with_unlisted(object, &unlisted)));
     engine.put_in_force(PortalInForce {
@@ -60,6 +106,18 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
         .into_iter()
         .find_map(|(_, why)| why.asked_again_soon());
     Ok(Refreshed { soon })
+}
+
+/// Has the triggers go by the guard in force; a read of the schema does so too.
+///
+/// # Errors
+/// The database refused.
+pub(crate) async fn say_guard(engine: &Engine) -> Result<(), StepError> {
+    let guard = engine.settings().guard;
+    let said = engine
+        .store
+        .write(Lane::Interactive, move |tx| cleared::set_bound(tx, &guard));
+    Ok(said.await?)
 }
 
 fn name_of(object: &ObjectMapping) -> ObjectType {
@@ -86,11 +144,11 @@ pub struct Refreshed {
 }
 
 /// Says which objects wait. A missing scope is told where it is learnt.
-fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, KeptBack)]) {
+fn note_kept_back(engine: &Engine, in_file: &Mapping, kept_back: &[(ObjectType, KeptBack)]) {
     let mut unknown = BTreeMap::new();
     let mut explanation = Vec::new();
     for (name, why) in kept_back {
-        let Some(object) = engine.mapping.object(name.as_str()) else {
+        let Some(object) = in_file.object(name.as_str()) else {
             continue;
         };
         if why.is_unknown_object() {
@@ -103,16 +161,14 @@ fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, KeptBack)]) {
         return;
     }
     for (name, why) in kept_back {
-        let explanation = engine
-            .mapping
-            .object(name.as_str())
-            .map(|object| why.explanation(object));
+        let object = in_file.object(name.as_str());
+        let explanation = object.map(|object| why.explanation(object));
         tracing::error!(object = %name, error = explanation, hint = why.hint().as_deref(), "an object can't be read as the mapping has it; it goes on as it was last known, or waits, and the others go on");
     }
 }
 
-async fn check_portal(engine: &Engine) -> Result<(), StepError> {
-    let account = engine.client.account().await?;
+async fn check_portal(engine: &Engine, client: &Client) -> Result<(), StepError> {
+    let account = client.account().await?;
     let found = account.portal_id;
     if let Some(expected) = engine
         .settings()
@@ -147,6 +203,7 @@ async fn check_portal(engine: &Engine) -> Result<(), StepError> {
 /// values wait is told by the file.
 async fn fit_to_mapping(
     engine: &Engine,
+    in_file: &Arc<Mapping>,
     read: PortalReading,
     types: Vec<(PairMapping, ShownTypes)>,
     kept_back: &[(ObjectType, KeptBack)],
@@ -160,8 +217,7 @@ async fn fit_to_mapping(
         unlisted,
         ..
     } = read;
-    let unread: Vec<String> = engine
-        .mapping
+    let unread: Vec<String> = in_file
         .objects
         .iter()
         .filter(|object| mapping.object(object.object.as_str()).is_none())
@@ -170,7 +226,7 @@ async fn fit_to_mapping(
     for remark in &remarks {
         tracing::warn!(object = %remark.object, property = %remark.property, code = remark.code, hint = %remark.hint, "{}", remark.problem);
     }
-    let in_file = Arc::clone(&engine.mapping);
+    let in_file = Arc::clone(in_file);
     let guard = engine.settings().guard;
     let (mapping, problems, told) = engine
         .store

@@ -34,7 +34,7 @@ pub enum Receipt {
 /// # Errors
 /// The database refused: nothing of the delivery is promised, and HubSpot must send it again.
 pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, StepError> {
-    let mapping = engine.mapping_arc();
+    let mapping = engine.mapping();
     let configured = engine.settings().portal;
     let all = events.len();
     let receipt = engine

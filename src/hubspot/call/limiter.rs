@@ -367,6 +367,13 @@ impl Limiter {
         is_known
     }
 
+    /// Goes by other limits of the file from here on; whoever waits looks again.
+    pub(crate) fn set_limits(&self, settings: LimitSettings) {
+        let mut state = self.state();
+        state.quota.set_limits(settings);
+        state.wake_all();
+    }
+
     /// Tells HubSpot's time less the steady clock's.
     pub(crate) fn set_hubspots_lead_ms(&self, lead: i64) {
         self.state().lead_ms = Some(lead);

@@ -101,6 +101,15 @@ impl Client {
         all.all(|((own, _), forbidden)| forbidden.is_of_scope || own != name)
     }
 
+    /// Forgets what HubSpot forbids of objects and pairs (`of_links`) that nobody asks for any more.
+    pub(crate) fn forget_forbidden(&self, gone: &[String]) {
+        let names =
+            |name: &str, gone: &str| name == gone || name.split(' ').any(|word| word == gone);
+        let mut learnt = self.learnt();
+        let forbidden = &mut learnt.forbidden;
+        forbidden.retain(|(name, _), _| !gone.iter().any(|gone| names(name, gone)));
+    }
+
     /// Whether HubSpot forbade this when it was last asked.
     pub(crate) fn is_forbidden(&self, name: &str, access: Access) -> bool {
         self.learnt()

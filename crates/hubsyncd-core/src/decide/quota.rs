@@ -188,15 +188,27 @@ struct RateWindow {
 
 impl RateWindow {
     fn new(per_second: f64) -> Self {
-        let rate = per_second.clamp(0.001, 1000.0);
-        let limit = (rate as u32).max(1);
-        let length = Duration::from_secs_f64((f64::from(limit) / rate).max(1.0));
-        let window = RollingWindow::new(length + WINDOW_MARGIN);
+        let (rate, limit, length) = Self::shape(per_second);
         Self {
-            window,
+            window: RollingWindow::new(length),
             limit,
             rate,
         }
+    }
+
+    /// The rate that can be met, how many the window holds, and how long it is.
+    fn shape(per_second: f64) -> (f64, u32, Duration) {
+        let rate = per_second.clamp(0.001, 1000.0);
+        let limit = (rate as u32).max(1);
+        let length = Duration::from_secs_f64((f64::from(limit) / rate).max(1.0));
+        (rate, limit, length + WINDOW_MARGIN)
+    }
+
+    /// Another rate; what was sent counts against it.
+    fn set_rate(&mut self, per_second: f64) {
+        let (rate, limit, length) = Self::shape(per_second);
+        self.window.set_length(length);
+        (self.rate, self.limit) = (rate, limit);
     }
 }
 
@@ -362,6 +374,20 @@ impl Quota {
             minute: Minute::default(),
             settings,
         }
+    }
+
+    /// Other limits of the file from here on. What was sent counts against them, and what HubSpot's headers said of a limit holds
+    /// where the file says of it what it said before.
+    pub fn set_limits(&mut self, settings: LimitSettings) {
+        let former = std::mem::replace(&mut self.settings, settings);
+        if (former.burst, former.burst_is_fixed) != (settings.burst, settings.burst_is_fixed) {
+            self.burst_limit = Learned::new(settings.burst.into(), settings.burst_is_fixed);
+        }
+        if (former.per_day, former.day_is_fixed) != (settings.per_day, settings.day_is_fixed) {
+            self.day.set_limit(&settings);
+        }
+        self.search.set_rate(settings.search_per_second);
+        self.associations.set_rate(settings.associations_per_second);
     }
 
     /// How many of `wanted` requests the limits ever let go at once; at least one.

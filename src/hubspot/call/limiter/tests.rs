@@ -237,6 +237,38 @@ proptest! {
 }
 
 #[test]
+fn other_limits_of_the_file_hold_at_once_against_what_was_sent_before() {
+    for (before, after) in [(100, 30), (30, 100)] {
+        let clock = ManualClock::at(NOON);
+        let world = World::default();
+        let limiter = limiter(&clock, settings(before), &world);
+        run_until(
+            &clock,
+            Duration::from_secs(25),
+            workers(&clock, &limiter, &world, 7, false),
+        );
+        assert!(world.worst(EndpointClass::Crm, BURST) <= before as usize);
+        let searches = LimitSettings {
+            search_per_second: 2.0,
+            ..settings(after)
+        };
+        limiter.set_limits(searches);
+        world.arrivals.lock().clear();
+        run_until(
+            &clock,
+            Duration::from_mins(1),
+            workers(&clock, &limiter, &world, 8, false),
+        );
+        let worst = world.worst(EndpointClass::Crm, BURST);
+        assert!(
+            worst <= after as usize && worst * 3 > after as usize,
+            "{worst}"
+        );
+        assert!(world.worst(EndpointClass::Search, SECOND) <= 2);
+    }
+}
+
+#[test]
 fn after_a_clean_stop_the_first_search_waits_no_longer_than_its_own_window() {
     let first_search = |counted_before: Option<Duration>| {
         let clock = ManualClock::at(NOON);

@@ -43,6 +43,12 @@ pub struct KnownQuotaDay<'a> {
     pub time_zone: Option<&'a str>,
 }
 
+/// What holds of a day until HubSpot says more.
+fn limit_of(settings: &LimitSettings) -> Option<Learned> {
+    let limit = settings.per_day?;
+    Some(Learned::new(limit, settings.day_is_fixed))
+}
+
 /// The day's count.
 #[derive(Debug)]
 pub struct QuotaDay {
@@ -65,9 +71,7 @@ impl QuotaDay {
         let zone = known.time_zone.and_then(|name| name.parse().ok());
         let ahead = known.resets_at.filter(|at| is_ahead(*at, now.hubspot));
         let mut day = Self {
-            limit: settings
-                .per_day
-                .map(|limit| Learned::new(limit, settings.day_is_fixed)),
+            limit: limit_of(settings),
             own: 0,
             others: 0,
             report: (0, 0),
@@ -86,6 +90,11 @@ impl QuotaDay {
             limit.take(known_limit);
         }
         day
+    }
+
+    /// Another limit of the file.
+    pub(crate) fn set_limit(&mut self, settings: &LimitSettings) {
+        self.limit = limit_of(settings);
     }
 
     /// The day's requests; `None`: no bound.

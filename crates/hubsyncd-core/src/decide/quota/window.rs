@@ -27,6 +27,14 @@ impl RollingWindow {
         }
     }
 
+    /// Another length. What is held is held for that long as well, where it is longer.
+    pub(crate) fn set_length(&mut self, length: Duration) {
+        let longer = length.saturating_sub(self.length);
+        let held = std::mem::take(&mut self.held).into_iter();
+        self.held = held.map(|(until, count)| (until + longer, count)).collect();
+        self.length = length;
+    }
+
     /// Requests that HubSpot may count with one that is sent now.
     pub(crate) fn used(&mut self, now: Duration) -> u32 {
         while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() <= now) {
@@ -128,6 +136,19 @@ mod tests {
         assert_eq!(window.recent(ms(4_000)), [(2, 3_000), (1, 0)]);
         window.end(ms(4_500));
         assert_eq!(window.recent(ms(5_000)), [(2, 4_000), (1, 500)]);
+    }
+
+    #[test]
+    fn what_is_held_stays_held_when_the_window_gets_another_length() {
+        let mut window = RollingWindow::new(ms(1_000));
+        window.hold(1, ms(0));
+        window.set_length(ms(4_000));
+        assert_eq!(window.free_at(1), Some(ms(4_000)));
+        window.set_length(ms(1_000));
+        assert_eq!(window.free_at(1), Some(ms(4_000)));
+        window.hold(1, ms(5_000));
+        assert_eq!(window.used(ms(5_999)), 1);
+        assert_eq!(window.used(ms(6_000)), 0);
     }
 
     #[test]
