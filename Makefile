@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test doctest docs deny demo fidelity clients proxies sandbox package bench long planted planted-power
+.PHONY: check format lint test doctest docs deny demo monitoring fidelity clients proxies sandbox package bench long planted planted-power
 
 # Every step runs, also after one that failed; the last line names all that did, and what a step left out. Each says what CPU
 # time it took.
@@ -53,6 +53,11 @@ deny:
 
 demo:
 	cargo run --release -- demo
+
+# The alert rules and their tests, by Prometheus' own tool.
+monitoring:
+	promtool check rules monitoring/alerts.yml
+	promtool test rules monitoring/alerts_test.yml
 
 # HubSpot's official Python client drives the simulator.
 fidelity:

@@ -6,6 +6,7 @@ pub mod condition;
 mod errors;
 pub mod heartbeat;
 mod listeners;
+mod metrics;
 pub mod once;
 pub(crate) mod reload;
 pub mod run;

@@ -4,5 +4,6 @@
 pub mod callback;
 pub mod health;
 pub mod listener;
+pub(crate) mod metrics;
 pub mod tls;
 pub mod webhooks;

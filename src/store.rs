@@ -30,8 +30,10 @@ pub mod holds;
 pub mod inbox;
 pub mod links;
 pub mod lookups;
+pub(crate) mod measured;
 pub mod merges;
 pub mod meta;
+pub(crate) mod metrics;
 pub mod mirror;
 pub mod modes;
 pub mod orders;
@@ -155,6 +157,11 @@ impl Store {
     /// What was sent, on its way into rows.
     pub(crate) fn calls(&self) -> &CallBook {
         &self.inner.calls
+    }
+
+    /// What was counted and measured since the start.
+    pub(crate) fn measured(&self) -> &measured::Measured {
+        self.calls().measured()
     }
 
     /// Writes down what was sent and no transaction has taken along; nothing is written where nothing waits.

@@ -527,7 +527,7 @@ pub(crate) const HTTP_KEYS: &[MappingKey] = &[MappingKey {
     name: "listen",
     shape: ValueShape::Text,
     default: r#"`"127.0.0.1:9187"`"#,
-    meaning: "address and port of `/healthz` and `/readyz`; there is no password",
+    meaning: "address and port of `/healthz`, `/readyz` and `/metrics`; there is no password",
 }];
 /// `[http]`.
 pub(crate) const HTTP: &[&str] = &names::<{ HTTP_KEYS.len() }>(HTTP_KEYS);

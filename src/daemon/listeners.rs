@@ -10,17 +10,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Webhooks};
 use crate::daemon::bells::Ring;
+use crate::daemon::metrics;
 use crate::daemon::run::RunError;
 use crate::daemon::webhooks::{self, Listening, Opened};
 use crate::engine::Engine;
 use crate::engine::source::deliveries;
 use crate::http::health::Health;
+use crate::http::metrics::Scrape;
 use crate::http::tls::Tls;
 
 /// What listens.
 pub(super) struct Listeners {
     /// What whoever asks is told.
     told: watch::Receiver<Health>,
+    /// What is measured.
+    scrape: Option<Scrape>,
     health: Option<(SocketAddr, JoinHandle<()>)>,
     deliveries: Option<Listening>,
     /// Ends all of them.
@@ -46,6 +50,7 @@ impl Listeners {
     pub(super) fn new(told: watch::Receiver<Health>, stop: CancellationToken) -> Self {
         Self {
             told,
+            scrape: None,
             health: None,
             deliveries: None,
             stop,
@@ -87,12 +92,17 @@ impl Listeners {
     ) -> Result<bool, RunError> {
         if let Wanted::Other(health) = ready.health {
             let former = self.health.take();
-            self.health = health.map(|(address, listener)| {
+            if let Some((address, listener)) = health {
+                let scrape = match &self.scrape {
+                    Some(scrape) => Arc::clone(scrape),
+                    None => metrics::scrape(engine).await.map_err(RunError::Step)?,
+                };
+                self.scrape = Some(Arc::clone(&scrape));
                 tracing::info!(address = %address, "health is served");
                 let (told, stop) = (self.told.clone(), self.stop.clone());
-                let served = crate::http::listener::serve(listener, told, stop);
-                (address, tokio::spawn(served))
-            });
+                let served = crate::http::listener::serve(listener, told, scrape, stop);
+                self.health = Some((address, tokio::spawn(served)));
+            }
             if let Some((_, former)) = former {
                 former.abort();
             }

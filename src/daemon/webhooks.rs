@@ -181,7 +181,12 @@ pub(super) fn serve(
     });
     let receive: Receive = Arc::new(move |delivery| {
         let desk = Arc::clone(&desk);
-        async move { desk.take(delivery).await }.boxed()
+        async move {
+            let answer = desk.take(delivery).await;
+            desk.engine.store().measured().delivered(answer.as_str());
+            answer
+        }
+        .boxed()
     });
     let bounds = CallerBounds {
         connections: webhooks.max_connections,

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::health::{self, Health};
+use crate::http::metrics::{self, Scrape};
 use crate::http::tls::Tls;
 
 /// A request's head; probes send a few hundred bytes. hyper's least.
@@ -47,13 +48,15 @@ const FOR_HEALTH: CallerBounds = CallerBounds {
     drain: Duration::from_secs(2),
 };
 
-/// Serves health and readiness until the stop.
-pub async fn serve(
+/// Serves health, readiness and what is measured until the stop.
+pub(crate) async fn serve(
     listener: TcpListener,
     health: watch::Receiver<Health>,
+    scrape: Scrape,
     stop: CancellationToken,
 ) {
-    serve_router(listener, health::router(health), FOR_HEALTH, None, stop).await;
+    let router = health::router(health).merge(metrics::router(scrape));
+    serve_router(listener, router, FOR_HEALTH, None, stop).await;
 }
 
 /// A connection whose request is being worked on; handlers find it among a request's extensions.
@@ -223,7 +226,8 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let (health, seen) = watch::channel(Health::starting());
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, seen, stop.clone()));
+        let scrape: Scrape = Arc::new(|| Box::pin(async { Vec::new() }));
+        let task = tokio::spawn(serve(listener, seen, scrape, stop.clone()));
         Served {
             address,
             health,
@@ -313,7 +317,7 @@ mod tests {
     #[tokio::test]
     async fn other_paths_are_not_found_and_other_methods_not_allowed() {
         let served = served().await;
-        for path in ["/", "/metrics", "/healthz/x"] {
+        for path in ["/", "/metric", "/healthz/x"] {
             assert_eq!(get(served.address, path).await.0, "404", "{path}");
         }
         let text = send(

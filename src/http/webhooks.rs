@@ -51,6 +51,16 @@ pub enum DeliveryAnswer {
 }
 
 impl DeliveryAnswer {
+    /// The name in counts.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::NotEvents => "not_events",
+            Self::Unverified => "unverified",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     fn status(self) -> StatusCode {
         match self {
             Self::Stored => StatusCode::NO_CONTENT,

@@ -13,6 +13,7 @@ use rusqlite::{Transaction, named_params};
 
 use crate::model::attempt::CallMade;
 use crate::store::StoreError;
+use crate::store::measured::Measured;
 use crate::store::quota::{self, Requests};
 
 /// Calls that may wait for a transaction: some minutes of the busiest portal, while the database is locked. The oldest go first.
@@ -45,6 +46,7 @@ pub(crate) fn caller() -> CallingTask {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CallBook {
     inner: Arc<Mutex<UnwrittenCalls>>,
+    measured: Measured,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ struct UnwrittenCalls {
 impl CallBook {
     /// Keeps a call of this task.
     pub(crate) fn note(&self, call: CallMade) {
+        self.measured.asked(&call);
         let mut waiting = self.inner.lock();
         if waiting.calls.len() >= MOST_WAITING {
             waiting.calls.pop_front();
@@ -69,6 +72,11 @@ impl CallBook {
             None => drop(waiting.answered.remove(&own)),
         }
         waiting.calls.push_back((own, call));
+    }
+
+    /// What was counted and measured since the start.
+    pub(crate) fn measured(&self) -> &Measured {
+        &self.measured
     }
 
     /// Tells how many records this task's last call has brought, unless it knows how many it asked for.

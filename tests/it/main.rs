@@ -26,6 +26,7 @@ mod links;
 mod lost;
 mod manual;
 mod merges;
+mod metrics;
 mod oauth;
 mod objects;
 mod operating;

@@ -470,9 +470,13 @@ impl FileOwner {
         }
         // The commit may write the log back, with all the holes in it.
         self.lease.check_file()?;
+        let begun = self.clock.monotonic();
         tx.tx.commit()?;
+        let ended = self.clock.monotonic();
+        let (commit, held) = (ended.saturating_sub(begun), ended.saturating_sub(since));
+        self.calls.measured().committed(lane, commit, held);
         if lane == Lane::Bulk {
-            self.turns.held(since, self.clock.monotonic());
+            self.turns.held(since, ended);
         }
         written.into_iter().for_each(TakenCalls::are_written);
         self.lease.check_file()

@@ -1,0 +1,286 @@
+//! What `/metrics` says: what was measured since the start, the limits that are left, and a look at the tables. `design.md` 6.4.
+//!
+//! Nothing is collected while nobody asks. A database that can't be read leaves out what stands in it; the rest is told.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::Mutex;
+
+use crate::engine::{Engine, StepError};
+use crate::http::metrics::MetricValue::{Counter, Gauge, Histogram};
+use crate::http::metrics::{MetricFamily, MetricValue, Scrape};
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::measured::{BOUNDS, Measures, Spread};
+use crate::store::metrics::{Counted, TablesLook, look};
+
+/// The words of `sync_health.state`.
+const STATES: [&str; 11] = [
+    "stopped",
+    "starting",
+    "stopping",
+    "unauthorized",
+    "unreachable",
+    "out_of_quota",
+    "held",
+    "paused",
+    "degraded",
+    "backfilling",
+    "running",
+];
+
+/// What is asked for at each call of `/metrics`. Changes and conflicts count from here on.
+pub(super) async fn scrape(engine: &Arc<Engine>) -> Result<Scrape, StepError> {
+    let counted = engine.store().read(Counted::from_here).await?;
+    let (engine, counted) = (Arc::clone(engine), Arc::new(Mutex::new(counted)));
+    Ok(Arc::new(move || {
+        let (engine, counted) = (Arc::clone(&engine), Arc::clone(&counted));
+        async move { families(&engine, &counted).await }.boxed()
+    }))
+}
+
+async fn families(engine: &Engine, counted: &Mutex<Counted>) -> Vec<MetricFamily> {
+    let mut families = of_measures(&engine.store().measured().now());
+    families.extend(of_limits(engine));
+    families.extend(of_files(engine.store().path()));
+    let info = MetricFamily::new("hubsyncd_build_info", "The version that runs.");
+    families.push(info.with([("version", env!("CARGO_PKG_VERSION"))], Gauge(1.0)));
+    // One at a time, so that nothing is counted twice.
+    let mut counted = counted.lock().await;
+    let before = counted.clone();
+    let seen = engine.store().read(move |connection| {
+        let mut counted = before;
+        counted.look(connection)?;
+        Ok::<_, StoreError>((look(connection)?, counted))
+    });
+    match seen.await {
+        Ok((tables, now)) => {
+            *counted = now;
+            families.extend(of_counted(&counted));
+            families.extend(of_tables(&tables, engine.clock().now()));
+        }
+        Err(error) => {
+            tracing::debug!(error = %error, "the tables could not be read for /metrics");
+            families.extend(of_counted(&counted));
+        }
+    }
+    families
+}
+
+fn whole(count: u64) -> MetricValue {
+    Gauge(count as f64)
+}
+
+fn histogram(spread: &Spread) -> MetricValue {
+    let bounds = BOUNDS.into_iter().zip(spread.within).collect();
+    Histogram(bounds, spread.count, spread.seconds)
+}
+
+fn of_measures(measures: &Measures) -> Vec<MetricFamily> {
+    let mut requests = MetricFamily::new(
+        "hubsyncd_requests",
+        "Attempts of requests to HubSpot, by class of the endpoint and outcome.",
+    );
+    for ((class, outcome), count) in &measures.requests {
+        requests = requests.with([("class", class), ("outcome", outcome)], Counter(*count));
+    }
+    let mut took = MetricFamily::new(
+        "hubsyncd_request_duration_seconds",
+        "How long attempts of requests took.",
+    );
+    for (class, spread) in &measures.request_seconds {
+        took = took.with([("class", class)], histogram(spread));
+    }
+    let commits = MetricFamily::new(
+        "hubsyncd_commit_duration_seconds",
+        "How long commits took, those that write the log back included.",
+    );
+    let mut locks = MetricFamily::new(
+        "hubsyncd_write_lock_seconds",
+        "How long transactions held the write lock, by the kind of work.",
+    );
+    for (work, spread) in &measures.locks {
+        locks = locks.with([("work", work)], histogram(spread));
+    }
+    let mut deliveries = MetricFamily::new(
+        "hubsyncd_webhook_deliveries",
+        "Deliveries of webhooks, by what became of them.",
+    );
+    for (outcome, count) in &measures.deliveries {
+        deliveries = deliveries.with([("outcome", outcome)], Counter(*count));
+    }
+    let commits = commits.with([], histogram(&measures.commits));
+    vec![requests, took, commits, locks, deliveries]
+}
+
+/// What is left of the limits as they are in force, and whether webhooks are missed.
+fn of_limits(engine: &Engine) -> Vec<MetricFamily> {
+    let quota = engine.client().limiter().snapshot();
+    let mut left = MetricFamily::new(
+        "hubsyncd_quota_remaining",
+        "Requests that may still be sent: in the ten-second window, the search window, the day.",
+    )
+    .with([("window", "burst")], whole(quota.burst_left.into()))
+    .with([("window", "search")], whole(quota.search_left.into()));
+    let mut limit = MetricFamily::new("hubsyncd_quota_limit", "The limits that are in force.")
+        .with([("window", "burst")], whole(quota.burst_limit.into()))
+        .with([("window", "search")], Gauge(quota.search_limit));
+    if let Some(day) = quota.daily_limit {
+        let rest = day.saturating_sub(quota.daily_used);
+        left = left.with([("window", "day")], whole(rest));
+        limit = limit.with([("window", "day")], whole(day));
+    }
+    let missed = engine.deliveries().problem().is_some();
+    let missed = MetricFamily::new(
+        "hubsyncd_webhooks_missed",
+        "1 while polling finds what no webhook has announced.",
+    )
+    .with([], whole(missed.into()));
+    vec![left, limit, missed]
+}
+
+/// Sizes of the database and its log, and what the disk has left.
+fn of_files(database: &Path) -> Vec<MetricFamily> {
+    let size = |path: &Path| path.metadata().map_or(0, |found| found.len());
+    let mut log = OsString::from(database);
+    log.push("-wal");
+    let bytes = MetricFamily::new("hubsyncd_database_bytes", "Size of the database.")
+        .with([], whole(size(database)));
+    let wal = MetricFamily::new("hubsyncd_wal_bytes", "Size of the log beside the database.")
+        .with([], whole(size(&PathBuf::from(log))));
+    let mut free = MetricFamily::new(
+        "hubsyncd_disk_free_bytes",
+        "What the database's disk has left for the daemon.",
+    );
+    if let Ok(found) = rustix::fs::statvfs(database) {
+        free = free.with([], whole(found.f_bavail * found.f_frsize));
+    }
+    vec![bytes, wal, free]
+}
+
+fn of_counted(counted: &Counted) -> Vec<MetricFamily> {
+    let mut changes = MetricFamily::new(
+        "hubsyncd_changes",
+        "Rows of sync_history since the start, by object and origin.",
+    );
+    for ((object, origin), count) in &counted.changes {
+        changes = changes.with([("object", object), ("origin", origin)], Counter(*count));
+    }
+    let mut conflicts = MetricFamily::new(
+        "hubsyncd_conflicts",
+        "Conflicts that were decided since the start, by object and winner.",
+    );
+    for ((object, winner), count) in &counted.decided {
+        conflicts = conflicts.with([("object", object), ("winner", winner)], Counter(*count));
+    }
+    vec![changes, conflicts]
+}
+
+fn of_tables(tables: &TablesLook, now: Timestamp) -> Vec<MetricFamily> {
+    if tables.state.is_empty() {
+        return Vec::new();
+    }
+    let age = |since: Option<Timestamp>| since.map_or(Duration::ZERO, |since| now.since(since));
+    let seconds = |since: Option<Timestamp>| Gauge(age(since).as_secs_f64());
+    let mut state = MetricFamily::new(
+        "hubsyncd_state",
+        "1 for the word that sync_health.state says, 0 for the others.",
+    );
+    for word in STATES {
+        state = state.with([("state", word)], whole((word == tables.state).into()));
+    }
+    let mut families = vec![state];
+    families.extend(of_objects(tables));
+    let mut entries = MetricFamily::new("hubsyncd_outbox_entries", "Entries of sync_outbox.");
+    let mut oldest = MetricFamily::new(
+        "hubsyncd_outbox_oldest_seconds",
+        "Age of an object's oldest entry that is not dead.",
+    );
+    for (object, state, count, _) in &tables.outbox {
+        entries = entries.with([("object", object), ("state", state)], whole(*count));
+    }
+    for object in &tables.objects {
+        let own = tables.outbox.iter();
+        let own = own.filter(|(of, state, ..)| *of == object.object && state != "dead");
+        let since = own.filter_map(|(.., since)| *since).min();
+        oldest = oldest.with([("object", &object.object)], seconds(since));
+    }
+    let (waiting, since) = tables.inbox;
+    let inbox = MetricFamily::new("hubsyncd_inbox_events", "Events of webhooks that wait.")
+        .with([], whole(waiting));
+    let inbox_oldest = MetricFamily::new(
+        "hubsyncd_inbox_oldest_seconds",
+        "Age of the oldest event that waits.",
+    )
+    .with([], seconds(since));
+    let mut held = MetricFamily::new("hubsyncd_held_records", "Records that the guard holds.");
+    for (object, side, count) in &tables.held {
+        held = held.with([("object", object), ("side", side)], whole(*count));
+    }
+    let mut runs = MetricFamily::new(
+        "hubsyncd_run_seconds",
+        "How long the run that is under way has taken so far.",
+    );
+    for (object, kind, since) in &tables.runs {
+        runs = runs.with([("object", object), ("kind", kind)], seconds(*since));
+    }
+    let (empty_at, resets_at) = tables.day;
+    let mut empty = MetricFamily::new(
+        "hubsyncd_quota_day_empty_timestamp_seconds",
+        "When the day is spent at the last hour's rate of all apps; without a value: not before its end.",
+    );
+    let mut reset = MetricFamily::new(
+        "hubsyncd_quota_day_reset_timestamp_seconds",
+        "When the day's requests are new.",
+    );
+    let moment = |at: Timestamp| Gauge(at.millis() as f64 / 1_000.0);
+    if let Some(at) = empty_at {
+        empty = empty.with([], moment(at));
+    }
+    if let Some(at) = resets_at {
+        reset = reset.with([], moment(at));
+    }
+    families.extend([
+        entries,
+        oldest,
+        inbox,
+        inbox_oldest,
+        held,
+        runs,
+        empty,
+        reset,
+    ]);
+    families
+}
+
+fn of_objects(tables: &TablesLook) -> [MetricFamily; 5] {
+    let mut lag = MetricFamily::new(
+        "hubsyncd_lag_seconds",
+        "Now less the HubSpot time up to which every change is known; without a value before the first read is done.",
+    );
+    let mut dead = MetricFamily::new("hubsyncd_dead_entries", "Entries that are dead.");
+    let mut open = MetricFamily::new(
+        "hubsyncd_open_conflicts",
+        "Conflicts that wait for a person.",
+    );
+    let mut rows = MetricFamily::new("hubsyncd_records", "Rows of the mirror.");
+    let mut degraded = MetricFamily::new(
+        "hubsyncd_degraded_fields",
+        "Fields that are not active (sync_status.problems).",
+    );
+    for of in &tables.objects {
+        let name = || [("object", of.object.as_str())];
+        if let Some(seconds) = of.lag_seconds {
+            lag = lag.with(name(), Gauge(seconds));
+        }
+        dead = dead.with(name(), whole(of.dead));
+        open = open.with(name(), whole(of.conflicts));
+        rows = rows.with(name(), whole(of.rows));
+        degraded = degraded.with(name(), whole(of.degraded));
+    }
+    [lag, dead, open, rows, degraded]
+}

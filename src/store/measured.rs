@@ -1,0 +1,119 @@
+//! What is counted and measured while the daemon runs and stands in no table: for `/metrics`, from the start on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::model::attempt::CallMade;
+use crate::store::Lane;
+
+/// Upper bounds of the classes of durations, in seconds: from a small commit to a request that is given up.
+pub(crate) const BOUNDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Durations by classes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Spread {
+    /// How many are at most as long as each bound, and longer than the one before.
+    pub(crate) within: [u64; BOUNDS.len()],
+    /// All of them.
+    pub(crate) count: u64,
+    /// Seconds in all.
+    pub(crate) seconds: f64,
+}
+
+impl Spread {
+    fn add(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        if let Some(class) = BOUNDS.iter().position(|bound| seconds <= *bound) {
+            self.within[class] += 1;
+        }
+        self.count += 1;
+        self.seconds += seconds;
+    }
+}
+
+/// All counts and measures since the start.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measures {
+    /// Attempts of requests by class and outcome.
+    pub(crate) requests: BTreeMap<(&'static str, &'static str), u64>,
+    /// How long each took, by class.
+    pub(crate) request_seconds: BTreeMap<&'static str, Spread>,
+    /// How long commits took.
+    pub(crate) commits: Spread,
+    /// How long the write lock was held, by the kind of work.
+    pub(crate) locks: BTreeMap<&'static str, Spread>,
+    /// Deliveries of webhooks by what became of them.
+    pub(crate) deliveries: BTreeMap<&'static str, u64>,
+}
+
+/// The measures as they grow; clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measured(Arc<Mutex<Measures>>);
+
+impl Measured {
+    /// Those of this moment.
+    pub(crate) fn now(&self) -> Measures {
+        self.0.lock().clone()
+    }
+
+    /// An attempt of a request has ended.
+    pub(super) fn asked(&self, call: &CallMade) {
+        let mut measures = self.0.lock();
+        let outcome = outcome(call);
+        *measures.requests.entry((call.class, outcome)).or_default() += 1;
+        let spread = measures.request_seconds.entry(call.class).or_default();
+        spread.add(Duration::from_millis(call.ms));
+    }
+
+    /// A transaction has ended: how long its commit took, and how long it held the lock.
+    pub(super) fn committed(&self, lane: Lane, commit: Duration, held: Duration) {
+        let mut measures = self.0.lock();
+        measures.commits.add(commit);
+        let work = match lane {
+            Lane::Interactive => "interactive",
+            Lane::Bulk => "bulk",
+        };
+        measures.locks.entry(work).or_default().add(held);
+    }
+
+    /// A delivery was answered.
+    pub(crate) fn delivered(&self, outcome: &'static str) {
+        *self.0.lock().deliveries.entry(outcome).or_default() += 1;
+    }
+}
+
+/// How an attempt ended, in a word.
+fn outcome(call: &CallMade) -> &'static str {
+    match call.status {
+        None => "no_answer",
+        Some(429) => "throttled",
+        Some(500..) => "server_error",
+        Some(400..) => "refused",
+        Some(_) if call.code.is_some() => "unreadable",
+        Some(_) => "ok",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_in_the_class_that_holds_it_and_the_longest_in_none() {
+        let mut spread = Spread::default();
+        for ms in [1, 2, 100, 40_000] {
+            spread.add(Duration::from_millis(ms));
+        }
+        assert_eq!(
+            (spread.within[0], spread.within[1], spread.within[6]),
+            (1, 1, 1)
+        );
+        assert_eq!(spread.count, 4);
+        assert!((spread.seconds - 40.103).abs() < 1e-9);
+    }
+}
