@@ -535,7 +535,6 @@ CREATE TABLE _sync_cursors (
     object TEXT NOT NULL PRIMARY KEY,
     backfill TEXT NOT NULL DEFAULT 'waiting'
         CONSTRAINT sync_cursors_backfill CHECK (backfill IN ('waiting', 'running', 'done')),
-    backfill_after TEXT,
     backfill_started_at TEXT,
     backfill_rows INTEGER NOT NULL DEFAULT 0,
     backfill_total INTEGER,
@@ -548,8 +547,6 @@ CREATE TABLE _sync_cursors (
     last_change_at TEXT,
     last_reconcile_at TEXT,
     reconcile_started_at TEXT,
-    reconcile_after TEXT,
-    reconcile_last_id INTEGER,
     -- Whether it is at the list of archived records by now.
     reconcile_archived INTEGER NOT NULL DEFAULT 0,
     last_error TEXT,
@@ -582,6 +579,22 @@ CREATE TABLE _sync_bypassed (
     at TEXT NOT NULL,
     problem TEXT NOT NULL,
     PRIMARY KEY (object, until)
+) STRICT, WITHOUT ROWID;
+
+-- The ranges of ids in which an object's list is walked, one without an end where its cursor is no record id.
+CREATE TABLE _sync_ranges (
+    object TEXT NOT NULL,
+    walk TEXT NOT NULL
+        CONSTRAINT sync_ranges_walk CHECK (walk IN ('backfill', 'reconcile')),
+    -- It begins behind this id.
+    start_id INTEGER NOT NULL,
+    -- With what its next page is asked for; NULL for the list's first.
+    after TEXT,
+    -- It was read up to this id.
+    last_id INTEGER NOT NULL,
+    -- Its last id; NULL to the end of the list.
+    until_id INTEGER,
+    PRIMARY KEY (object, walk, start_id)
 ) STRICT, WITHOUT ROWID;
 
 -- Walks again over windows that were polled already, because the search index is late: one chain for each delay.

@@ -40,6 +40,7 @@ pub mod orders;
 pub mod outbox;
 pub mod property_history;
 pub mod quota;
+pub mod ranges;
 pub mod reads;
 pub mod reference;
 pub mod retention;

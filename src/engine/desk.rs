@@ -75,8 +75,8 @@ pub(crate) struct Asked {
 
 #[derive(Default)]
 struct Script {
-    /// Part of a path, and the body of one answer to it.
-    answers: VecDeque<(&'static str, String)>,
+    /// Part of a path, and status and body of one answer to it.
+    answers: VecDeque<(&'static str, u16, String)>,
     asked: Vec<Asked>,
     /// How far the `Date` of one more answer is from HubSpot's time.
     wrong_date_ms: Option<i64>,
@@ -102,7 +102,15 @@ impl Hubspot {
 
     /// The next request whose path holds this gets that body.
     pub(crate) fn answer(&self, path: &'static str, body: impl Into<String>) {
-        self.script().answers.push_back((path, body.into()));
+        self.script().answers.push_back((path, 200, body.into()));
+    }
+
+    /// The next request whose path holds this is refused.
+    pub(crate) fn refuse(&self, path: &'static str, status: u16) {
+        let body = r#"{"status":"error","message":"no","category":"VALIDATION_ERROR"}"#;
+        self.script()
+            .answers
+            .push_back((path, status, body.to_owned()));
     }
 
     /// One more answer has a wrong `Date`.
@@ -138,10 +146,11 @@ impl Hubspot {
         let scripted = script
             .answers
             .iter()
-            .position(|(part, _)| path.contains(part));
+            .position(|(part, ..)| path.contains(part));
         let scripted = scripted.and_then(|place| script.answers.remove(place));
+        let status = scripted.as_ref().map_or(200, |(_, status, _)| *status);
         let body = match scripted {
-            Some((_, body)) => body,
+            Some((.., body)) => body,
             None if path.contains("account-info") => {
                 r#"{"portalId":12345678,"timeZone":"UTC"}"#.to_owned()
             }
@@ -163,7 +172,7 @@ impl Hubspot {
         // The answer is on its way.
         self.clock.pass(self.takes);
         HttpResponse {
-            status: 200,
+            status,
             headers,
             body: Bytes::from(body),
         }
@@ -173,7 +182,11 @@ impl Hubspot {
 impl Transport for Hubspot {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         let reply = self.reply(&request);
-        Box::pin(async move { Ok(reply) })
+        Box::pin(async move {
+            // Nobody has an answer at the moment when he asks.
+            tokio::task::yield_now().await;
+            Ok(reply)
+        })
     }
 }
 

@@ -8,17 +8,17 @@ use crate::engine::decisions::later::LaterDecisions;
 use crate::engine::outbound::turns::{BatchesAtOnce, Turns};
 use crate::engine::portal::contradicted::Contradicted;
 use crate::engine::portal::refusals::Refusals;
-use crate::engine::source::ahead::AheadPages;
 use crate::engine::source::arrivals::Arrivals;
 use crate::engine::source::asked::AskedPolls;
 use crate::engine::source::heard::Deliveries;
 use crate::engine::source::listed::ListedProperties;
+use crate::engine::source::walked::WalkedLists;
 
 /// What steps remember. Those of different objects run at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct StepMemory {
-    /// Of the first read: the page that was asked for ahead.
-    pub(crate) ahead: AheadPages,
+    /// Of first reads and comparisons: what the lists have shown of themselves.
+    pub(crate) lists: WalkedLists,
     /// Of the push: whose turn it is, the oldest's or the youngest's.
     pub(crate) turns: Turns,
     /// Of the push: how many batches go at once.

@@ -1,7 +1,6 @@
 //! What brings records or their ids: first read, poll, comparison, filling, reads that somebody asked for, associations, and webhooks.
 //! A file here asks HubSpot and hands what came to `inbound/`; it decides nothing about a row.
 
-pub(crate) mod ahead;
 pub mod answers;
 pub(crate) mod arrivals;
 pub(super) mod asked;
@@ -15,6 +14,8 @@ pub mod ingest;
 pub mod links;
 pub(crate) mod listed;
 pub mod poll;
+mod ranges;
 pub mod reads;
 pub mod receive;
 pub mod reconcile;
+pub(crate) mod walked;

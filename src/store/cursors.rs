@@ -9,6 +9,7 @@ use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::ranges::{self, ListWalk};
 use crate::store::shape::bypassed;
 
 /// Where an object's first full read stands.
@@ -27,8 +28,6 @@ pub enum Backfill {
 pub struct Cursor {
     /// Where the first full read stands.
     pub backfill: Backfill,
-    /// The page at which it goes on.
-    pub backfill_after: Option<String>,
     /// When it began, by HubSpot's clock.
     pub backfill_started_at: Option<Timestamp>,
     /// Records read so far.
@@ -41,10 +40,6 @@ pub struct Cursor {
     pub window: Option<SearchWindow>,
     /// When the last full comparison began, by this machine's clock; `None` between two.
     pub reconcile_started_at: Option<Timestamp>,
-    /// The page at which it goes on.
-    pub reconcile_after: Option<String>,
-    /// The last record that it saw.
-    pub reconcile_last_id: Option<HubspotId>,
     /// Whether it is at the list of archived records.
     pub reconcile_archived: bool,
     /// When the last one ended.
@@ -62,40 +57,37 @@ fn time(text: Option<&str>) -> Option<Timestamp> {
 /// Reads an object's cursor.
 pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT backfill, backfill_after, backfill_started_at, backfill_rows, backfill_total, polled_to,
-                window_from, window_to, window_last_id, reconcile_started_at, reconcile_after, reconcile_last_id,
+        "SELECT backfill, backfill_started_at, backfill_rows, backfill_total, polled_to,
+                window_from, window_to, window_last_id, reconcile_started_at,
                 last_reconcile_at, filling_after, reconcile_archived, last_change_at
          FROM _sync_cursors
          WHERE object = :object",
     )?;
     let cursor = statement.query_row(named_params! { ":object": object.as_str() }, |row| {
         let backfill: String = row.get(0)?;
-        let window = time(row.get::<_, Option<String>>(6)?.as_deref())
-            .zip(time(row.get::<_, Option<String>>(7)?.as_deref()));
-        let last_id: Option<i64> = row.get(8)?;
+        let window = time(row.get::<_, Option<String>>(5)?.as_deref())
+            .zip(time(row.get::<_, Option<String>>(6)?.as_deref()));
+        let last_id: Option<i64> = row.get(7)?;
         Ok(Cursor {
             backfill: match backfill.as_str() {
                 "done" => Backfill::Done,
                 "running" => Backfill::Running,
                 _ => Backfill::Waiting,
             },
-            backfill_after: row.get(1)?,
-            backfill_started_at: time(row.get::<_, Option<String>>(2)?.as_deref()),
-            backfill_rows: row.get::<_, i64>(3)?.unsigned_abs(),
-            backfill_total: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
-            polled_to: time(row.get::<_, Option<String>>(5)?.as_deref()),
+            backfill_started_at: time(row.get::<_, Option<String>>(1)?.as_deref()),
+            backfill_rows: row.get::<_, i64>(2)?.unsigned_abs(),
+            backfill_total: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
+            polled_to: time(row.get::<_, Option<String>>(4)?.as_deref()),
             window: window.map(|(from, to)| SearchWindow {
                 from,
                 to,
                 last_id: last_id.map(HubspotId),
             }),
-            reconcile_started_at: time(row.get::<_, Option<String>>(9)?.as_deref()),
-            reconcile_after: row.get(10)?,
-            reconcile_last_id: row.get::<_, Option<i64>>(11)?.map(HubspotId),
-            last_reconcile_at: time(row.get::<_, Option<String>>(12)?.as_deref()),
-            filling_after: row.get(13)?,
-            reconcile_archived: row.get(14)?,
-            last_change_at: time(row.get::<_, Option<String>>(15)?.as_deref()),
+            reconcile_started_at: time(row.get::<_, Option<String>>(8)?.as_deref()),
+            last_reconcile_at: time(row.get::<_, Option<String>>(9)?.as_deref()),
+            filling_after: row.get(10)?,
+            reconcile_archived: row.get(11)?,
+            last_change_at: time(row.get::<_, Option<String>>(12)?.as_deref()),
         })
     })?;
     Ok(cursor)
@@ -107,35 +99,50 @@ pub fn begin_backfill(
     object: &ObjectType,
     hubspot_now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE _sync_cursors
-         SET backfill = 'running', backfill_started_at = :now, backfill_after = NULL, backfill_rows = 0
-         WHERE object = :object AND backfill = 'waiting'",
-    )?
-    .execute(named_params! { ":object": object.as_str(), ":now": hubspot_now.to_string() })?;
+    let begun = tx
+        .prepare_cached(
+            "UPDATE _sync_cursors
+             SET backfill = 'running', backfill_started_at = :now, backfill_rows = 0
+             WHERE object = :object AND backfill = 'waiting'",
+        )?
+        .execute(named_params! { ":object": object.as_str(), ":now": hubspot_now.to_string() })?;
+    if begun > 0 {
+        ranges::begin(tx, object, ListWalk::Backfill)?;
+    }
     Ok(())
 }
 
-/// Moves the first full read to its next page. `started` is when it began, as the pages so far know it.
-pub fn move_backfill(
+/// Counts the records of a page of the first full read. `started` is when it began, as the pages so far know it.
+pub fn count_backfill(
     tx: &Transaction<'_>,
     object: &ObjectType,
-    after: &str,
     rows: usize,
     started: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
-         SET backfill_after = :after, backfill_rows = backfill_rows + :rows, backfill_started_at = :started
+         SET backfill_rows = backfill_rows + :rows, backfill_started_at = :started
          WHERE object = :object",
     )?
     .execute(named_params! {
         ":object": object.as_str(),
-        ":after": after,
         ":rows": rows as i64,
         ":started": started.to_string(),
     })?;
     Ok(())
+}
+
+/// Begins the first full read's list again, as one chain: what its pages say of their ids makes no sense.
+pub(crate) fn list_again(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    walk: ListWalk,
+) -> Result<(), StoreError> {
+    if walk == ListWalk::Backfill {
+        tx.prepare_cached("UPDATE _sync_cursors SET backfill_rows = 0 WHERE object = :object")?
+            .execute(named_params! { ":object": object.as_str() })?;
+    }
+    ranges::begin(tx, object, walk)
 }
 
 /// Notes how many records HubSpot has.
@@ -153,16 +160,15 @@ pub(crate) fn set_backfill_total(
 pub fn end_backfill(
     tx: &Transaction<'_>,
     object: &ObjectType,
-    rows: usize,
     polled_to: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
-         SET backfill = 'done', backfill_after = NULL, backfill_rows = backfill_rows + :rows, polled_to = :polled_to
+         SET backfill = 'done', polled_to = :polled_to
          WHERE object = :object AND backfill = 'running'",
     )?
-    .execute(named_params! { ":object": object.as_str(), ":rows": rows as i64, ":polled_to": polled_to.to_string() })?;
-    Ok(())
+    .execute(named_params! { ":object": object.as_str(), ":polled_to": polled_to.to_string() })?;
+    ranges::clear(tx, object, ListWalk::Backfill)
 }
 
 /// Saves how far the walk of a poll's window got.
@@ -281,12 +287,16 @@ pub(crate) fn begin_reconcile(
     object: &ObjectType,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE _sync_cursors
-         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL, reconcile_archived = 0
-         WHERE object = :object AND reconcile_started_at IS NULL",
-    )?
-    .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    let begun = tx
+        .prepare_cached(
+            "UPDATE _sync_cursors
+             SET reconcile_started_at = :now, reconcile_archived = 0
+             WHERE object = :object AND reconcile_started_at IS NULL",
+        )?
+        .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    if begun > 0 {
+        ranges::begin(tx, object, ListWalk::Reconcile)?;
+    }
     Ok(())
 }
 
@@ -298,34 +308,22 @@ pub(super) fn compare(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
-         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL, reconcile_archived = 0
+         SET reconcile_started_at = :now, reconcile_archived = 0
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
-    Ok(())
-}
-
-/// Moves a full comparison to its next page.
-pub(crate) fn move_reconcile(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    after: &str,
-    last_id: Option<HubspotId>,
-) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE _sync_cursors SET reconcile_after = :after, reconcile_last_id = :last_id WHERE object = :object")?
-        .execute(named_params! { ":object": object.as_str(), ":after": after, ":last_id": last_id.map(|id| id.0) })?;
-    Ok(())
+    ranges::begin(tx, object, ListWalk::Reconcile)
 }
 
 /// Goes on with a full comparison at the list of archived records.
 pub(crate) fn turn_to_archive(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
-         SET reconcile_archived = 1, reconcile_after = NULL, reconcile_last_id = NULL
+         SET reconcile_archived = 1
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str() })?;
-    Ok(())
+    ranges::begin(tx, object, ListWalk::Reconcile)
 }
 
 /// Ends a full comparison.
@@ -336,11 +334,11 @@ pub(crate) fn end_reconcile(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
-         SET last_reconcile_at = :now, reconcile_started_at = NULL, reconcile_after = NULL, reconcile_last_id = NULL,
-             reconcile_archived = 0
+         SET last_reconcile_at = :now, reconcile_started_at = NULL, reconcile_archived = 0
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    ranges::clear(tx, object, ListWalk::Reconcile)?;
     bypassed::compared(tx, object)
 }
 

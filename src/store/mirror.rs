@@ -54,6 +54,7 @@ struct Statements {
     blank: String,
     linked_between: String,
     count: String,
+    highest: String,
     newest: String,
     linked: String,
     unlinked: String,
@@ -521,6 +522,17 @@ impl MirrorTable {
         Ok(count.unsigned_abs())
     }
 
+    /// The highest id of a row's record.
+    pub(crate) fn highest_id(
+        &self,
+        connection: &Connection,
+    ) -> Result<Option<HubspotId>, StoreError> {
+        let highest: Option<i64> = connection
+            .prepare_cached(&self.sql.highest)?
+            .query_row([], |row| row.get(0))?;
+        Ok(highest.map(HubspotId))
+    }
+
     /// The newest change that a row shows, by HubSpot's clock. Reads all rows: no index holds it.
     pub(crate) fn newest_change(
         &self,
@@ -810,6 +822,7 @@ impl Statements {
                 "SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 AND +hs_archived = 0 ORDER BY hs_id LIMIT ?3"
             ),
             count: format!("SELECT count(*) FROM {table}"),
+            highest: format!("SELECT max(hs_id) FROM {table}"),
             newest: format!("SELECT max(hs_modified_at) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
             unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),

@@ -127,9 +127,10 @@ fn a_backfill_goes_on_at_the_page_where_it_stopped() {
     site.start_and_load();
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 3_000);
     let lists = |portal: &Portal| portal.pages("contacts");
-    // 30 pages; the page that was on its way at the kill may have been asked for twice.
+    // 30 pages; the few that were on their way at the kill may have been asked for twice, and where chains meet a page is read in
+    // part.
     assert!(
-        lists(&portal) <= 31,
+        lists(&portal) <= 30 + 8,
         "{} pages, {asked} at the kill",
         lists(&portal)
     );

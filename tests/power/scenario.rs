@@ -25,6 +25,7 @@ use hubsyncd::model::time::Timestamp;
 use hubsyncd::model::value::{PropertyType, Value};
 use hubsyncd::store::history::{self, Change, Origin};
 use hubsyncd::store::outbox::Attempt;
+use hubsyncd::store::ranges::{self, ListWalk};
 use hubsyncd::store::shape::ddl;
 use hubsyncd::store::{Lane, Mode, OpenOptions, Store, StoreError, cursors, outbox};
 use rand::{RngExt as _, SeedableRng as _};
@@ -267,12 +268,15 @@ impl Scene {
             let last = page == PAGES - 1;
             self.daemon("a page and its cursor", move |tx, object| {
                 apply_page(tx, &applying(object, Origin::Reconcile, false), &records)?;
+                let (name, walk) = (object.object(), ListWalk::Backfill);
+                cursors::count_backfill(tx, name, records.len(), now())?;
+                let range = ranges::of(tx, name, walk)?.remove(0);
                 if last {
-                    cursors::end_backfill(tx, object.object(), records.len(), now())
-                } else {
-                    let after = (page + 1).to_string();
-                    cursors::move_backfill(tx, object.object(), &after, records.len(), now())
+                    return cursors::end_backfill(tx, name, now());
                 }
+                let read_to = HubspotId((page + 1) * PAGE);
+                let after = read_to.to_string();
+                ranges::advance(tx, name, walk, &range, (&after, read_to)).map(drop)
             });
         }
     }

@@ -12,6 +12,7 @@ mod daemon;
 mod executor;
 mod harm;
 mod links;
+mod load;
 mod local;
 mod model;
 mod model_existence;

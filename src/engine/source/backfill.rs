@@ -1,32 +1,29 @@
-//! The first full read of an object: one page of the list a step, resumable at the page where it stopped.
+//! The first full read of an object, over its whole list (`source/ranges`), resumable where it stopped.
 
 use crate::decide::cursor::no_later;
-use crate::decide::incoming::convert::remote_records;
 use crate::decide::incoming::freshness::Evidence;
 use crate::engine::inbound::apply::apply_page;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::source::ahead::ReadPage;
-use crate::engine::source::blanks;
+use crate::engine::source::ranges::{self, Applied, PagePart, PagedWalk, Walked, read_page};
 use crate::engine::source::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::{ListQuery, Priority, SearchQuery};
-use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
+use crate::store::ranges::ListWalk;
 use crate::store::runs::{self, Kind};
 use crate::store::shape::ddl::make_match_index;
-use crate::store::{Lane, orders, outbox};
+use crate::store::{Lane, StoreError, WriteTx, orders, outbox};
 
-/// The most records of a list page (`hubspot/api-facts.md#3`).
-pub const PAGE: u32 = 100;
+const FIRST_READ: PagedWalk = PagedWalk {
+    walk: ListWalk::Backfill,
+    apply,
+    before_end: |tx, sync| make_match_index(tx, sync.mapping()),
+    end,
+};
 
-/// After this many pages HubSpot is asked how many records there are, for the progress line: one request in sixty is
-/// within the two percent that a backfill may cost above its pages.
-const PAGES_BEFORE_TOTAL: u64 = 60;
-
-/// Applies the next page, and asks for the one after it meanwhile.
+/// Reads on, some pages at once.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let name = object.object().clone();
     let cursor = engine
@@ -36,31 +33,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if cursor.backfill == Backfill::Done {
         return Ok(Progress::RING);
     }
-    let started = begin(engine, object, &cursor).await?;
-    let after = cursor.backfill_after.as_ref();
-    let page = match engine.memory.ahead.take(object, after, engine.now()) {
-        Some(page) => page,
-        None => read_page(engine, object, cursor.backfill_after.clone()).await?,
-    };
-    let Some(after) = page.after.clone() else {
-        let rows = cursor.backfill_rows + page.records.len() as u64;
-        let sync = object.clone();
-        engine
-            .store
-            .write(Lane::Bulk, move |tx| make_match_index(tx, sync.mapping()))
-            .await?;
-        apply(engine, object, page, started).await?;
-        tracing::info!(object = %object.object(), rows, "the first full read is done");
-        return Ok(Progress::RING);
-    };
-    let (applied, next) = tokio::join!(
-        apply(engine, object, page, started),
-        read_page(engine, object, Some(after.clone()))
-    );
-    applied?;
-    engine.memory.ahead.keep(object, after, next?);
-    ask_total(engine, object, &cursor).await?;
-    Ok(Progress::More)
+    begin(engine, object, &cursor).await?;
+    match ranges::step(engine, object, &FIRST_READ).await? {
+        Walked::More => Ok(Progress::More),
+        Walked::Ended { .. } => Ok(Progress::RING),
+    }
 }
 
 /// Reads all records again for a command, a page a call: through the merge, and nothing is removed. Tells whether it was the last.
@@ -94,84 +71,53 @@ pub(crate) async fn read_again(
     Ok(is_last)
 }
 
-async fn read_page(
-    engine: &Engine,
-    object: &ObjectSync,
-    after: Option<String>,
-) -> Result<ReadPage, StepError> {
-    let asked_at = engine.now();
-    let query = ListQuery {
-        after,
-        limit: PAGE,
-        properties: object.properties.clone(),
-        archived: false,
+/// Writes a page, and what the cursor knows by it.
+fn apply(
+    tx: &WriteTx<'_>,
+    sync: &ObjectSync,
+    offset: i64,
+    part: &PagePart,
+) -> Result<Applied, StoreError> {
+    let (now, page) = (tx.now(), &part.page);
+    let applying = Applying {
+        pass: Pass::of(tx, sync, Origin::Poll, offset),
+        evidence: Evidence::Store,
+        asked_at: page.asked_at,
+        with_history: false,
+        later: &[],
     };
-    let mut page = engine
-        .client
-        .list(object.object(), &query, Priority::Bulk)
-        .await?;
-    blanks::fill(engine, object, &object.properties, &mut page.records).await?;
-    Ok(ReadPage {
-        asked_at,
-        records: remote_records(object, page.records),
-        unread: page.unread,
-        odd: page.odd,
-        after: page.after,
-        date: page.date,
-    })
-}
-
-/// Writes a page and the cursor behind it in one transaction.
-async fn apply(
-    engine: &Engine,
-    object: &ObjectSync,
-    page: ReadPage,
-    started: Timestamp,
-) -> Result<(), StepError> {
-    let offset = engine.client.clock_offset_ms();
-    let sync = object.clone();
-    let written = engine.store.write(Lane::Bulk, move |tx| {
-        let now = tx.now();
+    let rows = page.records.len();
+    let work = runs::Work {
+        requests: 1,
+        seen: rows,
+        changed: apply_page(tx, &applying, &page.records)?,
+    };
+    runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
+    runs::note(tx, sync.object(), Kind::Backfill, page.odd.as_deref())?;
+    ask_unread(tx, &applying.pass, &page.unread)?;
+    if let Some(started) = cursors::get(tx, sync.object())?.backfill_started_at {
         // Polling goes on from there: no later than a page knows of.
         let started = no_later(started, page.date);
-        let applying = Applying {
-            pass: Pass::of(tx, &sync, Origin::Poll, offset),
-            evidence: Evidence::Store,
-            asked_at: page.asked_at,
-            with_history: false,
-            later: &[],
-        };
-        let rows = page.records.len();
-        let work = runs::Work {
-            requests: 1,
-            seen: rows,
-            changed: apply_page(tx, &applying, &page.records)?,
-        };
-        runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
-        runs::note(tx, sync.object(), Kind::Backfill, page.odd.as_deref())?;
-        ask_unread(tx, &applying.pass, &page.unread)?;
-        match &page.after {
-            Some(after) => cursors::move_backfill(tx, sync.object(), after, rows, started)?,
-            None => {
-                cursors::end_backfill(tx, sync.object(), rows, started)?;
-                outbox::release_backfill(tx, sync.object())?;
-                runs::finish(tx, sync.object(), Kind::Backfill, None, now)?;
-            }
-        }
-        // The page goes back to the thread that made it: freeing another thread's memory makes both wait.
-        Ok(page)
-    });
-    drop(written.await?);
-    Ok(())
+        cursors::count_backfill(tx, sync.object(), rows, started)?;
+    }
+    Ok(Applied::Whole)
 }
 
-async fn begin(
-    engine: &Engine,
-    object: &ObjectSync,
-    cursor: &Cursor,
-) -> Result<Timestamp, StepError> {
-    if let (Backfill::Running, Some(started)) = (cursor.backfill, cursor.backfill_started_at) {
-        return Ok(started);
+/// Everything was read: polling goes on from where the first page was asked for.
+fn end(tx: &WriteTx<'_>, sync: &ObjectSync, _offset: i64) -> Result<bool, StoreError> {
+    let name = sync.object();
+    let cursor = cursors::get(tx, name)?;
+    let started = cursor.backfill_started_at.unwrap_or(tx.now());
+    cursors::end_backfill(tx, name, started)?;
+    outbox::release_backfill(tx, name)?;
+    runs::finish(tx, name, Kind::Backfill, None, tx.now())?;
+    tracing::info!(object = %name, rows = cursor.backfill_rows, "the first full read is done");
+    Ok(true)
+}
+
+async fn begin(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Result<(), StepError> {
+    if cursor.backfill == Backfill::Running && cursor.backfill_started_at.is_some() {
+        return Ok(());
     }
     let (name, started) = (object.object().clone(), engine.client.hubspot_now());
     engine
@@ -181,37 +127,6 @@ async fn begin(
         })
         .await?;
     tracing::info!(object = %object.object(), "the first full read begins");
-    Ok(started)
-}
-
-/// Asks once how many records there are. A refusal costs the progress line its share and nothing else.
-async fn ask_total(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Result<(), StepError> {
-    let pages = cursor.backfill_rows / u64::from(PAGE);
-    if cursor.backfill_total.is_some() || pages != PAGES_BEFORE_TOTAL {
-        return Ok(());
-    }
-    let query = SearchQuery {
-        modified_property: object.mapping().modified_property().to_owned(),
-        from: Timestamp::EPOCH,
-        to: engine.client.hubspot_now(),
-        after_id: None,
-        limit: 1,
-        properties: Vec::new(),
-    };
-    let Ok(found) = engine
-        .client
-        .search(object.object(), &query, Priority::Bulk)
-        .await
-    else {
-        return Ok(());
-    };
-    let (name, total) = (object.object().clone(), found.total);
-    engine
-        .store
-        .write(Lane::Bulk, move |tx| {
-            cursors::set_backfill_total(tx, &name, total)
-        })
-        .await?;
     Ok(())
 }
 

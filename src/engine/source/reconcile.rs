@@ -1,34 +1,34 @@
-//! The scheduled full comparison: what polling can't see. One page of the list a step.
+//! The scheduled full comparison: what polling can't see, over all of its list (`source/ranges`).
 //!
 //! Rows whose record a page should have shown and did not become reads; a deletion is believed only after a read of that
 //! id. For push-only objects the rows' own records are read instead of the whole object. Where the token sees only what its
 //! user sees, the list of archived records follows: what stands there and has a row is believed to be deleted, unless a read
 //! shows it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::cursor::is_ahead;
-use crate::decide::incoming::convert::remote_records;
+use crate::decide::incoming::ranges::IdRange;
 use crate::engine::inbound::apply::apply_page;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::source::backfill::PAGE;
-use crate::engine::source::blanks;
+use crate::engine::source::ranges::{self, Applied, PAGE, PagePart, PagedWalk, Walked};
 use crate::engine::source::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::{ListQuery, Page, Priority};
+use crate::hubspot::{ListQuery, Priority};
 use crate::model::answer::MERGED_IDS;
 use crate::model::id::HubspotId;
 use crate::model::mapping::Sees;
-use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::absent::{self, Deletion, WhyAbsent};
-use crate::store::cursors::{self, Backfill, Cursor};
+use crate::store::cursors::{self, Backfill};
 use crate::store::history::Origin;
 use crate::store::links::passes;
+use crate::store::ranges::{self as stored, ListWalk};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, conflicts, outbox, reads};
+use crate::store::{Lane, StoreError, WriteTx, conflicts, outbox, reads};
 
 /// How many rows are compared with a page at a time.
 const ROWS: usize = 1_000;
@@ -132,78 +132,59 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::RING);
     }
     if cursor.reconcile_archived {
-        compare_archive(engine, object, &cursor).await
+        let range = one_range(engine, object).await?;
+        compare_archive(engine, object, range).await
     } else if object.mapping().direction.pulls() {
-        compare_page(engine, object, &cursor).await
+        match ranges::step(engine, object, &COMPARISON).await? {
+            Walked::Ended { is_done: true } => Ok(Progress::RING),
+            Walked::Ended { is_done: false } | Walked::More => Ok(Progress::More),
+        }
     } else {
-        ask_rows(engine, object, &cursor).await
+        let range = one_range(engine, object).await?;
+        ask_rows(engine, object, range).await
     }
 }
 
-async fn compare_page(
-    engine: &Engine,
-    object: &ObjectSync,
-    cursor: &Cursor,
-) -> Result<Progress, StepError> {
-    let asked_at = engine.now();
-    let query = ListQuery {
-        after: cursor
-            .reconcile_after
-            .clone()
-            .filter(|after| !after.is_empty()),
-        limit: PAGE,
-        properties: object.properties.clone(),
-        archived: false,
-    };
-    let mut page = engine
-        .client
-        .list(object.object(), &query, Priority::Bulk)
-        .await?;
-    blanks::fill(engine, object, &object.properties, &mut page.records).await?;
-    let (sync, cursor, offset) = (
-        object.clone(),
-        cursor.clone(),
-        engine.client.clock_offset_ms(),
-    );
-    let page = Page {
-        records: remote_records(object, page.records),
-        after: page.after,
-        unread: page.unread,
-        odd: page.odd,
-        date: page.date,
-    };
-    let done = engine
+/// Where a walk stands that goes on in one range.
+async fn one_range(engine: &Engine, object: &ObjectSync) -> Result<IdRange, StepError> {
+    let name = object.object().clone();
+    let ranges = engine
         .store
-        .write(Lane::Bulk, move |tx| {
-            let now = tx.now();
-            let applying =
-                Applying::from_store(Pass::of(tx, &sync, Origin::Reconcile, offset), asked_at);
-            let changed = apply_page(tx, &applying, &page.records)?;
-            let work = runs::Work {
-                requests: 1,
-                seen: page.records.len(),
-                changed,
-            };
-            runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
-            runs::note(tx, sync.object(), Kind::Reconcile, page.odd.as_deref())?;
-            ask_unread(tx, &applying.pass, &page.unread)?;
-            if let Some(last) = ask_for_absent(tx, &applying.pass, &cursor, &page)? {
-                // More rows than one small transaction takes: the page is read once more from here.
-                let after = cursor.reconcile_after.as_deref().unwrap_or("");
-                cursors::move_reconcile(tx, sync.object(), after, Some(last))?;
-                return Ok(false);
-            }
-            match &page.after {
-                Some(after) => {
-                    let last = page_last(&cursor, &page);
-                    cursors::move_reconcile(tx, sync.object(), after, last)?;
-                    Ok(false)
-                }
-                None => end_or_turn(tx, &applying.pass),
-            }
-        })
+        .read(move |connection| stored::of(connection, &name, ListWalk::Reconcile))
         .await?;
-    Ok(if done { Progress::RING } else { Progress::More })
+    Ok(ranges.into_iter().next().unwrap_or_else(IdRange::whole))
+}
+
+const COMPARISON: PagedWalk = PagedWalk {
+    walk: ListWalk::Reconcile,
+    apply: compare,
+    before_end: |_, _| Ok(()),
+    end: |tx, sync, offset| {
+        let pass = Pass::of(tx, sync, Origin::Reconcile, offset);
+        ask_for_undecided(tx, sync, pass.now)?;
+        end_or_turn(tx, &pass)
+    },
+};
+
+/// Compares a page with the rows of its part of the list.
+fn compare(
+    tx: &WriteTx<'_>,
+    sync: &ObjectSync,
+    offset: i64,
+    part: &PagePart,
+) -> Result<Applied, StoreError> {
+    let (now, page) = (tx.now(), &part.page);
+    let pass = Pass::of(tx, sync, Origin::Reconcile, offset);
+    let applying = Applying::from_store(pass, page.asked_at);
+    let work = runs::Work {
+        requests: 1,
+        seen: page.records.len(),
+        changed: apply_page(tx, &applying, &page.records)?,
+    };
+    runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
+    runs::note(tx, sync.object(), Kind::Reconcile, page.odd.as_deref())?;
+    ask_unread(tx, &applying.pass, &page.unread)?;
+    ask_for_absent(tx, &applying.pass, part)
 }
 
 /// The records are compared: the archived ones follow where an absence says nothing. Tells whether all is done.
@@ -233,10 +214,10 @@ fn end(tx: &rusqlite::Transaction<'_>, pass: &Pass<'_>) -> Result<(), StoreError
 async fn compare_archive(
     engine: &Engine,
     object: &ObjectSync,
-    cursor: &Cursor,
+    range: IdRange,
 ) -> Result<Progress, StepError> {
     let query = ListQuery {
-        after: cursor.reconcile_after.clone(),
+        after: range.after.clone(),
         limit: PAGE,
         properties: vec![MERGED_IDS.to_owned()],
         archived: true,
@@ -264,11 +245,15 @@ async fn compare_archive(
                     note_archived(tx, &pass, id, Deletion { archived_at })?;
                 }
             }
+            let walk = ListWalk::Reconcile;
             match &page.after {
-                Some(after) => cursors::move_reconcile(tx, name, after, None)?,
-                None => end(tx, &pass)?,
+                Some(after) => {
+                    stored::advance(tx, name, walk, &range, (after, range.last)).map(|_| false)
+                }
+                None if stored::finish(tx, name, walk, &range)? => end(tx, &pass).map(|()| true),
+                // The comparison was begun anew meanwhile.
+                None => Ok(false),
             }
-            Ok(page.after.is_none())
         })
         .await?;
     Ok(if done { Progress::RING } else { Progress::More })
@@ -293,41 +278,23 @@ fn note_archived(
     reads::ask(tx, name, id, Origin::Reconcile, pass.now).map(drop)
 }
 
-fn page_last(cursor: &Cursor, page: &Page<RemoteRecord>) -> Option<HubspotId> {
-    shown(page).max().max(cursor.reconcile_last_id)
-}
-
-/// The records of a page, those included that HubSpot could not read this time: they are there.
-fn shown(page: &Page<RemoteRecord>) -> impl Iterator<Item = HubspotId> {
-    let read = page.records.iter().map(|record| record.id);
-    read.chain(page.unread.iter().copied())
-}
-
-/// Asks for the rows between the last page and this one whose record the page does not show. Answers with the row at
-/// which it stopped, where there are more.
+/// Asks for the rows between the last page and the end of this one whose record the page does not show, a thousand at a time.
 fn ask_for_absent(
-    tx: &rusqlite::Transaction<'_>,
+    tx: &WriteTx<'_>,
     pass: &Pass<'_>,
-    cursor: &Cursor,
-    page: &Page<RemoteRecord>,
-) -> Result<Option<HubspotId>, StoreError> {
+    part: &PagePart,
+) -> Result<Applied, StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let after = cursor.reconcile_last_id.map_or(0, |id| id.0);
-    let to = if page.after.is_none() {
-        i64::MAX
-    } else {
-        page_last(cursor, page).map_or(after, |id| id.0)
-    };
-    let shown: std::collections::BTreeSet<HubspotId> = shown(page).collect();
+    let shown: BTreeSet<HubspotId> = part.page.shown().collect();
+    let (after, to) = (part.range.last.0, part.reach.to.0);
     let rows = object.table.linked_between(tx, after, to, ROWS)?;
     for id in rows.iter().filter(|id| !shown.contains(id)) {
         reads::ask(tx, object.object(), *id, Origin::Reconcile, now)?;
     }
-    let left = rows.last().copied().filter(|_| rows.len() == ROWS);
-    if page.after.is_none() && left.is_none() {
-        ask_for_undecided(tx, object, now)?;
-    }
-    Ok(left)
+    Ok(match rows.last() {
+        Some(last) if rows.len() == ROWS => Applied::UpTo(*last),
+        Some(_) | None => Applied::Whole,
+    })
 }
 
 /// Asks for the records of deleted rows whose archive waits for a person: they have no row that a page could miss, and where the
@@ -347,30 +314,29 @@ fn ask_for_undecided(
 async fn ask_rows(
     engine: &Engine,
     object: &ObjectSync,
-    cursor: &Cursor,
+    range: IdRange,
 ) -> Result<Progress, StepError> {
-    let (sync, after) = (
-        object.clone(),
-        cursor.reconcile_last_id.map_or(0, |id| id.0),
-    );
-    let offset = engine.client.clock_offset_ms();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let done = engine
         .store
         .write(Lane::Bulk, move |tx| {
-            let now = tx.now();
-            let rows = sync.table.linked_between(tx, after, i64::MAX, ROWS)?;
+            let (now, walk) = (tx.now(), ListWalk::Reconcile);
+            let rows = sync
+                .table
+                .linked_between(tx, range.last.0, i64::MAX, ROWS)?;
             for id in &rows {
                 reads::ask(tx, sync.object(), *id, Origin::Reconcile, now)?;
             }
             match rows.last() {
                 Some(last) => {
-                    cursors::move_reconcile(tx, sync.object(), "", Some(*last))?;
-                    Ok(false)
+                    stored::advance(tx, sync.object(), walk, &range, ("", *last)).map(|_| false)
                 }
-                None => {
+                None if stored::finish(tx, sync.object(), walk, &range)? => {
                     ask_for_undecided(tx, &sync, now)?;
                     end_or_turn(tx, &Pass::of(tx, &sync, Origin::Reconcile, offset))
                 }
+                // The comparison was begun anew meanwhile.
+                None => Ok(false),
             }
         })
         .await?;

@@ -465,6 +465,11 @@ impl Limiter {
         }
     }
 
+    /// Whether a request of this class waits for its turn: more at once would leave no sooner.
+    pub(crate) fn is_waited_for(&self, class: EndpointClass) -> bool {
+        !self.state().queues[class.index()].is_empty()
+    }
+
     fn state(&self) -> MutexGuard<'_, LimiterState> {
         self.state.lock()
     }

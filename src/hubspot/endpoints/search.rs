@@ -134,11 +134,20 @@ fn beyond(id: HubspotId) -> Filter<'static> {
 }
 
 fn body_of<'a>(filters: Vec<Filter<'a>>, properties: &'a [String], limit: u32) -> SearchBody<'a> {
+    sorted_body(filters, "ASCENDING", properties, limit)
+}
+
+fn sorted_body<'a>(
+    filters: Vec<Filter<'a>>,
+    direction: &'static str,
+    properties: &'a [String],
+    limit: u32,
+) -> SearchBody<'a> {
     SearchBody {
         filter_groups: [FilterGroup { filters }],
         sorts: [Sort {
             property_name: ID_PROPERTY,
-            direction: "ASCENDING",
+            direction,
         }],
         properties,
         limit,
@@ -206,6 +215,20 @@ impl Client {
     ) -> Result<SearchPage, HubspotError> {
         let body = |limit| to_body(&body_of(vec![beyond(id)], properties, limit));
         self.search_by(object, body, limit, priority).await
+    }
+
+    /// How many records the index counts, and the highest id that it shows.
+    pub(crate) async fn search_highest(
+        &self,
+        object: &ObjectType,
+        priority: Priority,
+    ) -> Result<(u64, Option<HubspotId>), HubspotError> {
+        let filters = || vec![beyond(HubspotId(0))];
+        let body = |limit| to_body(&sorted_body(filters(), "DESCENDING", &[], limit));
+        let found = self.search_by(object, body, 1, priority).await?;
+        let ids = found.records.iter().map(|record| record.id);
+        let highest = ids.chain(found.unread.iter().copied()).max();
+        Ok((found.total, highest))
     }
 
     async fn search_by(

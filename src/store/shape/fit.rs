@@ -510,6 +510,8 @@ fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), St
         .execute(name)?;
     tx.prepare_cached("DELETE FROM _sync_again WHERE object = :object")?
         .execute(name)?;
+    tx.prepare_cached("DELETE FROM _sync_ranges WHERE object = :object")?
+        .execute(name)?;
     Ok(())
 }
 

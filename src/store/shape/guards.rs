@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 50] = [
+const KEPT: [&str; 51] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -34,6 +34,7 @@ const KEPT: [&str; 50] = [
     "_sync_objects",
     "_sync_cursors",
     "_sync_again",
+    "_sync_ranges",
     "_sync_tombstones",
     "_sync_absent",
     "_sync_reads",

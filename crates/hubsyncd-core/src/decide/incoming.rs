@@ -8,6 +8,7 @@ pub mod deliveries;
 pub mod freshness;
 pub mod links;
 pub mod news;
+pub mod ranges;
 pub mod reading;
 pub mod rotation;
 pub mod sorting;

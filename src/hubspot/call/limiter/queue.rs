@@ -1,7 +1,7 @@
 //! Who waits for a class of endpoints: the highest priority first, then whoever came first; but nobody is overtaken
 //! for ever.
 //!
-//! Its length is bounded by the tasks of the daemon, each of which has one request at a time.
+//! Its length is bounded by the tasks of the daemon, each of which has one request at a time, and a few where a step says so.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
@@ -43,6 +43,11 @@ impl Queue {
         };
         self.waiting.insert(ticket, WaitingRequest::default());
         ticket
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Says who is to be woken.

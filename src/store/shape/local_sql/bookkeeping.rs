@@ -83,6 +83,7 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO _sync_command_work (command_id, object, noticed_at, began_at, history_from, calls_from, seen_from)
          VALUES (1, 'x', 'x', 'x', 0, 0, 0);
          INSERT INTO _sync_again (object, delay_ms, walked_to) VALUES ('contacts', 1, 'x');
+         INSERT INTO _sync_ranges (object, walk, start_id, last_id) VALUES ('contacts', 'backfill', 0, 0);
          INSERT INTO _sync_tombstones (object, hs_id, at) VALUES ('contacts', 1, 'x');
          INSERT INTO _sync_absent (object, hs_id, at, unseen, announced) VALUES ('contacts', 1, 'x', 1, 0);
          INSERT INTO _sync_gaps (object, hs_id, local_id, property, base_known, read_version, noted_at, seen)
