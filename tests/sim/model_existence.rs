@@ -207,8 +207,8 @@ impl Existence {
             Policy::Newest => of_remote,
         };
         let came_again = self.inserted > 0;
-        // Whoever was there at first can be deleted once more than he was inserted.
-        let was_there = usize::from(mode != Mode::New);
+        // Whoever had a row at first can be deleted once more than he was inserted.
+        let was_there = usize::from(!matches!(mode, Mode::New | Mode::Fresh));
         let is_tie = |one: i64, other: i64| (one - other).abs() < seen.clock_ms;
         match (&self.archived_ms[..], &self.deleted[..]) {
             _ if self.is_erased && !came_again => vec![Gone],

@@ -389,6 +389,8 @@ impl Play<'_> {
         for (index, property) in self.fields.into_iter().enumerate() {
             let model = &self.models[index];
             let found = conflicts(connection, property);
+            // Also one about a value that came with another record.
+            let waits_for_a_person = found.iter().any(|one| one.is_open);
             let seen = FieldSeen {
                 local: row.and_then(|row| row.values[index].clone()),
                 remote: record.and_then(|one| one.value(property).map(str::to_owned)),
@@ -430,7 +432,7 @@ impl Play<'_> {
             }
             self.judge_field((index, model), &seen, doubt)
                 .map_err(|what| format!("{property}: {what}"))?;
-            let is_open = seen_whole.is_open || seen.conflicts.iter().any(|one| one.is_open);
+            let is_open = seen_whole.is_open || waits_for_a_person;
             let is_taken = model.direction != Direction::Push
                 && !self.existence.was_hidden
                 && !self.is_clear_held(index);
