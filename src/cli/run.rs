@@ -13,12 +13,14 @@ use crate::cli::progress::Screen;
 use crate::cli::{ExitStatus, backfills};
 use crate::clock::SystemClock;
 use crate::daemon::reload::MappingFile;
+use crate::daemon::reload::watched::Watched;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
 use crate::{config, daemon, telemetry};
 
 /// Runs the daemon. A second signal ends it at once.
 pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
+    let watched = Watched::new(vec![path.to_owned()]);
     let (config, settings) = config::load_shown(path)?;
     let screen = Screen::stderr();
     let log = telemetry::init(&config.log, screen.clone())?;
@@ -44,6 +46,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
         settings,
         log: Box::new(move |settings| log.set(settings).map_err(|error| error.to_string())),
         hangup,
+        watched,
     };
     let ended = daemon::run::run_engine(&config, engine, stop, Some(file)).await;
     shown.abort();

@@ -7,7 +7,7 @@
 //! before it is sent with, since it may be another portal's.
 
 mod file;
-mod watched;
+pub(crate) mod watched;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -49,6 +49,8 @@ pub(crate) struct MappingFile {
     pub(crate) log: SetLog,
     /// Rings at SIGHUP.
     pub(crate) hangup: Arc<Notify>,
+    /// The file as it was before it was read: what is written meanwhile is found by the first look.
+    pub(crate) watched: Watched,
 }
 
 /// Has the log go by other settings, or tells why it can't and stays as it is.
@@ -143,11 +145,15 @@ impl Reload {
     pub(super) fn new(config: &Config, file: Option<MappingFile>) -> Self {
         let (settings, disk) = file.map(|file| (file.settings.clone(), file)).unzip();
         let read = FileRead::at_start(config, settings.unwrap_or_default());
-        let disk = disk.map(|file: MappingFile| OnDisk {
-            watched: Watched::new(read.files(&file.path)),
-            path: file.path,
-            log: file.log,
-            hangup: file.hangup,
+        let disk = disk.map(|file: MappingFile| {
+            let mut watched = file.watched;
+            watched.follow(read.files(&file.path));
+            OnDisk {
+                watched,
+                path: file.path,
+                log: file.log,
+                hangup: file.hangup,
+            }
         });
         Self {
             disk,

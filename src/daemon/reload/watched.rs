@@ -33,7 +33,7 @@ const MOST_LINKS: usize = 16;
 type FileStat = Option<[i64; 6]>;
 
 /// Some files, as they were last seen.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     files: Vec<PathBuf>,
     seen: Vec<FileStat>,
     call: Arc<Notify>,
@@ -44,7 +44,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Begins to watch. What is there now is known.
-    pub(super) fn new(files: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(files: Vec<PathBuf>) -> Self {
         let mut watched = Self {
             files: Vec::new(),
             seen: Vec::new(),
