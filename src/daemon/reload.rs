@@ -379,14 +379,16 @@ impl Reload {
             Err(error) => return Err(error.into()),
         };
         let engine = Arc::clone(&at.all.engine);
+        // Whoever was refused with the former token waits for longer each time, and need not with this one.
+        let mut begin_anew = *mapping != *engine.mapping();
         if let Some((token, place)) = token
             && engine.client().exchange_token(&token, &place).is_ok()
         {
             tracing::info!("requests are sent with another token");
             self.token = Some(token);
+            begin_anew = true;
         }
-        let is_other_mapping = *mapping != *engine.mapping();
-        if is_other_mapping {
+        if begin_anew {
             at.stop(goes_by_the_mapping).await;
         }
         let known = engine.objects();
@@ -395,7 +397,7 @@ impl Reload {
             Ok(_) => begin_those_that_are_new(&engine, |name| known.get(name).is_some()).await,
             Err(_) => Ok(()),
         };
-        if is_other_mapping {
+        if begin_anew {
             at.resume(goes_by_the_mapping);
         }
         at.parts.bells.ring_all();

@@ -348,11 +348,13 @@ fn a_token_that_is_rotated_in_its_file_is_sent_from_then_on_unless_it_is_another
         .tokens
         .0
         .push(rotated.to_owned());
+    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_sql("SELECT state = 'unauthorized' FROM sync_health");
     until_said(&site, "requests are sent with another token", || {
         fs::write(site.path("token"), rotated).expect("written");
     });
-    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
-    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_sql("SELECT state = 'running' FROM sync_health");
     site.until_pushed();
     assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
     assert!(!site.log().contains(rotated), "a secret in the log");
