@@ -600,9 +600,9 @@ pub(crate) const OBJECT_KEYS: &[MappingKey] = &[
     },
     MappingKey {
         name: "backfill",
-        shape: ValueShape::OneOf(&["list", "export"]),
+        shape: ValueShape::OneOf(&["list", "list_only", "export"]),
         default: r#"`"list"`"#,
-        meaning: "`export` not yet",
+        meaning: "how the object is read first: `list` by lists, with searches beside them where that is faster; `list_only` by lists alone; `export` not yet",
     },
     MappingKey {
         name: "on_remote_delete",

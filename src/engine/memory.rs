@@ -12,13 +12,15 @@ use crate::engine::source::arrivals::Arrivals;
 use crate::engine::source::asked::AskedPolls;
 use crate::engine::source::heard::Deliveries;
 use crate::engine::source::listed::ListedProperties;
-use crate::engine::source::walked::WalkedLists;
+use crate::engine::source::walked::{SearchTurns, WalkedLists};
 
 /// What steps remember. Those of different objects run at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct StepMemory {
     /// Of first reads and comparisons: what the lists have shown of themselves.
     pub(crate) lists: WalkedLists,
+    /// When a first read may search beside its lists. Shared by those of all objects: HubSpot counts an account's searches.
+    pub(crate) searches: SearchTurns,
     /// Of the push: whose turn it is, the oldest's or the youngest's.
     pub(crate) turns: Turns,
     /// Of the push: how many batches go at once.

@@ -2,7 +2,9 @@
 
 use crate::config::file::{KeyAndValue, TomlTable};
 use crate::config::reader::Reader;
-use crate::model::mapping::{Direction, Modes, NewRecords, OnLocalDelete, OnRemoteDelete, Sees};
+use crate::model::mapping::{
+    Direction, FirstReadBy, Modes, NewRecords, OnLocalDelete, OnRemoteDelete, Sees,
+};
 
 const ON_REMOTE_DELETE: [(&str, OnRemoteDelete); 3] = [
     ("delete", OnRemoteDelete::Delete),
@@ -51,6 +53,8 @@ pub(super) fn modes(
         reader.or_default(table, "strict_options", (false, "false"), Reader::boolean);
     let modes = Modes {
         strict_options,
+        // Put in by whoever reads what is to come.
+        backfill: FirstReadBy::List,
         on_remote_delete,
         on_local_delete,
         new_records,

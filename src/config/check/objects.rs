@@ -19,7 +19,8 @@ use crate::config::suggest::nearest;
 use crate::config::units::duration_text;
 use crate::decide::matching::SEARCH_LAG;
 use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping, Policy, Sees,
+    Direction, FieldMapping, FirstReadBy, KeyChoice, Mapping, Modes, OWN_KEY, ObjectMapping,
+    Policy, Sees,
 };
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::is_unique_in_hubspot;
@@ -79,7 +80,7 @@ fn object(
 ) -> Option<ObjectMapping> {
     let table = reader.table(entry, keys::OBJECT)?;
     let named = names::named(reader, entry, &table);
-    refuse_later_features(reader, &table);
+    let backfill = first_read(reader, &table);
     let direction = names::direction(reader, entry, &table);
     let policy = object_policy(reader, &table, direction, policy);
     let sql_table = names::table_name(reader, entry, &table);
@@ -98,6 +99,7 @@ fn object(
         say_what_search_finds(reader, entry, &table, &key, matched);
     }
     let modes = existence::modes(reader, &table, direction, match_property.is_some());
+    let modes = Modes { backfill, ..modes };
     let own_poll = reader.optional(&table, "poll", |reader, entry| {
         reader.schedule(entry, polls.timezone, &POLL_BOUNDS)
     });
@@ -147,8 +149,8 @@ fn rhythm_of(
     idle.map(|idle| PollRhythm { poll, idle })
 }
 
-/// The values that ask for a feature which is to come. Their defaults may be written out.
-fn refuse_later_features(reader: &mut Reader<'_>, table: &TomlTable<'_>) {
+/// How the object is read first. The values that ask for a feature which is to come are refused.
+fn first_read(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> FirstReadBy {
     if let Some(filter) = table.get(keys::FILTER) {
         let message = "`filter` is reserved for record filters, which are to come";
         reader.error(
@@ -159,20 +161,26 @@ fn refuse_later_features(reader: &mut Reader<'_>, table: &TomlTable<'_>) {
             "take it out: all records are mapped",
         );
     }
-    let names = [("list", "list"), ("export", "export")];
-    let chosen = reader.or_default(table, "backfill", ("list", "\"list\""), |reader, entry| {
+    let names = [
+        ("list", Some(FirstReadBy::List)),
+        ("list_only", Some(FirstReadBy::ListOnly)),
+        ("export", None),
+    ];
+    let default = (Some(FirstReadBy::List), "\"list\"");
+    let chosen = reader.or_default(table, "backfill", default, |reader, entry| {
         reader.choice(entry, "backfill", &names)
     });
-    if chosen != "list"
+    if chosen.is_none()
         && let Some(entry) = table.get("backfill")
     {
         reader.not_yet(
             &entry.span,
             &entry.path,
-            &format!("`backfill = \"{chosen}\"`"),
+            "`backfill = \"export\"`",
             "write `list`, or take it out",
         );
     }
+    chosen.unwrap_or_default()
 }
 
 fn object_policy(

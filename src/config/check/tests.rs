@@ -9,7 +9,7 @@ use std::path::Path;
 use super::*;
 use crate::config::render::render_settings;
 use crate::config::{Auth, Drawing};
-use crate::model::mapping::{Direction, FieldModes, KeyChoice, Policy, WriteMode};
+use crate::model::mapping::{Direction, FieldModes, FirstReadBy, KeyChoice, Policy, WriteMode};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 const MANUAL: &str = include_str!("../../../docs/configuration.md");
@@ -566,6 +566,11 @@ fn the_file_says_how_records_come_and_go() {
     };
     assert_eq!(modes("[objects.contacts]"), Modes::default());
     assert!(modes("[objects.contacts]\nstrict_options = true").strict_options);
+    let by = |text: &str| modes(&format!("[objects.contacts]\nbackfill = \"{text}\"")).backfill;
+    assert_eq!(
+        [by("list"), by("list_only")],
+        [FirstReadBy::List, FirstReadBy::ListOnly]
+    );
     let text = "[auth]\nsees = \"user\"\n[objects.contacts]\non_remote_delete = \"mark\"\n\
                 on_local_delete = \"restore\"\nnew_records = \"from_hubspot\"";
     let written = Modes {
@@ -573,7 +578,7 @@ fn the_file_says_how_records_come_and_go() {
         on_local_delete: OnLocalDelete::Restore,
         new_records: NewRecords::FromHubspot,
         sees: Sees::User,
-        strict_options: false,
+        ..Modes::default()
     };
     assert_eq!(modes(text), written);
     check(

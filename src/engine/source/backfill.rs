@@ -1,7 +1,6 @@
 //! The first full read of an object, over its whole list (`source/ranges`), resumable where it stopped.
 
 use crate::decide::cursor::no_later;
-use crate::decide::incoming::freshness::Evidence;
 use crate::engine::inbound::apply::apply_page;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
@@ -81,7 +80,7 @@ fn apply(
     let (now, page) = (tx.now(), &part.page);
     let applying = Applying {
         pass: Pass::of(tx, sync, Origin::Poll, offset),
-        evidence: Evidence::Store,
+        evidence: page.evidence,
         asked_at: page.asked_at,
         with_history: false,
         later: &[],
@@ -97,7 +96,7 @@ fn apply(
     ask_unread(tx, &applying.pass, &page.unread)?;
     if let Some(started) = cursors::get(tx, sync.object())?.backfill_started_at {
         // Polling goes on from there: no later than a page knows of.
-        let started = no_later(started, page.date);
+        let started = no_later(started, page.known_at());
         cursors::count_backfill(tx, sync.object(), rows, started)?;
     }
     Ok(Applied::Whole)

@@ -15,8 +15,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
+use crate::decide::cursor::page_end;
 use crate::decide::decision::commands::PausedSide;
 use crate::decide::incoming::convert::remote_records;
+use crate::decide::incoming::freshness::Evidence;
 use crate::decide::incoming::ranges::{
     IdRange, ListExtent, MOST_CHAINS, OpenRange, RangeReach, begins_at, chains_at, names_an_id,
     split,
@@ -26,8 +28,10 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::source::walked::KnownList;
 use crate::engine::{Engine, StepError};
+use crate::hubspot::endpoints::search::{MAX_SEARCH_PAGE, search_body_fits};
 use crate::hubspot::{ListQuery, Priority};
 use crate::model::id::HubspotId;
+use crate::model::mapping::FirstReadBy;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::ranges::{self, ListWalk};
@@ -35,6 +39,12 @@ use crate::store::{Lane, StoreError, WriteTx, cursors, orders};
 
 /// The most records of a list page (`hubspot/api-facts.md#3`).
 pub(super) const PAGE: u32 = 100;
+
+/// The most records of a page of a search (`hubspot/api-facts.md#6`).
+const SEARCH_PAGE: u32 = MAX_SEARCH_PAGE;
+
+/// Where fewer records are left, lists alone are as soon at the end.
+const LEAST_FOR_SEARCHES: u64 = 5_000;
 
 /// A step asks for no page after this: a pause, another mapping and the stop are looked at between steps.
 const STEP_LASTS: Duration = Duration::from_secs(15);
@@ -71,6 +81,8 @@ pub(super) enum Applied {
 pub(super) struct ReadPage {
     /// This machine's time before the request was sent.
     pub(super) asked_at: Timestamp,
+    /// Whether HubSpot's store showed it, or its index.
+    pub(super) evidence: Evidence,
     /// Its records.
     pub(super) records: Vec<RemoteRecord>,
     /// Records of the page that HubSpot could not read this time.
@@ -83,7 +95,18 @@ pub(super) struct ReadPage {
     pub(super) date: Option<Timestamp>,
 }
 
+/// By so much the index may be late (`hubspot/api-facts.md#6`): what was changed that long before a search is polled again.
+const INDEX_LATE: Duration = Duration::from_hours(1);
+
 impl ReadPage {
+    /// By HubSpot's clock, everything that was changed before is on the page.
+    pub(super) fn known_at(&self) -> Option<Timestamp> {
+        match self.evidence {
+            Evidence::Store => self.date,
+            Evidence::Search => self.date.map(|date| date - INDEX_LATE),
+        }
+    }
+
     /// The records of the page, those included that HubSpot could not read this time: they are there.
     pub(super) fn shown(&self) -> impl Iterator<Item = HubspotId> {
         let read = self.records.iter().map(|record| record.id);
@@ -128,12 +151,51 @@ pub(super) async fn read_page(
     blanks::fill(engine, object, &object.properties, &mut page.records).await?;
     Ok(ReadPage {
         asked_at,
+        evidence: Evidence::Store,
         records: remote_records(object, page.records),
         unread: page.unread,
         odd: page.odd,
         after: page.after,
         date: page.date,
     })
+}
+
+/// Searches for the next records of a range. The count must be what the page before it has left: what the index lacks or has got
+/// since is found by list.
+async fn search_page(
+    engine: &Engine,
+    object: &ObjectSync,
+    (last, until): (HubspotId, Option<HubspotId>),
+    expected: Option<u64>,
+) -> Result<Option<(ReadPage, u64)>, StepError> {
+    let asked_at = engine.now();
+    let mut found = engine
+        .client
+        .search_between(
+            object.object(),
+            (last, until),
+            &object.properties,
+            Priority::Bulk,
+        )
+        .await?;
+    let end = page_end(Some(last), found.records.iter().map(|record| record.id))?;
+    let shown = (found.records.len() + found.unread.len()) as u64;
+    let is_short = !found.is_last && shown < u64::from(SEARCH_PAGE).min(found.total);
+    if is_short || found.odd.is_some() || expected.is_some_and(|left| left != found.total) {
+        return Ok(None);
+    }
+    blanks::fill(engine, object, &object.properties, &mut found.records).await?;
+    let end = end.max(found.unread.iter().copied().max());
+    let page = ReadPage {
+        asked_at,
+        evidence: Evidence::Search,
+        records: remote_records(object, found.records),
+        unread: found.unread,
+        odd: None,
+        after: end.filter(|_| !found.is_last).map(|end| end.to_string()),
+        date: found.date,
+    };
+    Ok(Some((page, found.total.saturating_sub(shown))))
 }
 
 /// How a step of a walk ended.
@@ -185,8 +247,17 @@ pub(super) async fn step(
     done
 }
 
+/// How a chain reads its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadBy {
+    List,
+    /// And how many records are left of it by the index, where a page has said so.
+    Search(Option<u64>),
+}
+
 /// A range with its chain of pages.
 struct Chain {
+    by: ReadBy,
     /// As it stands in the database.
     range: IdRange,
     /// With what the next page is asked for, as the newest page says.
@@ -203,6 +274,8 @@ struct Chain {
 /// What a walk waits for.
 enum WalkEvent {
     Page(HubspotId, Result<ReadPage, StepError>, Duration),
+    /// With what is left by the index; nothing where that makes no sense.
+    Found(HubspotId, Result<Option<(ReadPage, u64)>, StepError>),
     Extent(Option<CountedList>),
     Written(Result<Wrote, StepError>),
 }
@@ -230,6 +303,16 @@ enum PageOutcome {
     Overtaken,
 }
 
+/// Whether a step goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum WalkPhase {
+    Open,
+    /// Nothing more is asked for.
+    Closing,
+    /// And what still comes is of no use.
+    Void,
+}
+
 /// A step of a walk.
 struct Walker<'a> {
     engine: &'a Engine,
@@ -244,10 +327,9 @@ struct Walker<'a> {
     came: VecDeque<WalkEvent>,
     /// Pages in the order in which they came.
     unwritten: VecDeque<(HubspotId, ReadPage)>,
-    /// Whether nothing more is asked for.
-    is_closing: bool,
-    /// Whether what still comes is of no use.
-    is_void: bool,
+    phase: WalkPhase,
+    /// Whether a search made no sense in this step.
+    is_without_searches: bool,
     /// Whether the list's extent was asked for in this step.
     has_counted: bool,
     failure: Option<StepError>,
@@ -267,6 +349,7 @@ impl<'a> Walker<'a> {
         // More than one there are only where the cursor was an id.
         known.is_by_id |= stand.len() > 1;
         let chain = |range: IdRange| Chain {
+            by: ReadBy::List,
             next: range.after.clone(),
             is_read: false,
             read_to: range.last,
@@ -287,8 +370,8 @@ impl<'a> Walker<'a> {
             writing: None,
             came: VecDeque::new(),
             unwritten: VecDeque::new(),
-            is_closing: false,
-            is_void: false,
+            phase: WalkPhase::Open,
+            is_without_searches: false,
             has_counted: false,
             failure: None,
             ended: None,
@@ -299,11 +382,11 @@ impl<'a> Walker<'a> {
 
     async fn run(&mut self, is_one_page: bool) -> Result<Walked, StepError> {
         loop {
-            if !self.is_closing {
+            if !self.is_closing() {
                 self.ask();
             }
             if is_one_page {
-                self.is_closing = true;
+                self.end(WalkPhase::Closing);
             }
             self.write();
             self.widen().await;
@@ -312,7 +395,7 @@ impl<'a> Walker<'a> {
             };
             self.take(event);
             if let Err(error) = self.look().await {
-                self.fail(error, true);
+                self.fail(error, WalkPhase::Void);
             }
         }
         if let Some(failure) = self.failure.take() {
@@ -328,6 +411,7 @@ impl<'a> Walker<'a> {
     fn ask(&mut self) {
         let (engine, object) = (self.engine, self.object);
         let mut asked = self.chains.values().filter(|chain| chain.is_asked).count();
+        let search_rate = self.search_rate();
         for chain in self.chains.values_mut() {
             let may_ask = !chain.is_asked && !chain.is_read && chain.unwritten <= MOST_UNWRITTEN;
             if !may_ask || asked >= MOST_CHAINS {
@@ -336,6 +420,20 @@ impl<'a> Walker<'a> {
             chain.is_asked = true;
             asked += 1;
             let (start, after) = (chain.range.start, chain.next.clone());
+            if let (ReadBy::Search(expected), Some(rate)) = (chain.by, search_rate) {
+                let reach = (chain.read_to, chain.range.until);
+                let now = engine.clock.monotonic();
+                let wait = engine.memory.searches.take(now, rate);
+                self.reading.push(Box::pin(async move {
+                    if !wait.is_zero() {
+                        engine.clock.sleep(wait).await;
+                    }
+                    let found = search_page(engine, object, reach, expected).await;
+                    WalkEvent::Found(start, found)
+                }));
+                continue;
+            }
+            chain.by = ReadBy::List;
             self.reading.push(Box::pin(async move {
                 let began = engine.clock.monotonic();
                 let page = read_page(engine, object, after).await;
@@ -347,7 +445,7 @@ impl<'a> Walker<'a> {
 
     /// Begins to write the oldest page, unless another is being written.
     fn write(&mut self) {
-        if self.writing.is_some() || self.is_void {
+        if self.writing.is_some() || self.is_void() {
             return;
         }
         while let Some((start, mut page)) = self.unwritten.pop_front() {
@@ -370,7 +468,7 @@ impl<'a> Walker<'a> {
     /// Begins further chains while the limiter and the writer have nothing to do.
     async fn widen(&mut self) {
         self.ask_extent();
-        while self.may_widen().await {
+        while let Some(by) = self.may_widen().await {
             let Some((start, at)) = self.place() else {
                 return;
             };
@@ -379,24 +477,29 @@ impl<'a> Walker<'a> {
             let own = range.clone();
             let parting = move |tx: &WriteTx<'_>| ranges::split(tx, &name, of, &own, at);
             match self.engine.store.write(Lane::Interactive, parting).await {
-                Ok(true) => self.part(start, at, range.until),
+                Ok(true) => self.part(start, at, range.until, by),
                 // Somebody has begun the walk anew.
-                Ok(false) => self.is_closing = true,
-                Err(error) => self.fail(error.into(), true),
+                Ok(false) => self.end(WalkPhase::Closing),
+                Err(error) => self.fail(error.into(), WalkPhase::Void),
             }
-            if !self.is_closing {
+            if !self.is_closing() {
                 self.ask();
             }
         }
     }
 
-    fn part(&mut self, start: HubspotId, at: HubspotId, until: Option<HubspotId>) {
+    fn part(&mut self, start: HubspotId, at: HubspotId, until: Option<HubspotId>, by: ReadBy) {
         let Some(former) = self.chains.get_mut(&start) else {
             return;
         };
         former.range.until = Some(at);
+        if let ReadBy::Search(left) = &mut former.by {
+            // Fewer are left of it: nobody has counted how many.
+            *left = None;
+        }
         let range = IdRange::behind(at, until);
         let chain = Chain {
+            by,
             next: range.after.clone(),
             is_read: false,
             read_to: at,
@@ -408,10 +511,11 @@ impl<'a> Walker<'a> {
         self.chains.insert(at, chain);
     }
 
-    async fn may_widen(&mut self) -> bool {
+    /// By what another chain may read, if one may begin.
+    async fn may_widen(&mut self) -> Option<ReadBy> {
         let knows = self.known.is_by_id && !self.known.is_one_chain && self.known.extent.is_some();
-        if self.is_closing || !knows {
-            return false;
+        if self.is_closing() || !knows {
+            return None;
         }
         // What was asked for enters the limiter's queue.
         while let Some(event) = poll_fn(|context| {
@@ -424,12 +528,54 @@ impl<'a> Walker<'a> {
         {
             self.came.push_back(event);
         }
-        let limiter = self.engine.client.limiter();
-        let asked = self.chains.values().filter(|chain| chain.is_asked).count();
-        asked < MOST_CHAINS.min(2 * self.wanted())
-            && self.came.is_empty()
-            && self.unwritten.is_empty()
-            && !limiter.is_waited_for(EndpointClass::Crm)
+        if !self.came.is_empty() || !self.unwritten.is_empty() {
+            return None;
+        }
+        let lists = self
+            .chains
+            .values()
+            .filter(|chain| chain.by == ReadBy::List);
+        let asked = lists.filter(|chain| chain.is_asked).count();
+        if !self
+            .engine
+            .client
+            .limiter()
+            .is_waited_for(EndpointClass::Crm)
+        {
+            let is_room = asked < MOST_CHAINS.min(2 * self.wanted());
+            return is_room.then_some(ReadBy::List);
+        }
+        // Lists bring all that they may: searches pass them by.
+        let searches = self
+            .chains
+            .values()
+            .filter(|chain| chain.by != ReadBy::List);
+        (searches.count() < self.searches_wanted()).then_some(ReadBy::Search(None))
+    }
+
+    /// Searches a second that may be made beside the lists. A comparison makes none: what the index lacks proves nothing.
+    fn search_rate(&self) -> Option<f64> {
+        let is_first_read = self.walk.walk == ListWalk::Backfill;
+        let mapping = self.object.mapping();
+        let may = is_first_read
+            && !self.is_without_searches
+            && mapping.modes.backfill == FirstReadBy::List
+            && search_body_fits(&self.object.properties);
+        self.engine
+            .client
+            .limiter()
+            .searches_beside_lists()
+            .filter(|_| may)
+    }
+
+    /// How many chains search, once enough is left for them to be worth their begin.
+    fn searches_wanted(&self) -> usize {
+        let (_, total) = self.known.extent.unwrap_or((HubspotId(0), 0));
+        let is_long = total.saturating_sub(self.known.seen) >= LEAST_FOR_SEARCHES;
+        let rate = self.search_rate().filter(|_| is_long);
+        rate.map_or(0, |rate| {
+            chains_at(rate, self.known.latency.unwrap_or_default())
+        })
     }
 
     /// How many chains use what is allowed, by the shortest answer so far.
@@ -448,7 +594,11 @@ impl<'a> Walker<'a> {
         let chains = self.chains.values().filter(|chain| !chain.is_read);
         let chains: Vec<&Chain> = chains.collect();
         let open = chains.iter().map(|chain| {
-            let under_way = if chain.is_asked { f64::from(PAGE) } else { 0.0 };
+            let page = match chain.by {
+                ReadBy::List => PAGE,
+                ReadBy::Search(_) => SEARCH_PAGE,
+            };
+            let under_way = if chain.is_asked { f64::from(page) } else { 0.0 };
             let ahead = (under_way * chain.spacing) as i64;
             OpenRange {
                 at: HubspotId(chain.read_to.0.saturating_add(ahead)),
@@ -457,14 +607,14 @@ impl<'a> Walker<'a> {
             }
         });
         let open: Vec<OpenRange> = open.collect();
-        let (index, at) = split(&open, extent, self.wanted())?;
+        let (index, at) = split(&open, extent, self.wanted() + self.searches_wanted())?;
         Some((chains[index].range.start, at))
     }
 
     /// Asks how far the list reaches, once its cursor has shown to be an id and a page is known to follow.
     fn ask_extent(&mut self) {
         let is_due = self.known.is_by_id && !self.known.is_one_chain && self.known.extent.is_none();
-        if self.is_closing || self.has_counted || !is_due {
+        if self.is_closing() || self.has_counted || !is_due {
             return;
         }
         self.has_counted = true;
@@ -499,19 +649,31 @@ impl<'a> Walker<'a> {
     fn take(&mut self, event: WalkEvent) {
         match event {
             WalkEvent::Page(start, page, took) => self.take_page(start, page, took),
+            WalkEvent::Found(start, found) => self.take_found(start, found),
             WalkEvent::Extent(Some(counted)) => {
                 self.known.extent = Some((counted.highest, counted.total));
                 self.known.seen = self.known.seen.max(counted.seen);
             }
             WalkEvent::Extent(None) => {}
             WalkEvent::Written(Ok(wrote)) => self.settle(wrote),
-            WalkEvent::Written(Err(error)) => self.fail(error, true),
+            WalkEvent::Written(Err(error)) => self.fail(error, WalkPhase::Void),
         }
     }
 
-    fn fail(&mut self, error: StepError, is_void: bool) {
-        self.is_closing = true;
-        self.is_void |= is_void;
+    fn is_closing(&self) -> bool {
+        self.phase != WalkPhase::Open
+    }
+
+    fn is_void(&self) -> bool {
+        self.phase == WalkPhase::Void
+    }
+
+    fn end(&mut self, phase: WalkPhase) {
+        self.phase = self.phase.max(phase);
+    }
+
+    fn fail(&mut self, error: StepError, phase: WalkPhase) {
+        self.end(phase);
         self.failure.get_or_insert(error);
     }
 
@@ -527,12 +689,49 @@ impl<'a> Walker<'a> {
             Err(StepError::Hubspot(error)) if is_probe && error.status() == Some(400) => {
                 return self.give_up();
             }
-            Err(error) => return self.fail(error, false),
+            Err(error) => return self.fail(error, WalkPhase::Closing),
         };
         let (lowest, highest) = (page.shown().min(), page.shown().max());
         if is_probe && !begins_at(start, lowest, page.after.as_deref()) {
             return self.give_up();
         }
+        let next = page.after.as_deref().zip(highest);
+        self.known.is_by_id |= next.is_some_and(|(next, highest)| names_an_id(next, highest));
+        let latency = self.known.latency.unwrap_or(took);
+        self.known.latency = Some(latency.min(took));
+        self.note_page(start, page);
+    }
+
+    /// What a search shows. Where it makes no sense or fails, the list goes on where it stood.
+    fn take_found(&mut self, start: HubspotId, found: Result<Option<(ReadPage, u64)>, StepError>) {
+        let Some(chain) = self.chains.get_mut(&start) else {
+            return;
+        };
+        chain.is_asked = false;
+        match found {
+            Ok(Some((page, left))) => {
+                chain.by = ReadBy::Search(Some(left));
+                self.note_page(start, page);
+            }
+            Ok(None) => {
+                tracing::info!(object = %self.object.object(), "the index counts otherwise than it shows; the list goes on from there");
+                chain.by = ReadBy::List;
+                chain.next = Some(chain.read_to.to_string());
+            }
+            Err(error) => {
+                tracing::info!(object = %self.object.object(), error = %error, "a search beside the list failed; the list goes on from there");
+                chain.by = ReadBy::List;
+                chain.next = Some(chain.read_to.to_string());
+                self.is_without_searches = true;
+            }
+        }
+    }
+
+    fn note_page(&mut self, start: HubspotId, page: ReadPage) {
+        let Some(chain) = self.chains.get_mut(&start) else {
+            return;
+        };
+        let (lowest, highest) = (page.shown().min(), page.shown().max());
         let reach = chain.range.reach(highest, page.after.as_deref());
         chain.is_read = reach.is_end;
         chain.next.clone_from(&page.after);
@@ -541,13 +740,9 @@ impl<'a> Walker<'a> {
             chain.read_to = chain.read_to.max(highest);
             let steps = page.shown().count().saturating_sub(1).max(1) as f64;
             chain.spacing = ((highest.0 - lowest.0) as f64 / steps).max(1.0);
-            let next = page.after.as_deref();
-            self.known.is_by_id |= next.is_some_and(|next| names_an_id(next, highest));
             self.known.spacing.insert(start, chain.spacing);
         }
         self.known.seen += page.records.len() as u64;
-        let latency = self.known.latency.unwrap_or(took);
-        self.known.latency = Some(latency.min(took));
         self.unwritten.push_back((start, page));
     }
 
@@ -556,8 +751,7 @@ impl<'a> Walker<'a> {
         let object = self.object.object();
         tracing::warn!(%object, "the list's cursor is no record id after all; it is read again from its beginning");
         self.known.is_one_chain = true;
-        self.is_closing = true;
-        self.is_void = true;
+        self.end(WalkPhase::Void);
     }
 
     fn settle(&mut self, wrote: Wrote) {
@@ -581,8 +775,7 @@ impl<'a> Walker<'a> {
                 self.ended = Some(is_done);
             }
             PageOutcome::Overtaken => {
-                self.is_closing = true;
-                self.is_void = true;
+                self.end(WalkPhase::Void);
             }
         }
     }
@@ -590,14 +783,14 @@ impl<'a> Walker<'a> {
     /// Looks whether the walk is to rest, or its list to be read anew.
     async fn look(&mut self) -> Result<(), StepError> {
         let is_idle = self.reading.is_empty() && self.writing.is_none() && self.came.is_empty();
-        if self.known.is_one_chain && self.is_void && is_idle {
+        if self.known.is_one_chain && self.is_void() && is_idle {
             let (name, of) = (self.object.object().clone(), self.walk.walk);
             let anew = move |tx: &WriteTx<'_>| cursors::list_again(tx, &name, of);
             self.engine.store.write(Lane::Bulk, anew).await?;
             return Ok(());
         }
         let now = self.engine.clock.monotonic();
-        if self.is_closing || now.saturating_sub(self.looked) < LOOK {
+        if self.is_closing() || now.saturating_sub(self.looked) < LOOK {
             return Ok(());
         }
         self.looked = now;
@@ -608,8 +801,9 @@ impl<'a> Walker<'a> {
         let own = self.object.table.mapping();
         let in_force = self.engine.object(self.object.object());
         let is_exchanged = in_force.is_none_or(|object| !Arc::ptr_eq(object.table.mapping(), own));
-        self.is_closing =
-            is_exchanged || is_paused.await? || now.saturating_sub(self.began) >= STEP_LASTS;
+        if is_exchanged || is_paused.await? || now.saturating_sub(self.began) >= STEP_LASTS {
+            self.end(WalkPhase::Closing);
+        }
         Ok(())
     }
 }

@@ -13,6 +13,20 @@ use crate::store::ranges::ListWalk;
 #[derive(Debug, Default)]
 pub(crate) struct WalkedLists(Mutex<BTreeMap<(ObjectType, ListWalk), KnownList>>);
 
+/// When the next search beside a list may leave, by the steady clock: all objects share one pace.
+#[derive(Debug, Default)]
+pub(crate) struct SearchTurns(Mutex<Duration>);
+
+impl SearchTurns {
+    /// Takes a turn; how long it is off.
+    pub(super) fn take(&self, now: Duration, per_second: f64) -> Duration {
+        let mut next = self.0.lock();
+        let turn = (*next).max(now);
+        *next = turn + Duration::from_secs_f64(1.0 / per_second);
+        turn.saturating_sub(now)
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownList {
     /// Whether its cursor was shown to be a record's id.

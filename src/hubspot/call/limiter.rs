@@ -465,6 +465,12 @@ impl Limiter {
         }
     }
 
+    /// How many searches a second a first read may make beside its lists, if any.
+    pub(crate) fn searches_beside_lists(&self) -> Option<f64> {
+        let state = self.state();
+        state.quota.searches_beside_lists(self.now(&state))
+    }
+
     /// Whether a request of this class waits for its turn: more at once would leave no sooner.
     pub(crate) fn is_waited_for(&self, class: EndpointClass) -> bool {
         !self.state().queues[class.index()].is_empty()

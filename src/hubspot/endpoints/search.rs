@@ -217,6 +217,30 @@ impl Client {
         self.search_by(object, body, limit, priority).await
     }
 
+    /// The next records between two ids, the second one's included, whenever they were changed.
+    pub(crate) async fn search_between(
+        &self,
+        object: &ObjectType,
+        (id, until): (HubspotId, Option<HubspotId>),
+        properties: &[String],
+        priority: Priority,
+    ) -> Result<SearchPage, HubspotError> {
+        let body = |limit| {
+            let filter = match until {
+                None => beyond(id),
+                Some(until) => Filter {
+                    operator: "BETWEEN",
+                    value: Some((id.0 + 1).to_string()),
+                    high_value: Some(until.to_string()),
+                    ..beyond(id)
+                },
+            };
+            to_body(&body_of(vec![filter], properties, limit))
+        };
+        self.search_by(object, body, MAX_SEARCH_PAGE, priority)
+            .await
+    }
+
     /// How many records the index counts, and the highest id that it shows.
     pub(crate) async fn search_highest(
         &self,

@@ -51,6 +51,9 @@ pub const ASSOCIATIONS_IN_FLIGHT: u32 = 4;
 /// So long after a 429 association calls go at half their pace: what limit they have beside the day nobody says.
 pub const HALF_PACE: Duration = Duration::from_mins(1);
 
+/// How long searches beside lists leave half of their place to other apps.
+const HALF_SEARCHES: Duration = Duration::from_mins(10);
+
 /// At most this many requests are leased from the day at a time (design, section 7).
 pub const LEASE_REQUESTS: u32 = 20;
 
@@ -312,6 +315,8 @@ pub struct Quota {
     associations: RateWindow,
     /// Until when association calls go at half their pace.
     half_pace_until: Duration,
+    /// Until when searches beside lists do, since HubSpot refused a search.
+    half_searches_until: Duration,
     /// Requests of others under the same token, by HubSpot's count of the window, and until when.
     foreign: (u32, Duration),
     newest_burst_report: u64,
@@ -358,6 +363,7 @@ impl Quota {
             search,
             associations,
             half_pace_until: Duration::ZERO,
+            half_searches_until: Duration::ZERO,
             foreign: (0, Duration::ZERO),
             newest_burst_report: 0,
             searches_in_burst: false,
@@ -708,6 +714,9 @@ impl Quota {
                 if met_by.class == EndpointClass::Associations {
                     self.half_pace_until = now.steady + wait + HALF_PACE;
                 }
+                if met_by.class == EndpointClass::Search {
+                    self.half_searches_until = now.steady + wait + HALF_SEARCHES;
+                }
                 now.hubspot + wait
             }
         }
@@ -774,6 +783,17 @@ impl Quota {
                 }
             }
         }
+    }
+
+    /// How many searches a second a first read may make beside its lists: one less than are allowed, and half of that while another
+    /// app makes them too. None where HubSpot counts them in the burst, in which a list brings as much.
+    pub fn searches_beside_lists(&self, now: Now) -> Option<f64> {
+        let rate = self.search.rate - 1.0;
+        if rate < 1.0 || self.searches_in_burst || self.leaves_share {
+            return None;
+        }
+        let is_shared = self.half_searches_until > now.steady;
+        Some(if is_shared { rate / 2.0 } else { rate })
     }
 
     /// Requests in the burst window that HubSpot counts and that are not ours, by its newest report.

@@ -240,6 +240,16 @@ pub enum Sees {
     User,
 }
 
+/// How an object is read first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FirstReadBy {
+    /// By lists, with searches beside them where that is faster.
+    #[default]
+    List,
+    /// By lists alone.
+    ListOnly,
+}
+
 /// How an object's records come and go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Modes {
@@ -253,6 +263,8 @@ pub struct Modes {
     pub sees: Sees,
     /// Whether a value that is none of HubSpot's options is refused where it is written.
     pub strict_options: bool,
+    /// How the object is read first.
+    pub backfill: FirstReadBy,
 }
 
 /// A property and its column.

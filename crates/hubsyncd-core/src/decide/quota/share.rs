@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use crate::decide::quota::day::{KnownQuotaDay, QuotaDay};
     use crate::decide::quota::{
-        Ending, EndpointClass, Now, Observed, Priority, Quota, QuotaVerdict,
+        Ending, EndpointClass, Now, Observed, Pause, Priority, Quota, QuotaVerdict,
     };
     use crate::model::settings::{Limits, Tier};
     use crate::testing::at;
@@ -107,6 +107,28 @@ mod tests {
         assert_eq!(send_all(&mut command, EndpointClass::Search, now(0)), 1);
         assert_eq!(send_all(&mut command, EndpointClass::Search, now(1_900)), 0);
         assert_eq!(send_all(&mut command, EndpointClass::Search, now(2_100)), 1);
+    }
+
+    #[test]
+    fn searches_beside_lists_leave_one_a_second_and_half_to_whoever_makes_them_too() {
+        let with = |per_second| {
+            let limits = Limits {
+                search_per_second: Some(per_second),
+                ..Limits::default()
+            };
+            quota(LimitSettings::new(&limits, Tier::Professional))
+        };
+        assert_eq!(with(1.5).searches_beside_lists(now(0)), None);
+        let mut quota = with(5.0);
+        assert_eq!(quota.searches_beside_lists(now(0)), Some(4.0));
+        let grant = quota.grant(EndpointClass::Search, now(0));
+        quota.end(&grant, Ending::Answered, now(10));
+        let refused = Pause::Class(EndpointClass::Search);
+        quota.pause(refused, &grant, None, now(10));
+        assert_eq!(quota.searches_beside_lists(now(60_000)), Some(2.0));
+        assert_eq!(quota.searches_beside_lists(now(700_000)), Some(4.0));
+        quota.leave_share(true);
+        assert_eq!(quota.searches_beside_lists(now(700_000)), None);
     }
 
     #[test]
