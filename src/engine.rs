@@ -19,6 +19,7 @@ pub(crate) mod testing;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -161,6 +162,8 @@ pub struct Engine {
     random: Mutex<ChaCha8Rng>,
     pub(crate) memory: StepMemory,
     started_at: Timestamp,
+    /// When steps are to end that go on for long, by the steady clock, in milliseconds; the greatest number where nobody said.
+    ends_at: AtomicU64,
 }
 
 impl Engine {
@@ -187,7 +190,19 @@ impl Engine {
             in_force: watch::Sender::default(),
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             memory: StepMemory::default(),
+            ends_at: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// Steps that go on for long begin nothing more from that moment on, by the steady clock.
+    pub(crate) fn end_steps_at(&self, at: Duration) {
+        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        self.ends_at.store(at, Ordering::Relaxed);
+    }
+
+    /// Whether a step that goes on for long is to end.
+    pub(crate) fn steps_end(&self) -> bool {
+        self.clock.monotonic() >= Duration::from_millis(self.ends_at.load(Ordering::Relaxed))
     }
 
     /// The objects in force: empty until the portal's schema was read.

@@ -79,6 +79,7 @@ pub async fn once(
         kept_from: Mutex::default(),
         read: AtomicUsize::new(0),
     };
+    engine.end_steps_at(options.deadline);
     heartbeat::set_phase(engine, Phase::Running).await?;
     let failure = match Box::pin(until_stopped(
         &work,

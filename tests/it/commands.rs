@@ -484,7 +484,7 @@ fn once_that_runs_out_of_time_ends_with_1_and_says_what_is_unfinished() {
         latency_max_ms: 200,
         ..Settings::default()
     });
-    portal.fill("contacts", 6_000);
+    portal.fill("contacts", 25_000);
     let site = Site::new(&portal);
     let output = site.run(&["once", "--timeout", "3s"]);
     let explanation = String::from_utf8_lossy(&output.stdout).into_owned();

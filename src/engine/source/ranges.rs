@@ -789,6 +789,9 @@ impl<'a> Walker<'a> {
             self.engine.store.write(Lane::Bulk, anew).await?;
             return Ok(());
         }
+        if self.engine.steps_end() {
+            self.end(WalkPhase::Closing);
+        }
         let now = self.engine.clock.monotonic();
         if self.is_closing() || now.saturating_sub(self.looked) < LOOK {
             return Ok(());
