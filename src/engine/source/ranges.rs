@@ -271,11 +271,14 @@ struct Chain {
     spacing: f64,
 }
 
+/// A range as it was when it was searched: its start and its end.
+type SearchedRange = (HubspotId, Option<HubspotId>);
+
 /// What a walk waits for.
 enum WalkEvent {
     Page(HubspotId, Result<ReadPage, StepError>, Duration),
     /// With what is left by the index; nothing where that makes no sense.
-    Found(HubspotId, Result<Option<(ReadPage, u64)>, StepError>),
+    Found(SearchedRange, Result<Option<(ReadPage, u64)>, StepError>),
     Extent(Option<CountedList>),
     Written(Result<Wrote, StepError>),
 }
@@ -421,15 +424,15 @@ impl<'a> Walker<'a> {
             asked += 1;
             let (start, after) = (chain.range.start, chain.next.clone());
             if let (ReadBy::Search(expected), Some(rate)) = (chain.by, search_rate) {
-                let reach = (chain.read_to, chain.range.until);
+                let (read_to, until) = (chain.read_to, chain.range.until);
                 let now = engine.clock.monotonic();
                 let wait = engine.memory.searches.take(now, rate);
                 self.reading.push(Box::pin(async move {
                     if !wait.is_zero() {
                         engine.clock.sleep(wait).await;
                     }
-                    let found = search_page(engine, object, reach, expected).await;
-                    WalkEvent::Found(start, found)
+                    let found = search_page(engine, object, (read_to, until), expected).await;
+                    WalkEvent::Found((start, until), found)
                 }));
                 continue;
             }
@@ -649,7 +652,7 @@ impl<'a> Walker<'a> {
     fn take(&mut self, event: WalkEvent) {
         match event {
             WalkEvent::Page(start, page, took) => self.take_page(start, page, took),
-            WalkEvent::Found(start, found) => self.take_found(start, found),
+            WalkEvent::Found(range, found) => self.take_found(range, found),
             WalkEvent::Extent(Some(counted)) => {
                 self.known.extent = Some((counted.highest, counted.total));
                 self.known.seen = self.known.seen.max(counted.seen);
@@ -703,14 +706,20 @@ impl<'a> Walker<'a> {
     }
 
     /// What a search shows. Where it makes no sense or fails, the list goes on where it stood.
-    fn take_found(&mut self, start: HubspotId, found: Result<Option<(ReadPage, u64)>, StepError>) {
+    fn take_found(
+        &mut self,
+        (start, until): SearchedRange,
+        found: Result<Option<(ReadPage, u64)>, StepError>,
+    ) {
         let Some(chain) = self.chains.get_mut(&start) else {
             return;
         };
         chain.is_asked = false;
         match found {
             Ok(Some((page, left))) => {
-                chain.by = ReadBy::Search(Some(left));
+                // Of a range that was parted meanwhile nobody has counted what is left.
+                let is_whole = chain.range.until == until;
+                chain.by = ReadBy::Search(Some(left).filter(|_| is_whole));
                 self.note_page(start, page);
             }
             Ok(None) => {
