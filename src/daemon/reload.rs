@@ -12,6 +12,7 @@ pub(crate) mod watched;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, pending};
@@ -105,7 +106,11 @@ impl AtWork<'_> {
 
     /// Ends tasks between two steps.
     async fn stop(&mut self, whose: impl Fn(Task) -> bool) {
+        // A walk over a list goes on for many pages in one step: it begins no further one.
+        let engine = &self.all.engine;
+        engine.end_steps_at(engine.clock().monotonic());
         let stopped = self.tasks.stop(|name| whose(name.task)).await;
+        engine.end_steps_at(Duration::MAX);
         for name in stopped {
             self.all.condition.forget(&name);
         }
