@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::app::doctor::Colour;
 use crate::config::Drawing;
-use crate::decide::portal::doctor::Colour;
 use crate::model::time::Timestamp;
 
 /// `1,200,000`.

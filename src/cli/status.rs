@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::app::doctor::Colour;
 use crate::cli::ExitStatus;
 use crate::cli::args::StatusArgs;
 use crate::cli::format::{
     Align, TextTable, counted, duration, moment, painted, printable, thousands,
 };
 use crate::config::Drawing;
-use crate::decide::portal::doctor::Colour;
 use crate::engine::portal::access::{LOOK_AT_THE_NAME, remedy};
 use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, Row, StatusRows};

@@ -7,9 +7,9 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::{about, colour_of, held_work, outbox_of, remedy_of_state, requests, state, table_of};
+use crate::app::doctor::Colour;
 use crate::cli::format::{counted, duration, moment, printable, shortened, thousands};
 use crate::config::Drawing;
-use crate::decide::portal::doctor::Colour;
 use crate::model::time::Timestamp;
 use crate::store::commands::{Row, WatchedRows};
 
@@ -18,7 +18,7 @@ const VALUE: usize = 24;
 
 /// What a person can do from the screen, as the commands do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum ScreenAct {
     /// `outbox retry`.
     Retry(i64),
     /// `outbox discard`.
@@ -33,7 +33,7 @@ pub(super) enum Act {
     Command(&'static str),
 }
 
-impl Act {
+impl ScreenAct {
     fn question(&self) -> String {
         match self {
             Self::Retry(id) => format!("Send entry {id} again?"),
@@ -62,11 +62,11 @@ impl Act {
 
 /// What comes of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum KeyAnswer {
     /// Draw, and wait for the next one.
     Nothing,
     /// Carry it out.
-    Carry(Act),
+    Carry(ScreenAct),
     /// Leave.
     Leave,
 }
@@ -86,7 +86,7 @@ pub(super) struct StatusScreen {
     /// Why there are no rows, in the place of them.
     trouble: Option<String>,
     chosen: usize,
-    asked: Option<Act>,
+    asked: Option<ScreenAct>,
     /// What came of the last key.
     told: Option<String>,
     is_help: bool,
@@ -120,21 +120,21 @@ impl StatusScreen {
     }
 
     /// What a key means here.
-    pub(super) fn key(&mut self, key: KeyEvent) -> Wish {
+    pub(super) fn key(&mut self, key: KeyEvent) -> KeyAnswer {
         self.told = None;
         let letter = match key.code.as_char() {
-            Some('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Wish::Leave,
+            Some('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return KeyAnswer::Leave,
             letter => letter,
         };
         if let Some(act) = self.asked.take() {
             return match letter {
-                Some('y' | 'Y') => Wish::Carry(act),
-                _ => Wish::Nothing,
+                Some('y' | 'Y') => KeyAnswer::Carry(act),
+                _ => KeyAnswer::Nothing,
             };
         }
         let was_help = std::mem::take(&mut self.is_help);
         match letter {
-            Some('q') => return Wish::Leave,
+            Some('q') => return KeyAnswer::Leave,
             _ if was_help => {}
             Some('?') => self.is_help = true,
             Some(letter @ ('r' | 'd' | 'a' | 'l' | 'h' | 'p')) => match self.act(letter) {
@@ -148,29 +148,33 @@ impl StatusScreen {
             }
             None => {}
         }
-        Wish::Nothing
+        KeyAnswer::Nothing
     }
 
     /// What a letter does to what is chosen, or why it does nothing.
-    fn act(&self, letter: char) -> Result<Act, &'static str> {
+    fn act(&self, letter: char) -> Result<ScreenAct, &'static str> {
         if letter == 'p' {
             let rows = self.rows.as_ref().ok_or("there is no database yet")?;
             let is_paused = state(&rows.status.health) == "paused";
-            return Ok(Act::Command(if is_paused { "resume" } else { "pause" }));
+            return Ok(ScreenAct::Command(if is_paused {
+                "resume"
+            } else {
+                "pause"
+            }));
         }
         let items = self.items();
         let item = items.get(self.chosen).ok_or("nothing waits for you")?;
         let id = |row: &Row| row.number("id").unwrap_or(0);
         match (letter, item) {
-            ('r', WaitingItem::Dead(entry)) => Ok(Act::Retry(id(entry))),
+            ('r', WaitingItem::Dead(entry)) => Ok(ScreenAct::Retry(id(entry))),
             ('r', _) => Err("r sends a dead entry again: choose one with the arrows"),
-            ('d', WaitingItem::Dead(entry)) => Ok(Act::Discard(id(entry))),
-            ('d', WaitingItem::Hold(hold)) => Ok(Act::TakeBack(id(hold))),
+            ('d', WaitingItem::Dead(entry)) => Ok(ScreenAct::Discard(id(entry))),
+            ('d', WaitingItem::Hold(hold)) => Ok(ScreenAct::TakeBack(id(hold))),
             ('d', _) => Err("d gives up a dead entry or a hold: choose one with the arrows"),
-            ('a', WaitingItem::Hold(hold)) => Ok(Act::Approve(id(hold))),
+            ('a', WaitingItem::Hold(hold)) => Ok(ScreenAct::Approve(id(hold))),
             ('a', _) => Err("a lets a hold go: choose one with the arrows"),
-            ('l', WaitingItem::Conflict(conflict)) => Ok(Act::Resolve(id(conflict), "local")),
-            (_, WaitingItem::Conflict(conflict)) => Ok(Act::Resolve(id(conflict), "remote")),
+            ('l', WaitingItem::Conflict(conflict)) => Ok(ScreenAct::Resolve(id(conflict), "local")),
+            (_, WaitingItem::Conflict(conflict)) => Ok(ScreenAct::Resolve(id(conflict), "remote")),
             (_, _) => Err("l and h decide a conflict: choose one with the arrows"),
         }
     }
@@ -537,7 +541,7 @@ mod tests {
             .join("\n")
     }
 
-    fn press(screen: &mut StatusScreen, code: KeyCode) -> Wish {
+    fn press(screen: &mut StatusScreen, code: KeyCode) -> KeyAnswer {
         screen.key(KeyEvent::new(code, KeyModifiers::NONE))
     }
 
@@ -559,23 +563,26 @@ mod tests {
         let mut screen = screen(&folder);
         // A hold, two conflicts, two dead entries.
         for (down, letter, expected) in [
-            (0, 'a', Some(Act::Approve(2))),
-            (0, 'd', Some(Act::TakeBack(2))),
+            (0, 'a', Some(ScreenAct::Approve(2))),
+            (0, 'd', Some(ScreenAct::TakeBack(2))),
             (0, 'r', None),
-            (1, 'l', Some(Act::Resolve(1, "local"))),
-            (2, 'h', Some(Act::Resolve(4, "remote"))),
+            (1, 'l', Some(ScreenAct::Resolve(1, "local"))),
+            (2, 'h', Some(ScreenAct::Resolve(4, "remote"))),
             (2, 'd', None),
-            (3, 'r', Some(Act::Retry(2))),
-            (4, 'd', Some(Act::Discard(4))),
-            (9, 'd', Some(Act::Discard(4))),
+            (3, 'r', Some(ScreenAct::Retry(2))),
+            (4, 'd', Some(ScreenAct::Discard(4))),
+            (9, 'd', Some(ScreenAct::Discard(4))),
             (4, 'l', None),
-            (0, 'p', Some(Act::Command("pause"))),
+            (0, 'p', Some(ScreenAct::Command("pause"))),
         ] {
             screen.chosen = 0;
             for _ in 0..down {
-                assert_eq!(press(&mut screen, KeyCode::Down), Wish::Nothing);
+                assert_eq!(press(&mut screen, KeyCode::Down), KeyAnswer::Nothing);
             }
-            assert_eq!(press(&mut screen, KeyCode::Char(letter)), Wish::Nothing);
+            assert_eq!(
+                press(&mut screen, KeyCode::Char(letter)),
+                KeyAnswer::Nothing
+            );
             let foot = drawn(&screen, 80, 24)
                 .lines()
                 .last()
@@ -584,21 +591,24 @@ mod tests {
             match expected {
                 Some(act) => {
                     assert!(foot.ends_with("y yes, any other key no"), "{foot}");
-                    assert_eq!(press(&mut screen, KeyCode::Char('n')), Wish::Nothing);
+                    assert_eq!(press(&mut screen, KeyCode::Char('n')), KeyAnswer::Nothing);
                     assert_eq!(
                         press(&mut screen, KeyCode::Char('y')),
-                        Wish::Nothing,
+                        KeyAnswer::Nothing,
                         "it was no"
                     );
                     press(&mut screen, KeyCode::Char(letter));
-                    assert_eq!(press(&mut screen, KeyCode::Char('y')), Wish::Carry(act));
+                    assert_eq!(
+                        press(&mut screen, KeyCode::Char('y')),
+                        KeyAnswer::Carry(act)
+                    );
                 }
                 None => assert!(foot.contains("choose one with the arrows"), "{foot}"),
             }
         }
-        assert_eq!(press(&mut screen, KeyCode::Char('q')), Wish::Leave);
+        assert_eq!(press(&mut screen, KeyCode::Char('q')), KeyAnswer::Leave);
         let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(screen.key(control_c), Wish::Leave);
+        assert_eq!(screen.key(control_c), KeyAnswer::Leave);
     }
 
     #[test]
@@ -609,7 +619,7 @@ mod tests {
             press(&mut screen, KeyCode::Down);
         }
         assert!(drawn(&screen, 80, 16).contains("dead 4: archive of contacts 15"));
-        assert_eq!(press(&mut screen, KeyCode::Char('?')), Wish::Nothing);
+        assert_eq!(press(&mut screen, KeyCode::Char('?')), KeyAnswer::Nothing);
         insta::assert_snapshot!("help", drawn(&screen, 80, 24));
         press(&mut screen, KeyCode::Char('a'));
         assert!(

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::print;
-use super::screen::{Act, StatusScreen, Wish};
+use super::screen::{KeyAnswer, ScreenAct, StatusScreen};
 use crate::cli::ExitStatus;
 use crate::cli::operating::changes::is_closed;
 use crate::clock::Clock;
@@ -145,9 +145,9 @@ async fn screen(
                     None => return Ok(ExitStatus::Done),
                     Some(Event::Key(key)) if key.kind != KeyEventKind::Release => {
                         match screen.key(key) {
-                            Wish::Leave => return Ok(ExitStatus::Done),
-                            Wish::Nothing => draw(&mut terminal, &screen, clock)?,
-                            Wish::Carry(act) => {
+                            KeyAnswer::Leave => return Ok(ExitStatus::Done),
+                            KeyAnswer::Nothing => draw(&mut terminal, &screen, clock)?,
+                            KeyAnswer::Carry(act) => {
                                 screen.tell(match carry_out(database, &act) {
                                     Ok(()) => act.told(),
                                     Err(error) => error.to_string(),
@@ -187,14 +187,16 @@ fn events() -> mpsc::Receiver<Event> {
     receiver
 }
 
-fn carry_out(database: &Path, act: &Act) -> Result<(), CommandError> {
+fn carry_out(database: &Path, act: &ScreenAct) -> Result<(), CommandError> {
     let mut db = CommandDb::open_to_decide(database)?;
     match act {
-        Act::Retry(id) => db.retry(&[*id]).map(drop),
-        Act::Discard(id) => db.discard(&[*id]).map(drop),
-        Act::TakeBack(id) => db.discard_hold(*id).map(drop),
-        Act::Approve(id) => db.approve(Some(*id)).map(drop),
-        Act::Resolve(id, side) => db.resolve(&WantedConflicts::Ids(vec![*id]), side).map(drop),
-        Act::Command(command) => db.order(command),
+        ScreenAct::Retry(id) => db.retry(&[*id]).map(drop),
+        ScreenAct::Discard(id) => db.discard(&[*id]).map(drop),
+        ScreenAct::TakeBack(id) => db.discard_hold(*id).map(drop),
+        ScreenAct::Approve(id) => db.approve(Some(*id)).map(drop),
+        ScreenAct::Resolve(id, side) => {
+            db.resolve(&WantedConflicts::Ids(vec![*id]), side).map(drop)
+        }
+        ScreenAct::Command(command) => db.order(command),
     }
 }
