@@ -243,11 +243,16 @@ fn an_upgrade_restarts_what_runs_and_a_removal_ends_it() {
         "systemctl daemon-reload\nsystemctl try-restart hubsyncd.service hubsyncd@*.service\n";
     assert!(calls.ends_with(restart), "{calls}");
     assert_eq!(told, "");
+    let wants = root.path("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wants).expect("a folder");
+    let unit = "/usr/lib/systemd/system/hubsyncd@.service";
+    std::os::unix::fs::symlink(unit, wants.join("hubsyncd@acme.service")).expect("a link");
     root.script("prerm", &["remove"]);
     root.script("postrm", &["remove"]);
     assert_eq!(
         root.calls(),
-        "systemctl disable --now hubsyncd.socket hubsyncd.service hubsyncd@*.service\nsystemctl daemon-reload\n"
+        "systemctl disable --now hubsyncd.socket hubsyncd.service\nsystemctl stop hubsyncd@*.service\n\
+         systemctl disable hubsyncd@acme.service\nsystemctl daemon-reload\n"
     );
     assert!(root.is_filled());
 }
