@@ -266,6 +266,26 @@ fn a_column_that_is_emptied_here_waits_and_everything_else_goes_on() {
 }
 
 #[test]
+fn a_value_that_is_written_over_a_held_one_counts_whatever_is_decided_about_the_others() {
+    for word in [&["outbox", "discard", "--hold"][..], &["outbox", "approve"]] {
+        let (portal, mut site) = all_in_rome("[conflicts]\npolicy = \"remote\"\n");
+        site.execute("UPDATE contacts SET city = NULL");
+        site.until_sql(HELD);
+        let hold = site.number(HELD).to_string();
+        // The decision is carried out before the push has seen the write.
+        assert_eq!(site.stop(), 0);
+        site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+        let decided = site.run(&[word, &[hold.as_str()]].concat());
+        assert!(decided.status.success());
+        assert!(site.run(&["once"]).status.success());
+        assert_eq!(portal.count_with("city", "Lima"), 1, "{word:?}");
+        let here = site.text("SELECT city FROM contacts WHERE local_id = 1");
+        assert_eq!(here.as_deref(), Some("Lima"));
+        assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    }
+}
+
+#[test]
 fn a_row_that_is_deleted_while_its_emptied_value_is_held_is_archived() {
     let (portal, site) = all_in_rome("");
     site.execute("UPDATE contacts SET city = NULL");

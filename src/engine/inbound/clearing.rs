@@ -116,18 +116,29 @@ fn rejoin(
     held: &HeldClear,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let entry = outbox::of_row(tx, object.object(), held.local_id)?;
-    if let Some(entry) = entry {
-        let written = entry.field(&held.property).map(|field| field.changed_at);
-        let is_deleted = entry.standing.operation == Operation::Archive;
-        let emptied = (is_deleted && held.side == Side::Hubspot).then_some(held.changed_at);
-        if let Some(changed_at) = written.or(emptied) {
-            let base = Base::Known(held.remote.clone());
-            outbox::put_field(tx, entry.id, &held.property, &base, changed_at)?;
-        }
+    if let Some(entry) = outbox::of_row(tx, object.object(), held.local_id)? {
+        put_over_hubspots(tx, &entry, held)?;
     }
     cleared::forget(tx, object.object(), held)?;
     recount(tx, object.object(), held.side, &held.property, now)
+}
+
+/// Where a program has written a held field again, or deleted its row, what waits of it stands over what HubSpot holds: the write
+/// itself knows only what the mirror held. Tells whether anything waits of it.
+fn put_over_hubspots(
+    tx: &Transaction<'_>,
+    entry: &Entry,
+    held: &HeldClear,
+) -> Result<bool, StoreError> {
+    let written = entry.field(&held.property).map(|field| field.changed_at);
+    let is_deleted = entry.standing.operation == Operation::Archive;
+    let emptied = (is_deleted && held.side == Side::Hubspot).then_some(held.changed_at);
+    let Some(changed_at) = written.or(emptied) else {
+        return Ok(false);
+    };
+    let base = Base::Known(held.remote.clone());
+    outbox::put_field(tx, entry.id, &held.property, &base, changed_at)?;
+    Ok(true)
 }
 
 /// What is held of a row on its way to HubSpot is a local write like any other: where the row as a whole is decided, it waits with
@@ -510,10 +521,10 @@ fn settle_one(
     field: &HeldClear,
     (hold, word): (HoldId, HoldWord),
 ) -> Result<(), StoreError> {
-    let waits = outbox::of_row(tx, pass.name(), field.local_id)?
-        .is_some_and(|entry| entry.field(&field.property).is_some());
-    if waits {
-        // A program has written it again meanwhile: that is what counts.
+    // A program has written it again meanwhile: that is what counts.
+    if let Some(entry) = outbox::of_row(tx, pass.name(), field.local_id)?
+        && put_over_hubspots(tx, &entry, field)?
+    {
         return Ok(());
     }
     match (word, field.side) {
