@@ -1050,3 +1050,30 @@ fn a_pair_that_is_turned_round_is_read_anew_and_what_waits_of_the_former_one_say
     assert_eq!(associated(&portal), 2);
     until_equal(&site, &portal);
 }
+
+#[test]
+fn what_a_person_does_between_two_records_of_one_object_is_seen_from_both_though_a_poll_brings_one()
+{
+    let portal = Portal::quick();
+    let [parent, child] = ["Parent", "Child"].map(|name| company(&portal, name));
+    let objects = "[objects.companies]\n[associations]\n\
+         family = { from = \"companies\", to = \"companies\" }\n";
+    let mut site = Site::with(&portal, "[schedule]\npoll = \"1s\"\n", objects);
+    site.start_and_load();
+    site.until_sql("SELECT last_association_pass_at IS NOT NULL FROM sync_status");
+    let ends = (("companies", parent), ("companies", child));
+    let touch = |city: &str| {
+        let now = portal.now_ms();
+        portal
+            .stand()
+            .edit("companies", parent, &[("city", city)], now);
+    };
+    let day_ago = portal.now_ms() - 86_400_000;
+    assert!(portal.stand().associate(ends.0, ends.1, day_ago));
+    touch("Rome");
+    site.until_sql("SELECT count(*) = 2 FROM associations");
+    assert!(portal.stand().disassociate(ends.0, ends.1, portal.now_ms()));
+    touch("Oslo");
+    site.until_sql("SELECT count(*) = 0 FROM associations");
+    assert_eq!(site.stop(), 0);
+}

@@ -240,6 +240,18 @@ pub fn apply(
     }
     writing.carry_out(&changes, (&here, &entries), open.as_ref())?;
     noted::replace(tx, key, shown.id, &found.waiting)?;
+    if let (true, Some(origin)) = (pair.mapping.is_of_one_object(), shown.origin) {
+        let gone = here.iter().filter(|row| changes.go.contains(&row.id));
+        let come = changes.come.iter().map(|link| link.to);
+        let others: BTreeSet<LocalId> = come.chain(gone.map(|row| row.to)).collect();
+        // The other direction is a row of the other record, and nothing else may have told of that one.
+        for other in others {
+            let record = pair.to.table.by_local_id(tx, other)?;
+            if let Some(id) = record.and_then(|row| row.record.hs_id) {
+                due::ask(tx, key, id, origin, now)?;
+            }
+        }
+    }
     if doubted.is_to_be_looked_at {
         let origin = shown.origin.unwrap_or(Origin::Reconcile);
         due::put_off(tx, (key, Side::From), shown.id, origin, now + AFTER_FLIGHT)?;
