@@ -2,9 +2,10 @@
 //! some requests by that: what must survive is a row.
 //!
 //! Each is a type of the step that it belongs to, stands in a file of that step's that knows no engine, and has a lock of its own,
-//! which nobody holds across a wait. The first four belong to one step; the others are shared, for the reason that each gives.
+//! which nobody holds across a wait. Those above `listed` belong to one step; the others are shared, for the reason that each gives.
 
 use crate::engine::decisions::later::LaterDecisions;
+use crate::engine::decisions::orders_later::LaterOrders;
 use crate::engine::outbound::turns::{BatchesAtOnce, Turns};
 use crate::engine::portal::contradicted::Contradicted;
 use crate::engine::portal::refusals::Refusals;
@@ -27,6 +28,8 @@ pub(crate) struct StepMemory {
     pub(crate) at_once: BatchesAtOnce,
     /// Of the decisions: which wait for a better answer.
     pub(crate) later: LaterDecisions,
+    /// Of the commands by SQL: which HubSpot did not answer.
+    pub(crate) orders: LaterOrders,
     /// Which properties HubSpot has. Shared by whatever reads records: a property that one read found to be gone is gone for the
     /// next, and the question costs a request.
     pub(crate) listed: ListedProperties,

@@ -117,6 +117,17 @@ pub(crate) fn tell(
     )
 }
 
+/// Whether HubSpot lets an object's records be read.
+pub(crate) fn is_readable(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<bool, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT is_readable FROM _sync_cursors WHERE object = :object")?;
+    let own = named_params! { ":object": object.as_str() };
+    Ok(statement.query_row(own, |row| row.get(0))?)
+}
+
 /// Ends a command that waited or ran, and its equals.
 pub(crate) fn finish(
     tx: &Transaction<'_>,

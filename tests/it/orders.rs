@@ -1,5 +1,7 @@
 //! Operating by SQL: rows of `sync_commands`, which the daemon carries out within seconds and answers in the same row.
 
+use hubsyncd::simulator::faults::FaultKind;
+
 use crate::calls::lines;
 use crate::daemon::Site;
 use crate::portal::Portal;
@@ -215,4 +217,43 @@ fn a_pause_holds_across_restarts_until_it_is_ended() {
     tell(&site, "'resume', NULL, 'pull'");
     assert!(answered(&site).starts_with("done: "));
     site.until_sql("SELECT count(*) FROM contacts WHERE email = 'later@example.com'");
+}
+
+#[test]
+fn a_command_that_hubspot_does_not_answer_keeps_no_other_from_its_turn() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 10);
+    let scope = "crm.objects.deals.read".to_owned();
+    portal.stand().settings_mut().denied_scopes.insert(scope);
+    let settings = "[schedule]\npoll = \"1s\"\n";
+    let mut site = Site::with(&portal, settings, "[objects.contacts]\n[objects.deals]\n");
+    site.start();
+    site.until_sql("SELECT backfill = 'done' FROM sync_status WHERE object = 'contacts'");
+    site.until_sql("SELECT code = 'missing-scope' FROM sync_status WHERE object = 'deals'");
+    let last =
+        "SELECT state || ' ' || coalesce(result, '') FROM sync_commands ORDER BY id DESC LIMIT 1";
+    for command in [
+        "'refetch', 'deals', 'since 10m'",
+        "'backfill', 'deals', NULL",
+        "'poll', NULL, NULL",
+    ] {
+        tell(&site, command);
+        site.until_sql(
+            "SELECT count(*) = 0 FROM sync_commands WHERE state IN ('waiting', 'running')",
+        );
+        let told = site.text(last).expect("an answer");
+        assert!(
+            told.starts_with("failed deals can't be read now: `hubsyncd status` says why"),
+            "{told}"
+        );
+    }
+    // HubSpot answers nobody: what stops the daemon is carried out all the same.
+    portal.script(FaultKind::Unavailable, 1_000, "/contacts/search");
+    tell(&site, "'refetch', 'contacts', 'since 10m'");
+    site.until_sql("SELECT count(*) FROM sync_commands WHERE state = 'running' AND result LIKE 'HubSpot is asked again later: %'");
+    tell(&site, "'pause', NULL, 'push'");
+    site.until_sql("SELECT count(*) FROM sync_commands WHERE command = 'pause' AND state = 'done'");
+    portal.stand().faults_mut().scripts.clear();
+    site.until_sql("SELECT count(*) = 0 FROM sync_commands WHERE state IN ('waiting', 'running')");
+    assert_eq!(site.stop(), 0);
 }

@@ -5,6 +5,7 @@ use crate::decide::decision::commands::{PausedSide, RefusedOrder, SqlOrder};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::{backfill, poll};
 use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::HubspotError;
 use crate::model::name::ObjectType;
 use crate::store::history::Origin;
 use crate::store::orders::{self, OpenOrder, OrderWork};
@@ -13,12 +14,48 @@ use crate::store::{Lane, cursors, reads};
 /// Takes up what waits and looks how far the rest is. `More`: there is a page to read at once, or work to be rung for.
 /// `is_ending`: for a run that ends, which no pause keeps from working.
 pub(crate) async fn step(engine: &Engine, is_ending: bool) -> Result<Progress, StepError> {
-    let open = engine.store.read(orders::open).await?;
-    let mut more = false;
+    let mut open = engine.store.read(orders::open).await?;
+    // What stops the daemon waits for nothing that HubSpot has to answer first.
+    open.sort_by_key(|order| !matches!(order.command.as_str(), "pause" | "resume"));
+    let again = &engine.memory.orders;
+    let (mut more, mut failure) = (false, None);
     for order in open {
-        more |= carry_out(engine, &order, is_ending).await?;
+        if !is_ending && again.is_put_off(order.id, engine.now()) {
+            continue;
+        }
+        // One that HubSpot does not answer keeps no other from its turn.
+        match carry_out(engine, &order, is_ending).await {
+            Ok(is_more) => more |= is_more,
+            Err(StepError::Hubspot(error)) => {
+                put_off(engine, &order, &error).await?;
+                failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(if more { Progress::More } else { Progress::RING })
+    match failure {
+        Some(error) if is_ending => Err(error.into()),
+        _ if more => Ok(Progress::More),
+        _ => Ok(Progress::Idle {
+            until: again.next(engine.now()),
+        }),
+    }
+}
+
+/// Tells why a command that was begun goes on later.
+async fn put_off(
+    engine: &Engine,
+    order: &OpenOrder,
+    error: &HubspotError,
+) -> Result<(), StepError> {
+    engine.memory.orders.put_off(order.id, engine.now());
+    let told = format!("HubSpot is asked again later: {error}");
+    let order = order.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| orders::tell(tx, &order, &told))
+        .await?;
+    Ok(())
 }
 
 /// Whether what a side does rests.
@@ -185,6 +222,7 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
         .await?;
     let mut more = false;
     let mut is_left = false;
+    let mut kept_back = Vec::new();
     for part in work.into_iter().filter(|part| !part.is_done) {
         let Some(object) = ObjectType::parse(&part.object)
             .ok()
@@ -194,6 +232,14 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
             fail(engine, order, why).await?;
             return Ok(false);
         };
+        let name = object.object().clone();
+        let is_readable = engine
+            .store
+            .read(move |connection| orders::is_readable(connection, &name));
+        if !is_readable.await? {
+            kept_back.push(part.object);
+            continue;
+        }
         let is_last = match wish {
             SqlOrder::Backfill(_) => {
                 Some(backfill::read_again(engine, &object, id, part.after.clone()).await?)
@@ -232,6 +278,14 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
         } else {
             is_left = true;
         }
+    }
+    if !is_left && !kept_back.is_empty() {
+        let why = format!(
+            "{} can't be read now: `hubsyncd status` says why; what else was asked for is done [command-failed]",
+            kept_back.join(" and ")
+        );
+        fail(engine, order, why).await?;
+        return Ok(false);
     }
     let wish = wish.clone();
     let own = order.clone();
