@@ -82,7 +82,8 @@ def installs(package, root):
         seen = run(*inside, "stat", "-c", "%a %U %G", folder).strip()
         if seen != expected:
             raise SystemExit(f"{folder} is {seen}, not {expected}")
-    demo(*inside, "hubsyncd")
+    # The tour starts the program that it is by /proc.
+    demo("bwrap", "--bind", root, "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "hubsyncd")
     example = "/usr/share/doc/hubsyncd/examples/config.example.toml"
     run(*inside, "hubsyncd", "check", "--config", example)
     (root / KEPT).write_text("rows")
