@@ -625,6 +625,74 @@ mod tests {
         events
     }
 
+    /// An archive that waited becomes the update of a row that is there again, and owes the guard nothing; what was in flight or
+    /// dead keeps what its answer needs.
+    #[test]
+    fn a_row_that_is_inserted_again_takes_back_its_delete_and_nothing_else() {
+        let waiting = Standing {
+            attempts: 3,
+            due: Some(at(90)),
+            waits_for: Some(WaitsFor::Guard),
+            last_error: Some("held".to_owned()),
+            discarded_at: Some(at(5)),
+            approved_hold: Some(4),
+            unanswered_since: Some(at(6)),
+            ..fresh(Operation::Archive)
+        };
+        let update = Standing {
+            operation: Operation::Update,
+            attempts: 0,
+            due: Some(at(1)),
+            waits_for: None,
+            last_error: None,
+            discarded_at: None,
+            approved_hold: None,
+            has_row: false,
+            ..waiting.clone()
+        };
+        assert_eq!(
+            step(waiting.clone(), EntryEvent::InsertedAgain),
+            Some(update)
+        );
+
+        let create = Standing {
+            operation: Operation::Create,
+            hs_id: None,
+            waits_for: Some(WaitsFor::Backfill),
+            ..waiting.clone()
+        };
+        let goes_on = Standing {
+            discarded_at: None,
+            has_row: false,
+            ..create.clone()
+        };
+        assert_eq!(
+            step(create.clone(), EntryEvent::InsertedAgain),
+            Some(goes_on)
+        );
+
+        let dead = Standing {
+            state: EntryState::Dead,
+            ..create
+        };
+        let tried_anew = Standing {
+            state: EntryState::Pending,
+            attempts: 0,
+            due: Some(at(1)),
+            discarded_at: None,
+            has_row: false,
+            ..dead.clone()
+        };
+        assert_eq!(
+            step(dead.clone(), EntryEvent::InsertedAgain),
+            Some(tried_anew)
+        );
+
+        let never_deleted = fresh(Operation::Update);
+        let same = Some(never_deleted.clone());
+        assert_eq!(step(never_deleted, EntryEvent::InsertedAgain), same);
+    }
+
     /// Two standings that no rule tells apart are one here, so that all that can be reached can be walked.
     fn shape(standing: &Standing) -> Standing {
         Standing {

@@ -92,6 +92,40 @@ fn all_modes() -> Vec<Modes> {
     all
 }
 
+#[test]
+fn whoever_looked_looks_again_when_an_answer_can_count() {
+    let moment = Moment {
+        now: at(1_000),
+        offset_ms: 40_000,
+    };
+    let rest = Duration::from_secs(7);
+    // HubSpot's clock is 40 s ahead: what is 1,100 there is 1,060 here.
+    assert_eq!(Again::At(at(1_100)).due(&moment, rest), at(1_060));
+    assert_eq!(Again::Unread.due(&moment, rest), at(1_030));
+    for again in [
+        Again::Outdated,
+        Again::History,
+        Again::Flight,
+        Again::Create,
+        Again::Removal,
+    ] {
+        assert_eq!(again.due(&moment, rest), at(1_007), "{again:?}");
+    }
+}
+
+/// A young record that is missed is most likely hidden from a user's token, which somebody can end; all else ends by itself.
+#[test]
+fn an_entry_explains_only_what_somebody_can_do_something_about() {
+    let sees = |sees| Modes {
+        sees,
+        ..Modes::default()
+    };
+    let young = Again::At(at(1));
+    assert_eq!(young.explanation(sees(Sees::User)), Some(NOT_VISIBLE));
+    assert_eq!(young.explanation(sees(Sees::Portal)), None);
+    assert_eq!(Again::Unread.explanation(sees(Sees::User)), None);
+}
+
 /// Every combination of what both sides can show and who can have a word, in every mode, the local times at `second`.
 fn everything(second: i64) -> Vec<Sides> {
     let modes = all_modes().into_iter();
