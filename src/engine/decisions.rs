@@ -6,5 +6,4 @@ pub mod discards;
 pub mod later;
 mod linked;
 pub mod orders;
-pub mod orders_later;
 pub mod resolve;

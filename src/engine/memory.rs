@@ -4,8 +4,7 @@
 //! Each is a type of the step that it belongs to, stands in a file of that step's that knows no engine, and has a lock of its own,
 //! which nobody holds across a wait. Those above `listed` belong to one step; the others are shared, for the reason that each gives.
 
-use crate::engine::decisions::later::LaterDecisions;
-use crate::engine::decisions::orders_later::LaterOrders;
+use crate::engine::decisions::later::PutOff;
 use crate::engine::outbound::turns::{BatchesAtOnce, Turns};
 use crate::engine::portal::contradicted::Contradicted;
 use crate::engine::portal::refusals::Refusals;
@@ -14,6 +13,7 @@ use crate::engine::source::asked::AskedPolls;
 use crate::engine::source::heard::Deliveries;
 use crate::engine::source::listed::ListedProperties;
 use crate::engine::source::walked::{SearchTurns, WalkedLists};
+use crate::model::id::ConflictId;
 
 /// What steps remember. Those of different objects run at the same time.
 #[derive(Debug, Default)]
@@ -27,9 +27,9 @@ pub(crate) struct StepMemory {
     /// Of the push: how many batches go at once.
     pub(crate) at_once: BatchesAtOnce,
     /// Of the decisions: which wait for a better answer.
-    pub(crate) later: LaterDecisions,
+    pub(crate) later: PutOff<ConflictId>,
     /// Of the commands by SQL: which HubSpot did not answer.
-    pub(crate) orders: LaterOrders,
+    pub(crate) orders: PutOff<i64>,
     /// Which properties HubSpot has. Shared by whatever reads records: a property that one read found to be gone is gone for the
     /// next, and the question costs a request.
     pub(crate) listed: ListedProperties,

@@ -52,6 +52,8 @@ pub(crate) struct OrderWork {
     /// Records that such a walk has read.
     pub seen: u64,
     pub is_done: bool,
+    /// Whether HubSpot lets the object's records be read.
+    pub is_readable: bool,
 }
 
 /// Begins a command, and all that are equal and wait, with these objects.
@@ -117,17 +119,6 @@ pub(crate) fn tell(
     )
 }
 
-/// Whether HubSpot lets an object's records be read.
-pub(crate) fn is_readable(
-    connection: &Connection,
-    object: &ObjectType,
-) -> Result<bool, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT is_readable FROM _sync_cursors WHERE object = :object")?;
-    let own = named_params! { ":object": object.as_str() };
-    Ok(statement.query_row(own, |row| row.get(0))?)
-}
-
 /// Ends a command that waited or ran, and its equals.
 pub(crate) fn finish(
     tx: &Transaction<'_>,
@@ -173,10 +164,11 @@ pub(crate) fn finish(
 /// How far a command is with each of its objects.
 pub(crate) fn work(connection: &Connection, id: i64) -> Result<Vec<OrderWork>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT object, noticed_at, began_at, after, seen, is_done
-         FROM _sync_command_work
-         WHERE command_id = :id
-         ORDER BY object",
+        "SELECT w.object, w.noticed_at, w.began_at, w.after, w.seen, w.is_done, coalesce(k.is_readable, 1)
+         FROM _sync_command_work AS w
+         LEFT JOIN _sync_cursors AS k ON k.object = w.object
+         WHERE w.command_id = :id
+         ORDER BY w.object",
     )?;
     let time = |text: String| Timestamp::parse(&text).unwrap_or(Timestamp::EPOCH);
     let rows = statement.query_map(named_params! { ":id": id }, |row| {
@@ -187,6 +179,7 @@ pub(crate) fn work(connection: &Connection, id: i64) -> Result<Vec<OrderWork>, S
             after: row.get(3)?,
             seen: row.get::<_, i64>(4)?.unsigned_abs(),
             is_done: row.get(5)?,
+            is_readable: row.get(6)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -2,6 +2,7 @@
 //! row. A command that ran at a kill goes on from where it was, since all that it knows is in the database.
 
 use crate::decide::decision::commands::{PausedSide, RefusedOrder, SqlOrder};
+use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::{backfill, poll};
 use crate::engine::{Engine, Progress, StepError};
@@ -18,9 +19,10 @@ pub(crate) async fn step(engine: &Engine, is_ending: bool) -> Result<Progress, S
     // What stops the daemon waits for nothing that HubSpot has to answer first.
     open.sort_by_key(|order| !matches!(order.command.as_str(), "pause" | "resume"));
     let again = &engine.memory.orders;
+    let put_off_already = again.ids(engine.now());
     let (mut more, mut failure) = (false, None);
     for order in open {
-        if !is_ending && again.is_put_off(order.id, engine.now()) {
+        if !is_ending && put_off_already.contains(&order.id) {
             continue;
         }
         // One that HubSpot does not answer keeps no other from its turn.
@@ -48,7 +50,8 @@ async fn put_off(
     order: &OpenOrder,
     error: &HubspotError,
 ) -> Result<(), StepError> {
-    engine.memory.orders.put_off(order.id, engine.now());
+    let again = engine.now() + AFTER_UNREAD;
+    engine.memory.orders.put_off([(order.id, again)]);
     let told = format!("HubSpot is asked again later: {error}");
     let order = order.clone();
     engine
@@ -232,11 +235,7 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
             fail(engine, order, why).await?;
             return Ok(false);
         };
-        let name = object.object().clone();
-        let is_readable = engine
-            .store
-            .read(move |connection| orders::is_readable(connection, &name));
-        if !is_readable.await? {
+        if !part.is_readable {
             kept_back.push(part.object);
             continue;
         }
