@@ -24,6 +24,7 @@ pub(crate) use crate::store::commands::explained::{ExplainedRecord, WantedRecord
 pub(crate) use crate::store::commands::watched::WatchedRows;
 use crate::store::conflicts::ASSOCIATION;
 use crate::store::database::access;
+use crate::store::database::lease::{FileIdentity, file_identity};
 use crate::store::database::migrate::known_version;
 
 mod backup;
@@ -32,7 +33,7 @@ mod explained;
 mod next_step;
 #[cfg(test)]
 pub(crate) mod testing;
-mod watched;
+pub(crate) mod watched;
 
 /// How long a command waits for the daemon's transaction or another program's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -418,6 +419,8 @@ fn closed_on(is_read_only: bool, path: &Path, source: rusqlite::Error) -> Comman
 pub(crate) struct CommandDb {
     connection: Connection,
     path: PathBuf,
+    /// Which file was opened.
+    file: Option<FileIdentity>,
 }
 
 impl CommandDb {
@@ -448,11 +451,18 @@ impl CommandDb {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         let db = Self {
+            file: file_identity(path).ok(),
             connection,
             path: path.to_owned(),
         };
         db.check()?;
         Ok(db)
+    }
+
+    /// Whether the file at the path is still the one that was opened.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let file = file_identity(&self.path).ok();
+        file.is_some() && file == self.file
     }
 
     /// Looks whether the file is ours, not newer than this program, and set up.
@@ -727,7 +737,7 @@ impl CommandDb {
     }
 }
 
-fn status_rows(tx: &Transaction<'_>) -> Result<StatusRows, CommandError> {
+fn status_rows(tx: &Connection) -> Result<StatusRows, CommandError> {
     let one = |rows: Vec<Row>| rows.into_iter().next().unwrap_or(Row(Vec::new()));
     Ok(StatusRows {
         health: one(rows(tx, HEALTH, [])?),

@@ -279,7 +279,11 @@ impl StatusScreen {
     }
 
     fn objects(&self, rows: &WatchedRows) -> Vec<Line<'static>> {
-        let table = table_of(&rows.status.objects).to_string();
+        // What fails stands first: where there is no room for all, it must not be among those that are left out.
+        let mut objects = rows.status.objects.clone();
+        let is_failing = |object: &Row| object.number("failing").unwrap_or(0) > 0;
+        objects.sort_by_key(|object| !is_failing(object));
+        let table = table_of(&objects).to_string();
         let mut lines: Vec<_> = table
             .lines()
             .map(|line| Line::from(line.to_owned()))
@@ -287,8 +291,8 @@ impl StatusScreen {
         if let Some(title) = lines.first_mut() {
             *title = title.clone().style(titled());
         }
-        for (line, object) in lines.iter_mut().skip(1).zip(&rows.status.objects) {
-            if object.number("failing").unwrap_or(0) > 0 {
+        for (line, object) in lines.iter_mut().skip(1).zip(&objects) {
+            if is_failing(object) {
                 *line = line.clone().style(self.coloured(Colour::Red));
             }
         }
@@ -626,6 +630,33 @@ mod tests {
             drawn(&screen, 80, 24).contains("waits for you"),
             "any key leaves it"
         );
+    }
+
+    #[test]
+    fn an_object_that_fails_is_shown_before_those_for_which_there_is_no_room() {
+        let folder = TempDir::new().expect("a folder");
+        let mut screen = screen(&folder);
+        let rows = screen.rows.as_mut().expect("rows");
+        let failing = rows
+            .status
+            .objects
+            .iter()
+            .position(|own| own.number("failing") > Some(0));
+        let failing = rows.status.objects.remove(failing.expect("one that fails"));
+        let name = failing.text("object").expect("a name").to_owned();
+        let sound = rows
+            .status
+            .objects
+            .first()
+            .cloned()
+            .expect("one that does not");
+        rows.status.objects = vec![sound; 30];
+        rows.status.objects.push(failing);
+        let text = drawn(&screen, 80, 24);
+        let lines = text.lines().skip_while(|line| !line.starts_with("object "));
+        let first = lines.clone().nth(1).expect("an object");
+        assert!(first.starts_with(&name), "{text}");
+        assert!(text.contains(" more\n"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! table every two seconds.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
@@ -71,9 +71,10 @@ async fn tables(
     mut signals: Signals,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
+    let mut looked = LookedAt::new(database);
     loop {
         let mut text = Vec::new();
-        match CommandDb::open(database).and_then(|mut db| db.status()) {
+        match looked.read(CommandDb::status) {
             Ok(rows) => print(&rows, json, Drawing::Plain, clock.now(), &mut text)?,
             // It waits for a daemon, and the first one makes the database.
             Err(error @ (CommandError::Missing { .. } | CommandError::Unfinished { .. })) => {
@@ -85,7 +86,7 @@ async fn tables(
             Err(error) => return Err(error.into()),
         }
         if !json {
-            writeln!(text)?;
+            text = one_block(&text);
         }
         match out.write_all(&text).and_then(|()| out.flush()) {
             Ok(()) => {}
@@ -99,6 +100,47 @@ async fn tables(
         if is_closed() {
             return Ok(ExitStatus::Done);
         }
+    }
+}
+
+/// A report without empty lines in it and with one behind it, so that a reader can part reports at them.
+fn one_block(report: &[u8]) -> Vec<u8> {
+    let lines = report.split(|byte| *byte == b'\n');
+    let mut block: Vec<u8> = lines
+        .filter(|line| !line.is_empty())
+        .flat_map(|line| line.iter().copied().chain([b'\n']))
+        .collect();
+    block.push(b'\n');
+    block
+}
+
+/// The database, which stays open between two looks as long as the file is the same.
+struct LookedAt {
+    path: PathBuf,
+    open: Option<CommandDb>,
+}
+
+impl LookedAt {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            open: None,
+        }
+    }
+
+    /// Looks once. After a failure, and where another file was put in the place of the one that is open, it is opened anew.
+    fn read<T>(
+        &mut self,
+        look: impl FnOnce(&mut CommandDb) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        let open = self.open.take().filter(CommandDb::is_in_place);
+        let mut db = match open {
+            Some(db) => db,
+            None => CommandDb::open(&self.path)?,
+        };
+        let read = look(&mut db)?;
+        self.open = Some(db);
+        Ok(read)
     }
 }
 
@@ -130,9 +172,10 @@ async fn screen(
     let _restored = Restored;
     let mut events = events();
     let mut screen = StatusScreen::new(Drawing::of_stdout());
+    let mut looked = LookedAt::new(database);
     loop {
         let begun = clock.monotonic();
-        let read = CommandDb::open(database).and_then(|mut db| db.watched());
+        let read = looked.read(CommandDb::watched);
         screen.take(read.map_err(|error| error.to_string()));
         draw(&mut terminal, &screen, clock)?;
         let took = clock.monotonic().saturating_sub(begun);
@@ -198,5 +241,47 @@ fn carry_out(database: &Path, act: &ScreenAct) -> Result<(), CommandError> {
             db.resolve(&WantedConflicts::Ids(vec![*id]), side).map(drop)
         }
         ScreenAct::Command(command) => db.order(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::commands::testing::{database, execute};
+
+    #[test]
+    fn a_report_is_one_block_with_an_empty_line_behind_it() {
+        let block = one_block(b"running\n\nobject  rows\ncontacts  1\n\nhint: x\n");
+        let text = String::from_utf8(block).expect("text");
+        assert_eq!(text, "running\nobject  rows\ncontacts  1\nhint: x\n\n");
+    }
+
+    #[test]
+    fn the_file_stays_open_until_another_one_stands_in_its_place() {
+        let (folder, other) = (
+            TempDir::new().expect("a folder"),
+            TempDir::new().expect("a folder"),
+        );
+        let (path, replacing) = (database(&folder), database(&other));
+        execute(&replacing, "DELETE FROM sync_outbox WHERE state = 'dead'");
+        let mut looked = LookedAt::new(&path);
+        let dead = |looked: &mut LookedAt| {
+            let rows = looked.read(CommandDb::watched).expect("read");
+            rows.dead.len()
+        };
+        assert!(dead(&mut looked) > 0);
+        assert!(looked.open.is_some());
+        for ending in ["-wal", "-shm"] {
+            let mut beside = path.clone().into_os_string();
+            beside.push(ending);
+            drop(std::fs::remove_file(beside));
+        }
+        std::fs::rename(&replacing, &path).expect("replaced");
+        assert_eq!(dead(&mut looked), 0);
+        std::fs::remove_file(&path).expect("removed");
+        assert!(looked.read(CommandDb::watched).is_err());
+        assert!(looked.open.is_none());
     }
 }
