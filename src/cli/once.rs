@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
@@ -19,14 +20,18 @@ use crate::daemon::once::{Keeping, OnceFailure, OnceOptions, OnceReport, once as
 use crate::daemon::run::DRAIN;
 use crate::{config, telemetry};
 
+/// So much later than its time a run may end, where the database is kept busy.
+const LATEST: Duration = Duration::from_secs(2);
+
 /// Runs once. The time is counted from here, so that opening the database and waiting for a login are within it. A signal
 /// ends it in order, as it ends the daemon; a second one at once.
 pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
     let clock: Arc<dyn Clock> = SystemClock::new();
     let stop = CancellationToken::new();
+    let deadline = clock.monotonic() + args.timeout;
     let options = OnceOptions {
         reconcile: args.reconcile,
-        deadline: clock.monotonic() + args.timeout,
+        deadline,
         stop: stop.clone(),
     };
     let config = config::load(path)?;
@@ -42,7 +47,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         biased;
         built = build_within(&config, Arc::clone(&clock), patience) => built,
         // A busy database is waited for as long as `patience` in each of a few steps.
-        () = clock.sleep(args.timeout + patience) => return Err(late("the database was kept busy until the time was up").into()),
+        () = clock.sleep(args.timeout) => return Err(late("the database was kept busy until the time was up").into()),
         () = stopped_for(DRAIN) => return Err(late("it was stopped while the database was kept busy").into()),
     };
     let engine = match built {
@@ -59,16 +64,17 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         screen,
         config.log.format.into(),
     ));
-    let left = options.deadline.saturating_sub(clock.monotonic());
+    let left = deadline.saturating_sub(clock.monotonic());
     let done = tokio::select! {
         biased;
         done = agree(&config, &engine, &keeping, options) => Some(done),
-        // Steps had theirs and are cut off by then: only a database that another program keeps busy is left.
-        () = clock.sleep(left + 2 * DRAIN) => None,
+        // Steps are cut off by then: only a database that another program keeps busy is left.
+        () = clock.sleep(left + LATEST) => None,
         () = stopped_for(2 * DRAIN) => None,
     };
     shown.abort();
-    keeping.end().await;
+    let left = deadline.saturating_sub(clock.monotonic());
+    keeping.end(left.max(LATEST)).await;
     match done {
         Some(Ok(report)) => {
             print(&report, args.json, out)?;

@@ -30,7 +30,7 @@ use crate::engine::decisions::orders;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
 use crate::engine::source::reconcile;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepEnd, StepError};
 use crate::hubspot::{HubspotError, RENEWING, Retry};
 use crate::model::mapping::KeyChoice;
 use crate::model::name::ObjectType;
@@ -54,7 +54,7 @@ const ENOUGH: u32 = 4;
 pub struct OnceOptions {
     /// A full comparison as well.
     pub reconcile: bool,
-    /// When the time is up, by the steady clock: no step begins after it, and one that runs may take [`DRAIN`] longer to end.
+    /// When the time is up, by the steady clock: a step that still runs is cut off then, and none begins shortly before.
     pub deadline: Duration,
     /// Cancelled by a signal, from when on the same holds.
     pub stop: CancellationToken,
@@ -79,7 +79,7 @@ pub async fn once(
         kept_from: Mutex::default(),
         read: AtomicUsize::new(0),
     };
-    engine.end_steps_at(options.deadline);
+    engine.store().wait_until(options.deadline + LAST_WORDS);
     heartbeat::set_phase(engine, Phase::Running).await?;
     let failure = match Box::pin(until_stopped(
         &work,
@@ -117,7 +117,8 @@ async fn until_stopped<T>(work: &OnceWork, all: impl Future<Output = T>) -> T {
             tracing::info!("stopping");
             let engine = &work.engine;
             engine.client().limiter().close();
-            engine.store().wait_until(engine.clock().monotonic() + DRAIN);
+            let end = engine.clock().monotonic() + DRAIN;
+            engine.store().wait_until(end.min(work.deadline + LAST_WORDS));
             all.await
         }
     }
@@ -136,7 +137,7 @@ fn heartbeat_of(all: &Loop, bells: &Bells) -> Job {
         name: Task::Heartbeat.into(),
         ring: Arc::clone(bells.of(Bell::Health)),
         longest: BEAT,
-        step: Box::new(move |engine| {
+        step: Box::new(move |engine, _| {
             let condition = Arc::clone(&condition);
             async move {
                 heartbeat::beat(&engine, &condition).await?;
@@ -185,16 +186,22 @@ impl Keeping {
     }
 
     /// Ends; a renewal under way is finished, since its refresh token may be a new one, unless HubSpot keeps silent.
-    pub async fn end(mut self) {
+    pub async fn end(mut self, patience: Duration) {
         self.all.stop.cancel();
         let ended = async { while self.tasks.ended().await.is_some() {} };
-        drop(tokio::time::timeout(DRAIN, ended).await);
+        drop(tokio::time::timeout(patience.min(DRAIN), ended).await);
     }
 }
 
 /// HubSpot's `Date` has whole seconds, and a window ends with it: so long after its beginning a run's poll shows what was
 /// there when it began.
 const A_SECOND: Duration = Duration::from_secs(1);
+
+/// That part of a run's time is left to the steps that run in the end, [`DRAIN`] at most.
+const SHARE_TO_END: u32 = 5;
+
+/// For so long after its time a run waits for a program that holds the write lock, to say how it went.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What every part of one run is handed.
 struct OnceWork {
@@ -214,8 +221,15 @@ struct OnceWork {
 }
 
 impl OnceWork {
+    /// Whether nothing more is to begin: the stop came, or the time is nearly up.
     fn is_over(&self) -> bool {
-        self.stop.is_cancelled() || self.left().is_zero()
+        self.stop.is_cancelled() || self.engine.clock().monotonic() >= self.last_begin()
+    }
+
+    /// The last moment at which something may begin: what runs has the rest of the time to come to an end.
+    fn last_begin(&self) -> Duration {
+        let rest = self.deadline.saturating_sub(self.begun) / SHARE_TO_END;
+        self.deadline.saturating_sub(rest.min(DRAIN))
     }
 
     /// The time that is left. A step of the wall clock neither takes of it nor adds to it.
@@ -224,15 +238,15 @@ impl OnceWork {
         self.deadline.saturating_sub(passed)
     }
 
-    /// When a step that runs is cut off: at `limit`, or after a stop as much later as a daemon's step may take.
-    async fn cut_off(&self, limit: Duration) {
+    /// When a step that runs is cut off: when the time is up, or after a stop as much later as a daemon's step may take.
+    async fn cut_off(&self) {
         let clock = self.engine.clock();
         let drained = async {
             self.stop.cancelled().await;
             clock.sleep(DRAIN).await;
         };
         tokio::select! {
-            () = clock.sleep(limit.saturating_sub(clock.monotonic())) => {}
+            () = clock.sleep(self.left()) => {}
             () = drained => {}
         }
     }
@@ -349,16 +363,16 @@ impl OnceWork {
     /// Calls a step until it is idle or the time is up; what is left then is noted.
     async fn drain(&self, step: Step, object: Option<&ObjectSync>) -> Result<Progress, StepError> {
         let engine = &self.engine;
+        let ends = &StepEnd::with(&self.stop).or_at(self.last_begin());
         let call = || async move {
             match object {
-                Some(object) => steps::within(engine, object, step, Caller::Once).await,
+                Some(object) => steps::within(engine, object, step, (Caller::Once, ends)).await,
                 None => steps::shared(engine, step).await,
             }
         };
         let name = object.map(|object| object.object());
         while !self.is_over() {
-            let limit = self.deadline + DRAIN;
-            match self.patiently(source(step, name), limit, call).await? {
+            match self.patiently(source(step, name), call).await? {
                 Some(Progress::More) => self.condition.answered(&engine.standing()),
                 Some(idle @ Progress::Idle { .. }) => return Ok(idle),
                 None => break,
@@ -370,18 +384,13 @@ impl OnceWork {
 
     /// Calls a step again after failures that pass, until the time is up or the stop comes. `None`: it was not done by
     /// then; a step that still ran was cut off as by a kill.
-    async fn patiently<T, S, F>(
-        &self,
-        source: Source,
-        limit: Duration,
-        step: S,
-    ) -> Result<Option<T>, StepError>
+    async fn patiently<T, S, F>(&self, source: Source, step: S) -> Result<Option<T>, StepError>
     where
         S: FnMut() -> F,
         F: Future<Output = Result<T, StepError>>,
     {
         let mut last = None;
-        let done = self.try_again(source, limit, step, &mut last).await;
+        let done = self.try_again(source, step, &mut last).await;
         if matches!(done, Ok(None)) && last.is_some() {
             *self.kept_from.lock() = last;
         }
@@ -392,7 +401,6 @@ impl OnceWork {
     async fn try_again<T, S, F>(
         &self,
         source: Source,
-        limit: Duration,
         mut step: S,
         last: &mut Option<OnceFailure>,
     ) -> Result<Option<T>, StepError>
@@ -416,7 +424,7 @@ impl OnceWork {
                     Err(error) if is_stopping(&error) => return Ok(None),
                     Err(error) => error,
                 },
-                () = self.cut_off(limit) => return Ok(None),
+                () = self.cut_off() => return Ok(None),
             };
             failures += 1;
             *last = Some(OnceFailure::from(&error));
@@ -478,11 +486,7 @@ impl OnceWork {
         S: FnMut() -> F,
         F: Future<Output = Result<(), StepError>>,
     {
-        let limit = self.deadline;
-        let done = self
-            .patiently(source(of, None), limit, step)
-            .await?
-            .is_some();
+        let done = self.patiently(source(of, None), step).await?.is_some();
         if done {
             self.condition.answered(&self.engine.standing());
         } else {
@@ -809,6 +813,43 @@ mod tests {
         assert_eq!(work.left(), Duration::from_secs(1));
         clock.pass(Duration::from_secs(1));
         assert!(work.is_over());
+    }
+
+    #[test]
+    fn a_step_that_still_runs_is_cut_off_when_the_time_is_up_and_none_begins_shortly_before() {
+        let Desk {
+            engine,
+            clock,
+            folder: _folder,
+            ..
+        } = Desk::new(0);
+        let work = OnceWork {
+            begun: engine.clock().monotonic(),
+            ..work(engine, Duration::from_secs(10))
+        };
+        clock.pass(Duration::from_secs(7));
+        assert!(!work.is_over());
+        let never = || std::future::pending::<Result<(), StepError>>();
+        let done = run(work.patiently(source(Step::Poll, None), never));
+        assert!(matches!(done, Ok(None)));
+        assert_eq!(work.engine.clock().monotonic(), work.deadline);
+        // A daemon's step has as long to end as the last fifth, five seconds at most.
+        let last = |seconds: u64| {
+            let work = OnceWork {
+                deadline: work.begun + Duration::from_secs(seconds),
+                begun: work.begun,
+                engine: Arc::clone(&work.engine),
+                condition: Arc::default(),
+                stop: CancellationToken::new(),
+                left: Mutex::default(),
+                failures: Mutex::default(),
+                kept_from: Mutex::default(),
+                read: AtomicUsize::new(0),
+            };
+            work.last_begin().saturating_sub(work.begun)
+        };
+        assert_eq!(last(10), Duration::from_secs(8));
+        assert_eq!(last(600), Duration::from_secs(595));
     }
 
     #[test]
