@@ -19,7 +19,6 @@ pub(crate) mod testing;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -27,6 +26,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 pub use crate::decide::round::Progress;
@@ -162,8 +162,46 @@ pub struct Engine {
     random: Mutex<ChaCha8Rng>,
     pub(crate) memory: StepMemory,
     started_at: Timestamp,
-    /// When steps are to end that go on for long, by the steady clock, in milliseconds; the greatest number where nobody said.
-    ends_at: AtomicU64,
+    /// Held by whoever makes the mirror fit a mapping and puts that in force.
+    fitting: tokio::sync::Mutex<()>,
+}
+
+/// When a step that goes on for long begins nothing more: at the stop of its task, or when the time of a run is up.
+#[derive(Debug, Clone)]
+pub struct StepEnd {
+    stop: CancellationToken,
+    /// By the steady clock; `None`: nobody has said a time.
+    at: Option<Duration>,
+}
+
+impl StepEnd {
+    /// With a task's stop.
+    pub fn with(stop: &CancellationToken) -> Self {
+        Self {
+            stop: stop.clone(),
+            at: None,
+        }
+    }
+
+    /// Or at that moment, by the steady clock.
+    #[must_use]
+    pub fn or_at(self, at: Duration) -> Self {
+        Self {
+            at: Some(at),
+            ..self
+        }
+    }
+
+    /// When the step itself has come to an end, and no sooner.
+    pub fn never() -> Self {
+        Self::with(&CancellationToken::new())
+    }
+
+    /// Whether it has come.
+    pub(crate) fn is_reached(&self, engine: &Engine) -> bool {
+        let is_late = |at: Duration| engine.clock.monotonic() >= at;
+        self.stop.is_cancelled() || self.at.is_some_and(is_late)
+    }
 }
 
 impl Engine {
@@ -190,19 +228,8 @@ impl Engine {
             in_force: watch::Sender::default(),
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             memory: StepMemory::default(),
-            ends_at: AtomicU64::new(u64::MAX),
+            fitting: tokio::sync::Mutex::default(),
         }
-    }
-
-    /// Steps that go on for long begin nothing more from that moment on, by the steady clock.
-    pub(crate) fn end_steps_at(&self, at: Duration) {
-        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-        self.ends_at.store(at, Ordering::Relaxed);
-    }
-
-    /// Whether a step that goes on for long is to end.
-    pub(crate) fn steps_end(&self) -> bool {
-        self.clock.monotonic() >= Duration::from_millis(self.ends_at.load(Ordering::Relaxed))
     }
 
     /// The objects in force: empty until the portal's schema was read.
@@ -272,6 +299,15 @@ impl Engine {
 
     /// From here on the file gives that mapping. What of it can be synced is put in force by the next read of the schema.
     pub(crate) fn take_mapping(&self, mapping: Arc<Mapping>) {
+        self.mapping.send_replace(mapping);
+    }
+
+    /// Puts of another mapping in force what asks for no other shape of the mirror: who wins, when HubSpot is asked, what the token
+    /// sees. Steps look at it when they begin.
+    pub(crate) async fn take_ways(&self, mapping: Arc<Mapping>) {
+        let _alone = self.fitting.lock().await;
+        self.in_force
+            .send_modify(|in_force| *in_force = Arc::new(in_force.with_ways_of(&mapping)));
         self.mapping.send_replace(mapping);
     }
 

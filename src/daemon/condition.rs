@@ -28,6 +28,7 @@ const STALE: Duration = Duration::from_secs(30);
 pub struct Condition {
     inner: Mutex<ConditionState>,
     changed: Arc<Ring>,
+    anew: Ring,
 }
 
 /// Whose errors end with its own next success.
@@ -120,6 +121,11 @@ impl Condition {
     /// Rings when the state becomes another one.
     pub fn changed(&self) -> Arc<Ring> {
         Arc::clone(&self.changed)
+    }
+
+    /// Rings when what kept steps from going well is another: whoever waits after a failure tries again at once.
+    pub(crate) fn anew(&self) -> &Ring {
+        &self.anew
     }
 
     fn look(&self) -> ConditionState {

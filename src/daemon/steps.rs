@@ -9,7 +9,8 @@ use crate::engine::portal::access::{self, Access, TO_PUSH, TO_READ};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::{reference, schema};
 use crate::engine::source::{backfill, filling, histories, ingest, links, poll, reads, reconcile};
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepEnd, StepError};
+use crate::store::measured::working;
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +31,9 @@ pub(super) async fn within(
     engine: &Engine,
     object: &ObjectSync,
     step: Step,
-    caller: Caller,
+    (caller, ends): (Caller, &StepEnd),
 ) -> Result<Progress, StepError> {
-    let work = of_object(engine, object, step, caller);
+    let work = of_object(engine, object, step, (caller, ends));
     access::within(engine, object.object(), needs(step.task()), work).await
 }
 
@@ -41,32 +42,35 @@ pub(super) async fn of_object(
     engine: &Engine,
     object: &ObjectSync,
     step: Step,
-    caller: Caller,
+    (caller, ends): (Caller, &StepEnd),
 ) -> Result<Progress, StepError> {
     engine.begins_step();
-    match step {
-        Step::FirstRead => backfill::step(engine, object).await,
-        Step::Filling => filling::step(engine, object).await,
-        Step::Comparison => reconcile::step(engine, object).await,
-        Step::Poll => match caller {
-            Caller::Daemon => poll::step(engine, object).await,
-            // A daemon polls again and compares beside it.
-            Caller::Once => poll::step_or_compare(engine, object).await,
-        },
-        Step::Again(index) => match engine.again().get(index) {
-            Some(delay) => poll::step_again(engine, object, *delay).await,
-            None => Ok(Progress::RING),
-        },
-        Step::Reads => reads::step(engine, object).await,
-        Step::Removals => removal::step(engine, object).await,
-        Step::Push => push::step(engine, object).await,
-        Step::Links => links::step(engine, object).await,
-        Step::Looks => gap::step(engine, object, looks(caller)).await,
-        Step::Histories => histories::step(engine, object, looks(caller)).await,
-        Step::Schema | Step::Reference | Step::Decisions | Step::Inbox => {
-            shared(engine, step).await
+    let done = async {
+        match step {
+            Step::FirstRead => backfill::step(engine, object, ends).await,
+            Step::Filling => filling::step(engine, object).await,
+            Step::Comparison => reconcile::step(engine, object, ends).await,
+            Step::Poll => match caller {
+                Caller::Daemon => poll::step(engine, object).await,
+                // A daemon polls again and compares beside it.
+                Caller::Once => poll::step_or_compare(engine, object, ends).await,
+            },
+            Step::Again(index) => match engine.again().get(index) {
+                Some(delay) => poll::step_again(engine, object, *delay).await,
+                None => Ok(Progress::RING),
+            },
+            Step::Reads => reads::step(engine, object).await,
+            Step::Removals => removal::step(engine, object).await,
+            Step::Push => push::step(engine, object).await,
+            Step::Links => links::step(engine, object).await,
+            Step::Looks => gap::step(engine, object, looks(caller)).await,
+            Step::Histories => histories::step(engine, object, looks(caller)).await,
+            Step::Schema | Step::Reference | Step::Decisions | Step::Inbox => {
+                shared(engine, step).await
+            }
         }
-    }
+    };
+    working(step.work(), done).await
 }
 
 fn looks(caller: Caller) -> Looks {
@@ -80,29 +84,32 @@ fn looks(caller: Caller) -> Looks {
 /// Calls a step that belongs to no object.
 pub(super) async fn shared(engine: &Engine, step: Step) -> Result<Progress, StepError> {
     engine.begins_step();
-    match step {
-        Step::Schema => match schema::refresh(engine).await?.soon {
-            Some(error) => Err(error.into()),
-            None => Ok(Progress::RING),
-        },
-        Step::Reference => {
-            reference::refresh(engine).await?;
-            Ok(Progress::RING)
+    let done = async {
+        match step {
+            Step::Schema => match schema::refresh(engine).await?.soon {
+                Some(error) => Err(error.into()),
+                None => Ok(Progress::RING),
+            },
+            Step::Reference => {
+                reference::refresh(engine).await?;
+                Ok(Progress::RING)
+            }
+            Step::Decisions => resolve::step(engine).await,
+            Step::Inbox => ingest::step(engine).await,
+            Step::FirstRead
+            | Step::Filling
+            | Step::Comparison
+            | Step::Poll
+            | Step::Again(_)
+            | Step::Reads
+            | Step::Removals
+            | Step::Push
+            | Step::Links
+            | Step::Looks
+            | Step::Histories => Ok(Progress::RING),
         }
-        Step::Decisions => resolve::step(engine).await,
-        Step::Inbox => ingest::step(engine).await,
-        Step::FirstRead
-        | Step::Filling
-        | Step::Comparison
-        | Step::Poll
-        | Step::Again(_)
-        | Step::Reads
-        | Step::Removals
-        | Step::Push
-        | Step::Links
-        | Step::Looks
-        | Step::Histories => Ok(Progress::RING),
-    }
+    };
+    working(step.work(), done).await
 }
 
 #[cfg(test)]
@@ -127,7 +134,10 @@ mod tests {
         let desk = Desk::new(0);
         let contacts = desk.loaded();
         let other = daemons_connection(&desk.folder);
-        let call = |step| run(of_object(&desk.engine, &contacts, step, Caller::Daemon));
+        let call = |step| {
+            let by = (Caller::Daemon, &StepEnd::never());
+            run(of_object(&desk.engine, &contacts, step, by))
+        };
         other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
         for step in OFTEN {
             let done = call(step);

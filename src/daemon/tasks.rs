@@ -14,10 +14,11 @@ use crate::daemon::condition::{Condition, Source};
 use crate::decide::retry::{LOCK_LASTS, RetryClass};
 use crate::decide::round::Task;
 use crate::decide::round::pace::{Pace, SHORTEST_WAIT, Wait};
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepEnd, StepError};
 use crate::hubspot::Retry;
 pub(crate) use crate::hubspot::call::standing::with_causes;
 use crate::model::name::ObjectType;
+use crate::store::measured::working;
 
 /// A pause that HubSpot asked for, or the rest of a spent day, is looked at again this often: the limiter refuses without
 /// a request, and what it knows may have changed.
@@ -68,7 +69,7 @@ impl fmt::Display for Name {
 
 /// What a loop calls, again and again.
 pub(crate) type StepCall =
-    Box<dyn FnMut(Arc<Engine>) -> BoxFuture<'static, Result<Progress, StepError>> + Send>;
+    Box<dyn FnMut(Arc<Engine>, StepEnd) -> BoxFuture<'static, Result<Progress, StepError>> + Send>;
 
 /// What a loop needs.
 pub struct Job {
@@ -80,6 +81,16 @@ pub struct Job {
     pub longest: Duration,
     /// What it calls.
     pub step: StepCall,
+}
+
+/// What ended a wait between two steps.
+enum WaitEnd {
+    /// A ring, or its time.
+    Over,
+    /// What the last step failed of is another by now.
+    Anew,
+    /// The stop.
+    Stop,
 }
 
 impl Loop {
@@ -95,10 +106,12 @@ impl Loop {
         let source = Source::Loop(name.clone());
         loop {
             pace.begins(ring.rings());
+            let anew = self.condition.anew().rings();
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            let done = step(Arc::clone(&self.engine)).await;
+            let ends = StepEnd::with(&self.stop);
+            let done = working(name.task.as_str(), step(Arc::clone(&self.engine), ends)).await;
             let wait = match done {
                 Ok(progress) => {
                     self.condition.went_well(&source);
@@ -115,26 +128,29 @@ impl Loop {
                     pace.failed(|failures| self.wait_after_failure(&name, &error, failures))
                 }
             };
-            if self.waits(wait, &ring, pace.heard()).await {
-                return Ok(());
+            match self.waits(wait, (&ring, pace.heard()), anew).await {
+                WaitEnd::Stop => return Ok(()),
+                WaitEnd::Anew => pace = Pace::new(longest),
+                WaitEnd::Over => {}
             }
         }
     }
 
-    /// Waits, and tells whether the stop came. The order of the branches is part of a run that can be replayed.
-    async fn waits(&self, wait: Wait, ring: &Ring, heard: u64) -> bool {
+    /// Waits, and tells what ended that. The order of the branches is part of a run that can be replayed.
+    async fn waits(&self, wait: Wait, (ring, heard): (&Ring, u64), anew: u64) -> WaitEnd {
         match wait {
-            Wait::Not => false,
+            Wait::Not => WaitEnd::Over,
             Wait::OrRing(longest) => tokio::select! {
                 biased;
-                () = self.stop.cancelled() => true,
-                () = ring.after(heard) => false,
-                () = self.engine.clock().sleep(longest) => false,
+                () = self.stop.cancelled() => WaitEnd::Stop,
+                () = ring.after(heard) => WaitEnd::Over,
+                () = self.engine.clock().sleep(longest) => WaitEnd::Over,
             },
             Wait::Whole(whole) => tokio::select! {
                 biased;
-                () = self.stop.cancelled() => true,
-                () = self.engine.clock().sleep(whole) => false,
+                () = self.stop.cancelled() => WaitEnd::Stop,
+                () = self.engine.clock().sleep(whole) => WaitEnd::Over,
+                () = self.condition.anew().after(anew) => WaitEnd::Anew,
             },
         }
     }
@@ -180,6 +196,11 @@ impl Tasks {
         debug_assert!(former.is_none(), "{name} runs already");
         self.running
             .spawn(async move { (name, own.run(job).await) });
+    }
+
+    /// Whether a loop runs that was not asked to end.
+    pub(crate) fn runs(&self, name: &Name) -> bool {
+        self.stops.contains_key(name)
     }
 
     /// Ends some loops between two of their steps, and waits for that; the others go on. Gives whose they were.
@@ -273,7 +294,7 @@ mod tests {
     fn counting(name: &Name) -> (Job, Arc<AtomicU32>) {
         let counts = Arc::new(AtomicU32::new(0));
         let own = Arc::clone(&counts);
-        let step: StepCall = Box::new(move |_| {
+        let step: StepCall = Box::new(move |_, _| {
             own.fetch_add(1, Ordering::Relaxed);
             // The test's clock never lets anybody wait.
             async {
@@ -337,7 +358,7 @@ mod tests {
             let (push, file) = (Name::from(Task::Push), Name::from(Task::File));
             tasks.start(counting(&push).0);
             tasks.start(Job {
-                step: Box::new(|_| {
+                step: Box::new(|_, _| {
                     let (expected, found) = (PortalId(1), PortalId(2));
                     async move { Err(StepError::OtherPortal { found, expected }) }.boxed()
                 }),

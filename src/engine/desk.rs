@@ -268,7 +268,12 @@ impl Desk {
     /// Reads until nothing is to be read, as the first read of an empty portal does.
     pub(crate) fn loaded(&self) -> Arc<ObjectSync> {
         let contacts = self.contacts();
-        run(super::source::backfill::step(&self.engine, &contacts)).expect("a page");
+        run(super::source::backfill::step(
+            &self.engine,
+            &contacts,
+            &super::StepEnd::never(),
+        ))
+        .expect("a page");
         contacts
     }
 

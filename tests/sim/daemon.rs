@@ -207,7 +207,6 @@ fn parts(plan: &Plan, engine: &Arc<Engine>) -> Parts {
             },
         ),
         webhooks: plan.settings.webhooks.is_some(),
-        tls: None,
         keeper: None,
         systemd: Arc::default(),
         health: Arc::new(watch::channel(Health::starting()).0),
@@ -269,8 +268,8 @@ fn watched(mut job: Job, world: &Arc<World>) -> Job {
     let (name, world) = (job.name.to_string(), Arc::clone(world));
     let in_the_past = Arc::new(AtomicU32::new(0));
     let mut step = job.step;
-    job.step = Box::new(move |engine| {
-        let turn = step(Arc::clone(&engine));
+    job.step = Box::new(move |engine, ends| {
+        let turn = step(Arc::clone(&engine), ends);
         let (name, world, in_the_past) =
             (name.clone(), Arc::clone(&world), Arc::clone(&in_the_past));
         async move {

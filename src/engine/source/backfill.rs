@@ -7,7 +7,7 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::ranges::{self, Applied, PagePart, PagedWalk, Walked, read_page};
 use crate::engine::source::reads::ask_unread;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepEnd, StepError};
 use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
 use crate::store::ranges::ListWalk;
@@ -23,7 +23,11 @@ const FIRST_READ: PagedWalk = PagedWalk {
 };
 
 /// Reads on, some pages at once.
-pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+pub async fn step(
+    engine: &Engine,
+    object: &ObjectSync,
+    ends: &StepEnd,
+) -> Result<Progress, StepError> {
     let name = object.object().clone();
     let cursor = engine
         .store
@@ -33,7 +37,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::RING);
     }
     begin(engine, object, &cursor).await?;
-    match ranges::step(engine, object, &FIRST_READ).await? {
+    match ranges::step(engine, object, &FIRST_READ, ends).await? {
         Walked::More => Ok(Progress::More),
         Walked::Ended { .. } => Ok(Progress::RING),
     }

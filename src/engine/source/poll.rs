@@ -19,7 +19,7 @@ use crate::engine::source::blanks;
 use crate::engine::source::deliveries;
 use crate::engine::source::reads::ask_unread;
 use crate::engine::source::reconcile;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepEnd, StepError};
 use crate::hubspot::endpoints::search::search_body_fits;
 use crate::hubspot::{Priority, ReadQuery, Record, SearchPage, SearchQuery};
 use crate::model::id::HubspotId;
@@ -102,11 +102,12 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
 pub(crate) async fn step_or_compare(
     engine: &Engine,
     object: &ObjectSync,
+    ends: &StepEnd,
 ) -> Result<Progress, StepError> {
     match step(engine, object).await {
         Err(error) if is_senseless(&error) => {
             tracing::warn!(object = %object.object(), error = %error, "the search makes no sense; the object is compared in full instead");
-            reconcile::step(engine, object).await
+            reconcile::step(engine, object, ends).await
         }
         done => done,
     }

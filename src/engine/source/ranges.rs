@@ -27,7 +27,7 @@ use crate::decide::quota::EndpointClass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::source::walked::KnownList;
-use crate::engine::{Engine, StepError};
+use crate::engine::{Engine, StepEnd, StepError};
 use crate::hubspot::endpoints::search::{MAX_SEARCH_PAGE, search_body_fits};
 use crate::hubspot::{ListQuery, Priority};
 use crate::model::id::HubspotId;
@@ -215,6 +215,7 @@ pub(super) async fn step(
     engine: &Engine,
     object: &ObjectSync,
     walk: &PagedWalk,
+    ends: &StepEnd,
 ) -> Result<Walked, StepError> {
     let key = (object.object().clone(), walk.walk);
     let (name, of) = key.clone();
@@ -237,7 +238,7 @@ pub(super) async fn step(
         },
         false => engine.memory.lists.of(&key),
     };
-    let mut walker = Walker::new(engine, object, walk, stand, known);
+    let mut walker = Walker::new(engine, object, walk, (stand, known, ends));
     let done = walker.run(is_first).await;
     let known = walker.known;
     match &done {
@@ -321,6 +322,7 @@ struct Walker<'a> {
     engine: &'a Engine,
     object: &'a ObjectSync,
     walk: &'a PagedWalk,
+    ends: &'a StepEnd,
     known: KnownList,
     /// By their starts.
     chains: BTreeMap<HubspotId, Chain>,
@@ -346,8 +348,7 @@ impl<'a> Walker<'a> {
         engine: &'a Engine,
         object: &'a ObjectSync,
         walk: &'a PagedWalk,
-        stand: Vec<IdRange>,
-        mut known: KnownList,
+        (stand, mut known, ends): (Vec<IdRange>, KnownList, &'a StepEnd),
     ) -> Self {
         // More than one there are only where the cursor was an id.
         known.is_by_id |= stand.len() > 1;
@@ -367,6 +368,7 @@ impl<'a> Walker<'a> {
             engine,
             object,
             walk,
+            ends,
             chains: chains.collect(),
             known,
             reading: FuturesUnordered::new(),
@@ -798,7 +800,7 @@ impl<'a> Walker<'a> {
             self.engine.store.write(Lane::Bulk, anew).await?;
             return Ok(());
         }
-        if self.engine.steps_end() {
+        if self.ends.is_reached(self.engine) {
             self.end(WalkPhase::Closing);
         }
         let now = self.engine.clock.monotonic();
@@ -925,7 +927,7 @@ mod tests {
             "/search",
             r#"{"total":1000,"results":[{"id":"1000","properties":{}}]}"#,
         );
-        let done = run(backfill::step(&desk.engine, &contacts)).expect("a page");
+        let done = run(backfill::step(&desk.engine, &contacts, &StepEnd::never())).expect("a page");
         assert_eq!(done, Progress::More);
         (desk, contacts)
     }
@@ -944,7 +946,9 @@ mod tests {
     fn a_list_whose_cursor_is_an_id_is_read_at_several_places_at_once() {
         let (desk, contacts) = begun();
         desk.hubspot.answer("after=101", page(101..=200, "201"));
-        while run(backfill::step(&desk.engine, &contacts)).expect("pages") == Progress::More {}
+        while run(backfill::step(&desk.engine, &contacts, &StepEnd::never())).expect("pages")
+            == Progress::More
+        {}
         let afters = afters(&desk);
         let mut parts: Vec<u32> = afters
             .iter()
@@ -967,13 +971,15 @@ mod tests {
                 true => desk.hubspot.refuse("after=3", 400),
                 false => desk.hubspot.answer("after=3", page(1..=50, "51")),
             }
-            let done = run(backfill::step(&desk.engine, &contacts));
+            let done = run(backfill::step(&desk.engine, &contacts, &StepEnd::never()));
             assert_eq!(done.expect("pages"), Progress::More);
             assert_eq!(desk.cursor().backfill_rows, 0);
             desk.hubspot.answer("/contacts?", page(1..=100, "101"));
             desk.hubspot.answer("/contacts?", page(101..=150, ""));
             let asked = afters(&desk).len();
-            while run(backfill::step(&desk.engine, &contacts)).expect("pages") == Progress::More {}
+            while run(backfill::step(&desk.engine, &contacts, &StepEnd::never())).expect("pages")
+                == Progress::More
+            {}
             assert_eq!(afters(&desk)[asked..], ["", "101"]);
             assert_eq!(desk.cursor().backfill_rows, 150);
         }
@@ -986,7 +992,9 @@ mod tests {
         desk.hubspot.answer("/contacts?", page(1..=100, "NTEwMQ"));
         desk.hubspot.answer("NTEwMQ", page(101..=200, "NTIwMQ"));
         desk.hubspot.answer("NTIwMQ", page(201..=250, ""));
-        while run(backfill::step(&desk.engine, &contacts)).expect("pages") == Progress::More {}
+        while run(backfill::step(&desk.engine, &contacts, &StepEnd::never())).expect("pages")
+            == Progress::More
+        {}
         assert_eq!(afters(&desk), ["", "NTEwMQ", "NTIwMQ"]);
         assert_eq!(desk.cursor().backfill_rows, 250);
         assert_eq!(desk.hubspot.asked("/search").len(), 0);

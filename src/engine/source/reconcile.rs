@@ -16,7 +16,7 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::ranges::{self, Applied, PAGE, PagePart, PagedWalk, Walked};
 use crate::engine::source::reads::ask_unread;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepEnd, StepError};
 use crate::hubspot::{ListQuery, Priority};
 use crate::model::answer::MERGED_IDS;
 use crate::model::id::HubspotId;
@@ -122,7 +122,11 @@ pub(crate) async fn begin_instead(engine: &Engine, object: &ObjectSync) -> Resul
 }
 
 /// Compares the next page, while a comparison runs.
-pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+pub async fn step(
+    engine: &Engine,
+    object: &ObjectSync,
+    ends: &StepEnd,
+) -> Result<Progress, StepError> {
     let name = object.object().clone();
     let cursor = engine
         .store
@@ -135,7 +139,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         let range = one_range(engine, object).await?;
         compare_archive(engine, object, range).await
     } else if object.mapping().direction.pulls() {
-        match ranges::step(engine, object, &COMPARISON).await? {
+        match ranges::step(engine, object, &COMPARISON, ends).await? {
             Walked::Ended { is_done: true } => Ok(Progress::RING),
             Walked::Ended { is_done: false } | Walked::More => Ok(Progress::More),
         }

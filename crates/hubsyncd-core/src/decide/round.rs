@@ -27,6 +27,7 @@ pub mod pace;
 #[cfg(test)]
 mod testing;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::retry::latest_due;
@@ -56,8 +57,6 @@ pub enum Task {
     Share,
     /// Looks for changes that no delivery announced.
     Deliveries,
-    /// Reads the certificate again.
-    Certificate,
     /// Renews the token.
     Tokens,
     /// Reads the portal's schema, owners and pipelines.
@@ -93,7 +92,6 @@ impl Task {
             Self::Erase => "erase",
             Self::Share => "share",
             Self::Deliveries => "deliveries",
-            Self::Certificate => "certificate",
             Self::Tokens => "tokens",
             Self::Schema => "schema",
             Self::Decisions => "decisions",
@@ -141,6 +139,33 @@ pub enum Step {
     Looks,
     /// HubSpot's own history of chosen properties.
     Histories,
+}
+
+impl Step {
+    /// What its writes count as in `hubsyncd_write_lock_seconds`.
+    pub fn work(self) -> &'static str {
+        match self {
+            Self::Schema => "schema",
+            Self::Reference => "reference",
+            Self::FirstRead => "backfill",
+            Self::Filling => "filling",
+            Self::Comparison => "reconcile",
+            Self::Poll | Self::Again(_) => "poll",
+            Self::Decisions => "decisions",
+            Self::Inbox => "inbox",
+            Self::Reads => "reads",
+            Self::Removals => "removals",
+            Self::Push => "push",
+            Self::Links => "links",
+            Self::Looks => "looks",
+            Self::Histories => "histories",
+        }
+    }
+
+    /// What any step's writes may count as, each once.
+    pub fn works() -> BTreeSet<&'static str> {
+        ORDER.iter().map(|(step, ..)| step.work()).collect()
+    }
 }
 
 /// The parts of `once`.

@@ -83,7 +83,8 @@ impl Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chore {
     interval: Duration,
-    next: Timestamp,
+    /// When it was last called.
+    done: Option<Timestamp>,
 }
 
 impl Chore {
@@ -91,24 +92,35 @@ impl Chore {
     pub fn every(interval: Duration) -> Self {
         Self {
             interval,
-            next: Timestamp::EPOCH,
+            done: None,
         }
+    }
+
+    /// The same at another interval, from its last call on.
+    pub fn at(&mut self, interval: Duration) -> &mut Self {
+        self.interval = interval;
+        self
+    }
+
+    fn next(&self) -> Timestamp {
+        self.done
+            .map_or(Timestamp::EPOCH, |done| done + self.interval)
     }
 
     /// Whether it is to be called. A wall clock that went back must not stop it.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.next || self.next.since(now) > self.interval
+        now >= self.next() || self.next().since(now) > self.interval
     }
 
     /// It was called at `now`.
     pub fn done(&mut self, now: Timestamp) {
-        self.next = now + self.interval;
+        self.done = Some(now);
     }
 
     /// When it is due.
     pub fn rest(&self) -> Progress {
         Progress::Idle {
-            until: Some(self.next),
+            until: Some(self.next()),
         }
     }
 }
