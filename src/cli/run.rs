@@ -44,7 +44,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
     let file = MappingFile {
         path: path.to_owned(),
         settings,
-        log: Box::new(move |settings| log.set(settings).map_err(|error| error.to_string())),
+        log: Box::new(move |settings| log.setting(settings).map_err(|error| error.to_string())),
         hangup,
         watched,
     };

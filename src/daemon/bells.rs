@@ -28,12 +28,14 @@ pub enum Bell {
     Looks,
     /// Columns may be there whose values are to be read.
     Filling,
+    /// The mapping file says otherwise.
+    Settings,
     /// The daemon is doing otherwise.
     Health,
 }
 
 impl Bell {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Push,
         Self::Reads,
         Self::Inbox,
@@ -43,6 +45,7 @@ impl Bell {
         Self::Links,
         Self::Looks,
         Self::Filling,
+        Self::Settings,
         Self::Health,
     ];
 
@@ -58,6 +61,7 @@ impl Bell {
             Self::Links => "links",
             Self::Looks => "looks",
             Self::Filling => "filling",
+            Self::Settings => "settings",
             Self::Health => "health",
         }
     }

@@ -1,15 +1,18 @@
-//! A mapping file that is changed while the daemon runs: read again when it, or a secret that it names, is another than before, and
+//! A mapping file that is changed while the daemon runs: read again when it, or a file that it names, is another than before, and
 //! at SIGHUP.
 //!
-//! A file with a mistake changes nothing: what was in force stays so, and `sync_health.config_error` says why. Of a right one
-//! plain settings are exchanged at once. Objects, columns and pairs are read from the portal first; then the tasks that know them
-//! end between two steps, the mirror is made to fit, and they begin again: no step and no answer is lost. A rotated token is tried
-//! before it is sent with, since it may be another portal's.
+//! A file is in force as a whole, or not at all: first everything is tried that may be refused, then everything is exchanged. What
+//! was refused is tried again every few seconds, since its cause may go away without the file's being touched: a secret that is not
+//! there yet, a port that another program has. `sync_health.config_error` says why a file is not in force.
+//!
+//! Where objects, columns or pairs differ, or the token, HubSpot is asked first. Then the tasks of the objects that differ end between
+//! two steps, the mirror is made to fit, and they begin again: no step and no answer is lost, and the other objects go on. Whatever
+//! else a file says is in force at once. A rotated token is tried before it is sent with, since it may be another portal's.
 
 mod file;
+mod refused;
 pub(crate) mod watched;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +23,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
 
 use crate::app::client::ClientError;
-use crate::config::{Config, ConfigError, LogSettings, Setting, Severity};
-use crate::daemon::bells::Bell;
-use crate::daemon::build::StartError;
-use crate::daemon::listeners::{Listeners, Ready};
+use crate::config::changes::SettingChange;
+use crate::config::{Config, ConfigError, LogSettings, Setting};
+use crate::daemon::listeners::Listeners;
 use crate::daemon::reload::file::{FilePart, FileRead};
+use crate::daemon::reload::refused::FileRefused;
 use crate::daemon::reload::watched::Watched;
 use crate::daemon::run::{RunError, keeper};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::table::{self, Begins, Parts, goes_by_the_mapping};
-use crate::daemon::tasks::{Loop, Tasks, is_fatal, wait_after_failure, with_causes};
-use crate::daemon::webhooks;
+use crate::daemon::tasks::{Loop, Name, Tasks, is_fatal, wait_after_failure, with_causes};
 use crate::decide::round::Task;
 use crate::engine::portal::schema::{self, SchemaRead};
 use crate::engine::source::reconcile;
@@ -39,6 +41,12 @@ use crate::hubspot::Client;
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
 use crate::store::StoreError;
+
+/// Between two tries of a file that was refused without a word of HubSpot's.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// The same of one for which HubSpot was asked, at most.
+const AGAIN_BY_HUBSPOT: Duration = Duration::from_mins(5);
 
 /// A mapping file that is followed while the daemon runs.
 pub(crate) struct MappingFile {
@@ -54,8 +62,9 @@ pub(crate) struct MappingFile {
     pub(crate) watched: Watched,
 }
 
-/// Has the log go by other settings, or tells why it can't and stays as it is.
-pub(crate) type SetLog = Box<dyn Fn(&LogSettings) -> Result<(), String> + Send + Sync>;
+/// Gives what has the log go by other settings, or tells why it can't.
+pub(crate) type SetLog =
+    Box<dyn Fn(&LogSettings) -> Result<Box<dyn FnOnce() + Send>, String> + Send + Sync>;
 
 /// Why the file is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +73,8 @@ pub(super) enum WhyLook {
     File,
     /// Somebody asked for it.
     Signal,
+    /// It was refused, and what it was refused for may be gone.
+    Again,
 }
 
 /// What happens to the mapping file.
@@ -71,18 +82,56 @@ pub(super) enum FileEvent {
     /// It is to be read again.
     Look(WhyLook),
     /// HubSpot has answered for a changed one.
-    Portal(Box<Result<PortalSaid, StepError>>),
-}
-
-/// What HubSpot says of a changed file.
-pub(super) struct PortalSaid {
-    schema: SchemaRead,
-    mapping: Arc<Mapping>,
-    token: Option<Token>,
+    Portal(Box<Result<SchemaRead, StepError>>),
 }
 
 /// A static token, and its place in as few words as a sentence needs.
 type Token = (SecretString, String);
+
+/// A right file on its way into force.
+struct ComingFile {
+    read: FileRead,
+    changes: Vec<SettingChange>,
+    /// Where another one is to be sent with.
+    token: Option<Token>,
+    mapping: Arc<Mapping>,
+}
+
+/// Why a file is not in force, or not yet.
+enum NotInForce {
+    /// It can't be, as things are.
+    Refused(FileRefused),
+    /// Neither can it, and HubSpot was asked for it.
+    RefusedByMirror(FileRefused),
+    /// The database is locked, or the disk full.
+    Waits(Box<ComingFile>, StepError),
+    /// The daemon must end.
+    Fatal(RunError),
+}
+
+impl From<FileRefused> for NotInForce {
+    fn from(refusal: FileRefused) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<ConfigError> for NotInForce {
+    fn from(error: ConfigError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<ClientError> for NotInForce {
+    fn from(error: ClientError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<RunError> for NotInForce {
+    fn from(error: RunError) -> Self {
+        Self::Refused(error.into())
+    }
+}
 
 /// The daemon at work, as far as a file can exchange it.
 pub(super) struct AtWork<'a> {
@@ -95,32 +144,27 @@ pub(super) struct AtWork<'a> {
 }
 
 impl AtWork<'_> {
-    /// Begins tasks of the table, by the parts of this moment.
-    pub(super) fn start(&mut self, begins: Begins, whose: impl Fn(Task) -> bool) {
+    /// Begins tasks of the table that don't run, by the parts of this moment.
+    pub(super) fn start(&mut self, begins: Begins) {
         for job in table::jobs(&self.parts, begins) {
-            if whose(job.name.task) {
+            if !self.tasks.runs(&job.name) {
                 self.tasks.start(job);
             }
         }
     }
 
     /// Ends tasks between two steps.
-    async fn stop(&mut self, whose: impl Fn(Task) -> bool) {
-        // A walk over a list goes on for many pages in one step: it begins no further one.
-        let engine = &self.all.engine;
-        engine.end_steps_at(engine.clock().monotonic());
-        let stopped = self.tasks.stop(|name| whose(name.task)).await;
-        engine.end_steps_at(Duration::MAX);
-        for name in stopped {
+    async fn stop(&mut self, whose: impl Fn(&Name) -> bool) {
+        for name in self.tasks.stop(whose).await {
             self.all.condition.forget(&name);
         }
     }
 
-    /// Begins what was ended again.
-    fn resume(&mut self, whose: impl Fn(Task) -> bool + Copy) {
-        self.start(Begins::AtOnce, whose);
+    /// Begins what was ended again, and what is new.
+    fn resume(&mut self) {
+        self.start(Begins::AtOnce);
         if self.has_begun {
-            self.start(Begins::WithTheSchema, whose);
+            self.start(Begins::WithTheSchema);
         }
     }
 }
@@ -133,16 +177,27 @@ struct OnDisk {
     watched: Watched,
 }
 
+/// A file that was refused.
+struct RefusedFile {
+    /// When it is tried again, by the steady clock.
+    again_at: Duration,
+    /// What was told of it.
+    told: String,
+    /// How often in a row HubSpot was asked for it.
+    asked: u32,
+}
+
 /// What is in force of the file, and what is to be.
 pub(super) struct Reload {
     /// `None`: nobody changes it.
     disk: Option<OnDisk>,
-    /// As it was last read well. Its mapping may still wait for HubSpot.
+    /// What is in force.
     read: FileRead,
-    /// What is sent with.
-    token: Option<SecretString>,
-    /// The question to HubSpot that a changed mapping or token waits for.
-    asks: Option<BoxFuture<'static, Result<PortalSaid, StepError>>>,
+    /// What waits for HubSpot's answer.
+    coming: Option<Box<ComingFile>>,
+    /// The question to HubSpot that it waits for.
+    asks: Option<BoxFuture<'static, Result<SchemaRead, StepError>>>,
+    refused: Option<RefusedFile>,
 }
 
 impl Reload {
@@ -162,15 +217,21 @@ impl Reload {
         });
         Self {
             disk,
-            token: read.token().map(|(token, _)| token.clone()),
             read,
+            coming: None,
             asks: None,
+            refused: None,
         }
     }
 
     /// Waits for what happens to the file. May be dropped at any time.
     pub(super) async fn next(&mut self, engine: &Engine) -> FileEvent {
-        let Self { disk, asks, .. } = self;
+        let Self {
+            disk,
+            asks,
+            refused,
+            ..
+        } = self;
         let Some(disk) = disk else {
             return pending().await;
         };
@@ -180,11 +241,22 @@ impl Reload {
                 None => pending().await,
             }
         };
+        let clock = engine.clock();
+        let again = async {
+            match refused {
+                Some(refused) => {
+                    let left = refused.again_at.saturating_sub(clock.monotonic());
+                    clock.sleep(left).await;
+                }
+                None => pending().await,
+            }
+        };
         let event = tokio::select! {
             biased;
             answer = answer => FileEvent::Portal(Box::new(answer)),
             () = disk.hangup.notified() => FileEvent::Look(WhyLook::Signal),
-            () = disk.watched.changed(engine.clock()) => FileEvent::Look(WhyLook::File),
+            () = disk.watched.changed(clock) => FileEvent::Look(WhyLook::File),
+            () = again => FileEvent::Look(WhyLook::Again),
         };
         match event {
             FileEvent::Portal(_) => self.asks = None,
@@ -202,44 +274,82 @@ impl Reload {
         event: FileEvent,
         at: &mut AtWork<'_>,
     ) -> Result<(), RunError> {
-        match event {
+        let is_told = !matches!(event, FileEvent::Look(WhyLook::Again));
+        let done = match event {
             FileEvent::Look(cause) => {
-                at.parts.systemd.reloading();
-                match self.look(cause, at).await {
-                    Ok(()) => {}
-                    Err(error) => Self::refuse(at.all, &error),
+                if is_told {
+                    at.parts.systemd.reloading();
                 }
-                if self.asks.is_none() {
-                    at.parts.systemd.ready();
-                }
-                Ok(())
+                self.look(cause, at).await
             }
-            FileEvent::Portal(answered) => {
-                let done = self.answered(*answered, at).await;
-                if self.asks.is_none() {
-                    at.parts.systemd.ready();
-                }
-                done
-            }
+            FileEvent::Portal(answered) => self.answered(*answered, at).await,
+        };
+        let done = self.tell(done, at);
+        if self.asks.is_none() && is_told {
+            at.parts.systemd.ready();
         }
+        done
     }
 
-    /// Reads the file again, and puts in force what needs no answer of HubSpot's.
-    async fn look(&mut self, cause: WhyLook, at: &mut AtWork<'_>) -> Result<(), FileRefused> {
+    /// Says whether a file is in force, and why not.
+    fn tell(&mut self, done: Result<(), NotInForce>, at: &AtWork<'_>) -> Result<(), RunError> {
+        let (all, former) = (at.all, self.refused.take());
+        let (refusal, is_asked) = match done {
+            Ok(()) if self.asks.is_some() => {
+                // Until HubSpot has answered, a refusal stands.
+                self.refused = former.map(|former| RefusedFile {
+                    again_at: Duration::MAX,
+                    ..former
+                });
+                return Ok(());
+            }
+            Ok(()) => {
+                all.condition.set_config_error(None);
+                return Ok(());
+            }
+            Err(NotInForce::Fatal(error)) => return Err(error),
+            Err(NotInForce::Waits(coming, error)) => {
+                wait_is_told(all, &error);
+                let client = all.engine.client().clone();
+                self.asks = Some(question(at, client, Arc::clone(&coming.mapping), 1));
+                self.coming = Some(coming);
+                return Ok(());
+            }
+            Err(NotInForce::Refused(refusal)) => (refusal, false),
+            Err(NotInForce::RefusedByMirror(refusal)) => (refusal, true),
+        };
+        let (told, code) = refusal.told();
+        if former.as_ref().is_none_or(|former| former.told != told) {
+            refusal.log();
+        }
+        let engine = &all.engine;
+        let asked = former.map_or(0, |former| former.asked) + u32::from(is_asked);
+        let wait = match is_asked {
+            true => engine.backoff(asked).clamp(AGAIN, AGAIN_BY_HUBSPOT),
+            false => AGAIN,
+        };
+        all.condition.set_config_error(Some((told.clone(), code)));
+        self.refused = Some(RefusedFile {
+            again_at: engine.clock().monotonic() + wait,
+            told,
+            asked,
+        });
+        Ok(())
+    }
+
+    /// Reads the file again, and puts it in force or asks HubSpot for it.
+    async fn look(&mut self, cause: WhyLook, at: &mut AtWork<'_>) -> Result<(), NotInForce> {
         let Some(disk) = &mut self.disk else {
             return Ok(());
         };
         let read = self.read.again(&disk.path)?;
-        let (next, changes) = read.after(&self.read);
-        if cause == WhyLook::Signal && next.has_credential() {
+        let (read, changes) = read.after(&self.read);
+        if cause == WhyLook::Signal && read.has_credential() {
             tracing::info!(
                 "systemd hands its credentials over at the start: one that changed is in force after a restart"
             );
         }
-        if let Some(tls) = at.listeners.tls() {
-            webhooks::reload(&tls);
-        }
-        let is_same = next.is_as(&self.read) && changes.is_empty();
+        let is_same = read.is_as(&self.read) && changes.is_empty();
         match cause {
             WhyLook::Signal if is_same => {
                 tracing::info!("the mapping file was read again, and says what it said before");
@@ -247,64 +357,102 @@ impl Reload {
             WhyLook::File if is_same => {
                 tracing::debug!("the mapping file says what it said before");
             }
-            WhyLook::Signal | WhyLook::File => {}
+            WhyLook::Signal | WhyLook::File | WhyLook::Again => {}
         }
-        let differs = next.differs(&self.read);
-        // First what may be refused: a file that can't be in force as a whole changes nothing.
+        disk.watched.follow(read.files(&disk.path));
+        (self.asks, self.coming) = (None, None);
+        let token = read.token().filter(|(token, _)| {
+            let sent = self.read.token();
+            sent.is_none_or(|(sent, _)| sent.expose_secret() != token.expose_secret())
+        });
+        let coming = ComingFile {
+            token: token.map(|(token, place)| (token.clone(), place)),
+            mapping: Arc::new(read.config.mapping.clone()),
+            read,
+            changes,
+        };
+        let engine = Arc::clone(&at.all.engine);
+        let reshaped = coming.mapping.reshaped(&engine.mapping());
+        if !at.has_begun || (coming.token.is_none() && reshaped.is_empty()) {
+            return self.put(Box::new(coming), None, at).await;
+        }
+        let client = match &coming.token {
+            Some((token, place)) => engine
+                .client()
+                .with_token(token, place)
+                .map_err(ClientError::from)?,
+            None => engine.client().clone(),
+        };
+        client.tell_calls(engine.store().calls().clone());
+        if cause != WhyLook::Again {
+            at.all.condition.set_config_error(None);
+            self.refused = None;
+        }
+        self.asks = Some(question(at, client, Arc::clone(&coming.mapping), 0));
+        self.coming = Some(Box::new(coming));
+        Ok(())
+    }
+
+    /// Puts a file in force for which HubSpot was asked.
+    async fn answered(
+        &mut self,
+        answered: Result<SchemaRead, StepError>,
+        at: &mut AtWork<'_>,
+    ) -> Result<(), NotInForce> {
+        let Some(coming) = self.coming.take() else {
+            return Ok(());
+        };
+        match answered {
+            Ok(schema) => self.put(coming, Some(schema), at).await,
+            Err(error) if is_refusal(&error) => Err(NotInForce::RefusedByMirror(error.into())),
+            Err(error) => Err(NotInForce::Fatal(error.into())),
+        }
+    }
+
+    /// Tries everything that may be refused, and then exchanges everything.
+    async fn put(
+        &mut self,
+        coming: Box<ComingFile>,
+        schema: Option<SchemaRead>,
+        at: &mut AtWork<'_>,
+    ) -> Result<(), NotInForce> {
+        let Some(disk) = &self.disk else {
+            return Ok(());
+        };
+        let engine = Arc::clone(&at.all.engine);
+        let config = &coming.read.config;
+        let differs = coming.read.differs(&self.read);
+        let keeper = match differs.contains(&FilePart::Login) {
+            true => Some(keeper(config, &engine).await.map_err(RunError::from)?),
+            false => None,
+        };
+        let set_log = match differs.contains(&FilePart::Log) {
+            true => Some((disk.log)(&config.log).map_err(FileRefused::because)?),
+            false => None,
+        };
         let ready = at
             .listeners
-            .prepare(&next.config, differs.contains(&FilePart::Webhooks))
+            .prepare(config, differs.contains(&FilePart::Webhooks))
             .await?;
-        let engine = Arc::clone(&at.all.engine);
-        let token = next.token().filter(|(token, _)| {
-            let sent = self.token.as_ref().map(SecretString::expose_secret);
-            sent != Some(token.expose_secret())
-        });
-        let token = token.map(|(token, place)| (token.clone(), place));
-        let other = match &token {
-            Some((token, place)) => Some(
-                engine
-                    .client()
-                    .with_token(token, place)
-                    .map_err(ClientError::from)?,
-            ),
-            None => None,
-        };
-        if differs.contains(&FilePart::Login) {
-            at.parts.keeper = keeper(&next.config, &engine)
-                .await
-                .map_err(RunError::from)?;
+        if let Err(error) = put_mapping(&coming, schema, at).await {
+            at.listeners.put_back(ready).await;
+            return Err(match error {
+                error if is_fatal(&error) => NotInForce::Fatal(error.into()),
+                error if is_refusal(&error) => NotInForce::RefusedByMirror(error.into()),
+                error => NotInForce::Waits(coming, error),
+            });
         }
-        if differs.contains(&FilePart::Log) {
-            (disk.log)(&next.config.log).map_err(|explanation| FileRefused {
-                mistakes: vec![FileMistake {
-                    explanation,
-                    ..FileMistake::default()
-                }],
-            })?;
-        }
-        for warning in &next.config.warnings {
+        // From here on nothing is refused any more.
+        let ComingFile { read, changes, .. } = *coming;
+        let is_same = read.is_as(&self.read) && changes.is_empty();
+        for warning in read.config.warnings.iter().filter(|_| !is_same) {
             tracing::warn!(key = %warning.key, "{}", warning.message);
         }
         for change in &changes {
             tracing::info!(change = %change.line, "the mapping file was changed");
         }
-        at.all.condition.set_config_error(None);
-        disk.watched.follow(next.files(&disk.path));
-        self.asks = None;
-        self.read = next;
-        self.exchange(&differs, ready, at).await?;
-        self.ask(token, other, at)
-    }
-
-    /// Puts plain settings, limits and listeners in force, and has everybody look at them.
-    async fn exchange(
-        &mut self,
-        differs: &BTreeSet<FilePart>,
-        ready: Ready,
-        at: &mut AtWork<'_>,
-    ) -> Result<(), FileRefused> {
-        let (config, engine) = (&self.read.config, Arc::clone(&at.all.engine));
+        self.read = read;
+        let config = &self.read.config;
         at.parts.settings.exchange(config);
         if differs.contains(&FilePart::Limits) {
             engine.client().limiter().set_limits(config.limits);
@@ -314,166 +462,85 @@ impl Reload {
         {
             tracing::warn!(error = %with_causes(&error), "the new guard of emptied values is in force with the next read of the schema");
         }
-        let ring = at.parts.bells.of(Bell::Inbox);
-        let exchanged = at
-            .listeners
-            .exchange(ready, config.webhooks.as_ref(), (&engine, ring))
-            .await?;
+        let exchanged = at.listeners.exchange(ready).await;
         at.parts.webhooks = config.webhooks.is_some();
-        at.parts.tls = at.listeners.tls();
-        let anew = [
-            (Task::Deliveries, exchanged),
-            (Task::Certificate, exchanged),
-            (Task::Tokens, differs.contains(&FilePart::Login)),
-            (Task::Schema, differs.contains(&FilePart::Reference)),
-        ];
-        let is_made_anew = |task: Task| anew.contains(&(task, true));
-        at.stop(is_made_anew).await;
-        at.resume(is_made_anew);
+        let is_other_login = keeper.is_some();
+        if let Some(keeper) = keeper {
+            at.parts.keeper = keeper;
+        }
+        at.stop(|name| {
+            (name.task == Task::Deliveries && exchanged)
+                || (name.task == Task::Tokens && is_other_login)
+        })
+        .await;
+        at.resume();
         at.parts.bells.ring_all();
-        Ok(())
-    }
-
-    /// Asks HubSpot for what another mapping or token has to be known of first. Before the start's own read of the schema that one
-    /// asks.
-    fn ask(
-        &mut self,
-        token: Option<Token>,
-        other: Option<Client>,
-        at: &AtWork<'_>,
-    ) -> Result<(), FileRefused> {
-        let engine = &at.all.engine;
-        let mapping = Arc::new(self.read.config.mapping.clone());
-        let is_other_mapping = *mapping != *engine.mapping();
-        if !at.has_begun {
-            if let Some((token, place)) = token {
-                let client = engine.client();
-                let sent = client.exchange_token(&token, &place);
-                sent.map_err(ClientError::from)?;
-                self.token = Some(token);
-            }
-            if is_other_mapping {
-                engine.take_mapping(mapping);
-            }
-            return Ok(());
+        if !is_same {
+            tracing::info!("the changed mapping file is in force");
         }
-        if is_other_mapping || token.is_some() {
-            let client = other.unwrap_or_else(|| engine.client().clone());
-            client.tell_calls(engine.store().calls().clone());
-            self.asks = Some(question(at, client, (token, mapping), 0));
+        if let Some(set_log) = set_log {
+            set_log();
         }
         Ok(())
-    }
-
-    /// Puts another mapping and token in force, now that HubSpot has answered for them.
-    async fn answered(
-        &mut self,
-        answered: Result<PortalSaid, StepError>,
-        at: &mut AtWork<'_>,
-    ) -> Result<(), RunError> {
-        let PortalSaid {
-            schema,
-            mapping,
-            token,
-        } = match answered {
-            Ok(answered) => answered,
-            Err(error) if is_refusal(&error) => {
-                Self::refuse(at.all, &error.into());
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let engine = Arc::clone(&at.all.engine);
-        // Whoever was refused with the former token waits for longer each time, and need not with this one.
-        let mut begin_anew = *mapping != *engine.mapping();
-        if let Some((token, place)) = token
-            && engine.client().exchange_token(&token, &place).is_ok()
-        {
-            tracing::info!("requests are sent with another token");
-            self.token = Some(token);
-            begin_anew = true;
-        }
-        if begin_anew {
-            at.stop(goes_by_the_mapping).await;
-        }
-        let known = engine.objects();
-        let put = schema::put_in_force(&engine, schema).await;
-        let begun = match &put {
-            Ok(_) => begin_those_that_are_new(&engine, |name| known.get(name).is_some()).await,
-            Err(_) => Ok(()),
-        };
-        if begin_anew {
-            at.resume(goes_by_the_mapping);
-        }
-        at.parts.bells.ring_all();
-        match put.map(|_| ()).and(begun) {
-            Ok(()) => {
-                at.all.condition.set_config_error(None);
-                tracing::info!("the changed mapping file is in force");
-            }
-            Err(error) if is_fatal(&error) => return Err(error.into()),
-            Err(error) if is_refusal(&error) => Self::refuse(at.all, &error.into()),
-            // The file is locked, or the disk full: asked again after a while.
-            Err(error) => {
-                wait_is_told(at.all, &error);
-                let client = engine.client().clone();
-                self.asks = Some(question(at, client, (None, mapping), 1));
-            }
-        }
-        Ok(())
-    }
-
-    /// Says why a changed file is not in force.
-    fn refuse(all: &Loop, refusal: &FileRefused) {
-        for mistake in &refusal.mistakes {
-            let FileMistake {
-                place,
-                key,
-                code,
-                explanation,
-                hint,
-            } = mistake;
-            tracing::error!(place, key, code, hint, "{explanation}");
-        }
-        tracing::error!("the changed mapping file is not in force; what was in force stays so");
-        let told = refusal.mistakes.iter().map(FileMistake::to_string);
-        let told: Vec<String> = told.collect();
-        let code = refusal.mistakes.iter().find_map(|mistake| mistake.code);
-        all.condition
-            .set_config_error(Some((told.join("; "), code)));
     }
 }
 
-/// Begins a comparison of objects that were not in force before and were away for long.
-async fn begin_those_that_are_new(
-    engine: &Engine,
-    was_there: impl Fn(&ObjectType) -> bool,
+/// Puts mapping and token of a file in force. Before the start's own read of the schema that one brings what HubSpot has to tell.
+async fn put_mapping(
+    coming: &ComingFile,
+    schema: Option<SchemaRead>,
+    at: &mut AtWork<'_>,
 ) -> Result<(), StepError> {
-    for object in engine.objects().iter() {
-        if !was_there(object.object()) {
-            reconcile::begin_if_behind(engine, object).await?;
+    let engine = Arc::clone(&at.all.engine);
+    let mapping = Arc::clone(&coming.mapping);
+    match schema {
+        None if !at.has_begun => engine.take_mapping(mapping),
+        None if *mapping == *engine.mapping() => {}
+        None => engine.take_ways(mapping).await,
+        Some(schema) => {
+            let reshaped = mapping.reshaped(&engine.mapping());
+            if !reshaped.is_empty() {
+                at.stop(|name| goes_by_the_mapping(name, &reshaped)).await;
+            }
+            let known = engine.objects();
+            let put = schema::put_in_force(&engine, schema).await;
+            if put.is_ok() {
+                begin_those_that_are_new(&engine, |name| known.get(name).is_some()).await;
+            }
+            at.resume();
+            put?;
         }
     }
+    if let Some((token, place)) = &coming.token
+        && engine.client().exchange_token(token, place).is_ok()
+    {
+        tracing::info!("requests are sent with another token");
+        // Whoever was refused with the former token waits for longer each time, and need not with this one.
+        at.all.condition.anew().ring();
+    }
     Ok(())
+}
+
+/// Begins a comparison of objects that were not in force before and were away for long.
+async fn begin_those_that_are_new(engine: &Engine, was_there: impl Fn(&ObjectType) -> bool) {
+    for object in engine.objects().iter() {
+        if !was_there(object.object())
+            && let Err(error) = reconcile::begin_if_behind(engine, object).await
+        {
+            tracing::warn!(object = %object.object(), error = %with_causes(&error), "no comparison could be begun; the schedule begins one");
+        }
+    }
 }
 
 /// The question for a changed file, asked as often as it takes; the first failure ends what systemd waits for.
 fn question(
     at: &AtWork<'_>,
     client: Client,
-    (token, mapping): (Option<Token>, Arc<Mapping>),
+    mapping: Arc<Mapping>,
     failures: u32,
-) -> BoxFuture<'static, Result<PortalSaid, StepError>> {
+) -> BoxFuture<'static, Result<SchemaRead, StepError>> {
     let (all, systemd) = (at.all.clone(), Arc::clone(&at.parts.systemd));
-    async move {
-        let schema = ask(&all, &systemd, &client, (&mapping, failures)).await?;
-        Ok(PortalSaid {
-            schema,
-            mapping,
-            token,
-        })
-    }
-    .boxed()
+    async move { ask(&all, &systemd, &client, (&mapping, failures)).await }.boxed()
 }
 
 async fn ask(
@@ -519,85 +586,5 @@ fn is_refusal(error: &StepError) -> bool {
         | StepError::OAuth(_)
         | StepError::Seal(_)
         | StepError::NoProgress(_) => false,
-    }
-}
-
-/// Why a changed file is not in force: every mistake.
-#[derive(Debug)]
-pub(super) struct FileRefused {
-    mistakes: Vec<FileMistake>,
-}
-
-#[derive(Debug, Default)]
-struct FileMistake {
-    place: Option<String>,
-    key: Option<String>,
-    code: Option<&'static str>,
-    explanation: String,
-    hint: Option<String>,
-}
-
-impl std::fmt::Display for FileMistake {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.place {
-            Some(place) => write!(formatter, "{place}: {}", self.explanation),
-            None => formatter.write_str(&self.explanation),
-        }
-    }
-}
-
-impl FileRefused {
-    fn of(error: &dyn std::error::Error, code: Option<&'static str>, hint: Option<String>) -> Self {
-        Self {
-            mistakes: vec![FileMistake {
-                code,
-                explanation: with_causes(error),
-                hint,
-                ..FileMistake::default()
-            }],
-        }
-    }
-}
-
-impl From<ConfigError> for FileRefused {
-    fn from(error: ConfigError) -> Self {
-        let ConfigError::Invalid(report) = error else {
-            return Self::of(&error, error.code(), error.hint());
-        };
-        let errors = report.problems.into_iter();
-        let errors = errors.filter(|problem| problem.severity == Severity::Error);
-        Self {
-            mistakes: errors
-                .map(|problem| FileMistake {
-                    place: (!problem.is_unreadable()).then(|| {
-                        let file = problem.file.file_name().unwrap_or_default();
-                        let file = file.to_string_lossy();
-                        format!("{file}:{}:{}", problem.line, problem.column)
-                    }),
-                    key: Some(problem.key).filter(|key| !key.is_empty()),
-                    code: Some(problem.code),
-                    explanation: problem.message,
-                    hint: Some(problem.hint),
-                })
-                .collect(),
-        }
-    }
-}
-
-impl From<RunError> for FileRefused {
-    fn from(error: RunError) -> Self {
-        Self::of(&error, error.code(), error.hint())
-    }
-}
-
-impl From<ClientError> for FileRefused {
-    fn from(error: ClientError) -> Self {
-        RunError::from(StartError::from(error)).into()
-    }
-}
-
-impl From<StepError> for FileRefused {
-    fn from(error: StepError) -> Self {
-        RunError::from(error).into()
     }
 }

@@ -123,8 +123,9 @@ pub(crate) async fn run_engine(
     };
     let mut tasks = Tasks::new(all.clone());
     let (health, told) = watch::channel(Health::starting());
-    let mut listeners = Listeners::new(told, all.stop.clone());
     let bells = Bells::new(&all.condition);
+    let taken = (Arc::clone(&all.engine), Arc::clone(bells.of(Bell::Inbox)));
+    let mut listeners = Listeners::new(told, taken, all.stop.clone());
     let mut at = AtWork {
         parts: Parts {
             systemd: Arc::new(Systemd::from_env()),
@@ -150,13 +151,9 @@ async fn work(
 ) -> Result<(), RunError> {
     let engine = Arc::clone(&at.all.engine);
     let ready = at.listeners.prepare(config, true).await?;
-    let ring = Arc::clone(at.parts.bells.of(Bell::Inbox));
-    at.listeners
-        .exchange(ready, config.webhooks.as_ref(), (&engine, &ring))
-        .await?;
+    at.listeners.exchange(ready).await;
     at.parts.keeper = keeper(config, &engine).await?;
-    at.parts.tls = at.listeners.tls();
-    at.start(Begins::AtOnce, |_| true);
+    at.start(Begins::AtOnce);
     wait_for_token(&engine).await;
     // To wait for HubSpot is a state and no failed start: local writes and webhooks are taken from here on.
     at.parts.systemd.ready();
@@ -168,7 +165,7 @@ async fn work(
         bells.ring(&AFTER_A_COMMIT);
     })?;
     at.has_begun = true;
-    at.start(Begins::WithTheSchema, |_| true);
+    at.start(Begins::WithTheSchema);
     tracing::info!(portal_objects = engine.objects().iter().count(), "running");
     let ended = wait_for_end(at, reload, stop).await;
     drop(watch);
@@ -182,7 +179,6 @@ pub(super) fn parts(config: &Config, all: &Loop, bells: &Bells) -> Parts {
         bells: bells.clone(),
         settings: InForce::of(&all.engine, TaskSettings::from(config)),
         webhooks: config.webhooks.is_some(),
-        tls: None,
         keeper: None,
         systemd: Arc::default(),
         health: Arc::new(watch::channel(Health::starting()).0),

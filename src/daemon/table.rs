@@ -1,6 +1,7 @@
 //! The table of tasks: what each waits for, whom it rings and what it calls. `run` and the simulation start what stands
 //! here; `docs/ARCHITECTURE.md` shows it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,10 @@ use crate::daemon::errors::{self, Errors};
 use crate::daemon::heartbeat::{self, BEAT, FORGET, RING, TRIGGERS};
 use crate::daemon::seldom::Seldom;
 use crate::daemon::settings::InForce;
+use crate::daemon::status_line::StatusLine;
 use crate::daemon::steps::{self, Caller};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Job, Loop, Name, StepCall, is_fatal, is_stopping, with_causes};
-use crate::daemon::webhooks;
 use crate::decide::decision::commands::PausedSide;
 use crate::decide::round::pace::Chore;
 use crate::decide::round::{self, CountsFrom, LOOK, Next, Quiet, Seen, Task, Turn, Walks};
@@ -31,9 +32,8 @@ use crate::engine::portal::share;
 use crate::engine::portal::tokens::{self, Keeper};
 use crate::engine::source::deliveries::{self, DeliveryStanding};
 use crate::engine::source::reconcile;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepEnd, StepError};
 use crate::http::health::Health;
-use crate::http::tls::Tls;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill};
@@ -74,7 +74,7 @@ enum MadeTasks {
 }
 
 /// All tasks, in the order in which they are started.
-const TABLE: [Line; 20] = {
+const TABLE: [Line; 19] = {
     use Begins::{AtOnce, WithTheSchema};
     use MadeTasks::{ForEachObject, Maybe, Once};
     [
@@ -137,14 +137,6 @@ const TABLE: [Line; 20] = {
             "`engine/source/deliveries`",
         ),
         line(
-            Task::Certificate,
-            AtOnce,
-            None,
-            &[],
-            Maybe(certificate),
-            "`http/tls`",
-        ),
-        line(
             Task::Tokens,
             AtOnce,
             Some(Bell::Logins),
@@ -155,7 +147,7 @@ const TABLE: [Line; 20] = {
         line(
             Task::Schema,
             WithTheSchema,
-            None,
+            Some(Bell::Settings),
             &[Bell::Inbound, Bell::Reads, Bell::Push, Bell::Filling],
             Once(portal),
             "`engine/portal/schema`",
@@ -275,8 +267,6 @@ pub struct Parts {
     pub settings: InForce,
     /// Whether webhooks are listened for.
     pub webhooks: bool,
-    /// A certificate to be read again when its files change.
-    pub tls: Option<Arc<Tls>>,
     /// An OAuth app's keeper of tokens.
     pub keeper: Option<Arc<Keeper>>,
     /// The service manager.
@@ -345,7 +335,7 @@ fn job_of(parts: &Parts, line: &Line, object: &ObjectType, errors: &Arc<Errors>)
         },
         ring: parts.bells.of_line(line.bell),
         longest: Duration::MAX,
-        step: Box::new(move |engine| Arc::clone(&own).step(engine).boxed()),
+        step: Box::new(move |engine, ends| Arc::clone(&own).step(engine, ends).boxed()),
     }
 }
 
@@ -364,15 +354,25 @@ pub(super) fn job_of_task(parts: &Parts, task: Task) -> Option<Job> {
 }
 
 /// Calls something at an interval.
-fn every<S, F>(interval: Duration, mut chore: S) -> Paced
+fn every<S, F>(interval: Duration, chore: S) -> Paced
 where
     S: FnMut(Arc<Engine>) -> F + Send + 'static,
     F: Future<Output = Result<(), StepError>> + Send + 'static,
 {
+    every_as_said(move || interval, chore)
+}
+
+/// Calls something at the interval that is in force.
+fn every_as_said<S, F>(said: impl Fn() -> Duration + Send + 'static, mut chore: S) -> Paced
+where
+    S: FnMut(Arc<Engine>) -> F + Send + 'static,
+    F: Future<Output = Result<(), StepError>> + Send + 'static,
+{
+    let interval = said();
     let pace = Arc::new(Mutex::new(Chore::every(interval)));
-    let step: StepCall = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine, _| {
         let now = engine.clock().now();
-        let is_due = pace.lock().is_due(now);
+        let is_due = pace.lock().at(said()).is_due(now);
         let (pace, work) = (Arc::clone(&pace), is_due.then(|| chore(engine)));
         async move {
             if let Some(work) = work {
@@ -438,7 +438,7 @@ fn share(_: &Parts, _: Rings) -> Paced {
 
 /// Events that a former run stored are taken in without `[webhooks]` too.
 fn inbox(_: &Parts, rings: Rings) -> Paced {
-    let step: StepCall = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine, _| {
         let rings = rings.clone();
         async move {
             if engine.objects().is_empty() {
@@ -468,25 +468,11 @@ fn missed(parts: &Parts, rings: Rings) -> Option<Paced> {
     parts.webhooks.then(|| every(LOOK, look))
 }
 
-/// Time between two looks at the certificate's files.
-const CERTIFICATE: Duration = Duration::from_secs(10);
-
-fn certificate(parts: &Parts, _: Rings) -> Option<Paced> {
-    let tls = parts.tls.clone()?;
-    Some(every(CERTIFICATE, move |_engine| {
-        let tls = Arc::clone(&tls);
-        async move {
-            webhooks::reload(&tls);
-            Ok(())
-        }
-    }))
-}
-
 /// Renews an OAuth app's token. A login is taken up within a second.
 fn renewal(parts: &Parts, _: Rings) -> Option<Paced> {
     let keeper = parts.keeper.clone()?;
     let condition = Arc::clone(&parts.all.condition);
-    let step: StepCall = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine, _| {
         let (keeper, condition) = (Arc::clone(&keeper), Arc::clone(&condition));
         async move {
             let done = tokens::step(&engine, &keeper).await;
@@ -505,7 +491,9 @@ fn renewal(parts: &Parts, _: Rings) -> Option<Paced> {
 fn portal(parts: &Parts, rings: Rings) -> Paced {
     let condition = Arc::clone(&parts.all.condition);
     let mut first = true;
-    every(parts.settings.now().tasks.poll.reference, move |engine| {
+    let settings = parts.settings.clone();
+    let reference = move || settings.now().tasks.poll.reference;
+    every_as_said(reference, move |engine| {
         let (condition, rings) = (Arc::clone(&condition), rings.clone());
         let again = !std::mem::take(&mut first) || engine.has_kept_back();
         async move {
@@ -523,7 +511,7 @@ fn portal(parts: &Parts, rings: Rings) -> Paced {
 }
 
 fn decisions(_: &Parts, rings: Rings) -> Paced {
-    let step: StepCall = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine, _| {
         let rings = rings.clone();
         async move {
             let progress = steps::shared(&engine, round::Step::Decisions).await?;
@@ -539,7 +527,7 @@ fn decisions(_: &Parts, rings: Rings) -> Paced {
 
 fn commands(parts: &Parts, rings: Rings) -> Paced {
     let changed = parts.bells.clone();
-    let step: StepCall = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine, _| {
         let (rings, changed) = (rings.clone(), changed.clone());
         async move {
             let progress = orders::step(&engine, false).await?;
@@ -570,7 +558,6 @@ fn paused_with(task: Task) -> Option<PausedSide> {
         | Task::Erase
         | Task::Share
         | Task::Deliveries
-        | Task::Certificate
         | Task::Tokens
         | Task::Schema
         | Task::Decisions
@@ -578,28 +565,27 @@ fn paused_with(task: Task) -> Option<PausedSide> {
     }
 }
 
-/// Whether a task knows tables, columns or pairs of the mapping: such a one must not be at work while they are changed.
-pub(super) fn goes_by_the_mapping(task: Task) -> bool {
-    match task {
+/// Whether a task knows tables, columns or pairs of objects that another mapping has otherwise: such a one must not be at work while
+/// they are changed. A read of the schema looks itself whether the mapping is still the one that it was asked for.
+pub(super) fn goes_by_the_mapping(name: &Name, reshaped: &BTreeSet<ObjectType>) -> bool {
+    match name.task {
         Task::File
         | Task::Triggers
         | Task::Forget
         | Task::Inbox
-        | Task::Schema
         | Task::Decisions
-        | Task::Commands
-        | Task::Inbound
-        | Task::Reads
-        | Task::Push
-        | Task::Links
-        | Task::Looks
-        | Task::Comparison => true,
-        Task::Heartbeat
+        | Task::Commands => true,
+        Task::Inbound | Task::Reads | Task::Push | Task::Links | Task::Looks | Task::Comparison => {
+            name.object
+                .as_ref()
+                .is_some_and(|own| reshaped.contains(own))
+        }
+        Task::Schema
+        | Task::Heartbeat
         | Task::Calls
         | Task::Erase
         | Task::Share
         | Task::Deliveries
-        | Task::Certificate
         | Task::Tokens => false,
     }
 }
@@ -611,10 +597,13 @@ const UNWRITTEN: Duration = Duration::from_secs(1);
 /// listener and to systemd. A database that can't be written for a while is told by the last two only.
 fn heartbeat(parts: &Parts, _: Rings) -> Paced {
     let interval = parts.systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT);
-    let (parts, unwritten) = (parts.clone(), Arc::new(Seldom::default()));
-    let step: StepCall = Box::new(move |engine| {
-        let (parts, unwritten) = (parts.clone(), Arc::clone(&unwritten));
-        async move { beat(&engine, &parts, interval, &unwritten).await }.boxed()
+    let (parts, told) = (
+        parts.clone(),
+        Arc::new((Seldom::default(), StatusLine::default())),
+    );
+    let step: StepCall = Box::new(move |engine, _| {
+        let (parts, told) = (parts.clone(), Arc::clone(&told));
+        async move { beat(&engine, &parts, interval, (&told.0, &told.1)).await }.boxed()
     });
     (interval, step)
 }
@@ -623,14 +612,20 @@ async fn beat(
     engine: &Engine,
     parts: &Parts,
     interval: Duration,
-    unwritten: &Seldom,
+    (unwritten, line): (&Seldom, &StatusLine),
 ) -> Result<Progress, StepError> {
     let condition = &parts.all.condition;
     // What the tasks know is told before the database is asked, and again while it keeps silent.
     let last = parts.health.borrow().state.clone();
     let say = |state: Option<&str>| {
         let at = engine.clock().monotonic();
-        tell(&parts.health, &parts.systemd, condition.health(state, at));
+        let health = condition.health(state, at);
+        line.tell_reason(&parts.systemd, &health);
+        parts.health.send_if_modified(|last| {
+            let changed = *last != health;
+            *last = health;
+            changed
+        });
     };
     say(Some(&last));
     let beating = heartbeat::beat(engine, condition);
@@ -668,24 +663,11 @@ async fn beat(
     }
     say(heartbeat::state(engine).await.as_deref());
     parts.systemd.alive();
+    let health = parts.health.borrow().clone();
+    line.tell_numbers(engine, &parts.systemd, &health).await;
     Ok(Progress::Idle {
         until: Some(engine.clock().now() + next),
     })
-}
-
-fn tell(health: &watch::Sender<Health>, systemd: &Systemd, now: Health) {
-    let line = match &now.reason {
-        Some(reason) => format!("{}: {reason}", now.state),
-        None => now.state.clone(),
-    };
-    let changed = health.send_if_modified(|last| {
-        let changed = *last != now;
-        *last = now;
-        changed
-    });
-    if changed {
-        systemd.status(&line);
-    }
 }
 
 /// What a task of one object goes by.
@@ -713,7 +695,11 @@ struct KnownOfObject {
 
 impl OwnTurn {
     /// A turn, unless the object is not in force or waits for a scope; its failure is kept where `sync_status` shows it.
-    async fn step(self: Arc<Self>, engine: Arc<Engine>) -> Result<Progress, StepError> {
+    async fn step(
+        self: Arc<Self>,
+        engine: Arc<Engine>,
+        ends: StepEnd,
+    ) -> Result<Progress, StepError> {
         let Some(object) = engine.object(&self.object) else {
             return Ok(Progress::RING);
         };
@@ -722,7 +708,7 @@ impl OwnTurn {
         {
             return Ok(Progress::RING);
         }
-        let turn = self.turn(&engine, &object);
+        let turn = self.turn(&engine, &object, &ends);
         let done = access::within(&engine, &self.object, steps::needs(self.task), turn).await;
         if done.as_ref().is_err_and(is_stopping) {
             return done;
@@ -735,7 +721,12 @@ impl OwnTurn {
     }
 
     /// The steps that are due, until one has more to do; then those are told who wait for what it did.
-    async fn turn(&self, engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    async fn turn(
+        &self,
+        engine: &Engine,
+        object: &ObjectSync,
+        ends: &StepEnd,
+    ) -> Result<Progress, StepError> {
         let mut turn = Turn::of(self.task);
         let done = loop {
             let seen = self.look(engine).await?;
@@ -747,7 +738,7 @@ impl OwnTurn {
                 }
                 Next::Rest(rest) => break rest,
             };
-            let said = steps::of_object(engine, object, step, Caller::Daemon).await?;
+            let said = steps::of_object(engine, object, step, (Caller::Daemon, ends)).await?;
             let now = engine.clock().now();
             if said != Progress::More && matches!(step, round::Step::Poll | round::Step::Again(_)) {
                 // The walk itself may have brought a change.
@@ -863,8 +854,6 @@ fn next_comparison(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::daemon::bells::AFTER_A_COMMIT;
 
@@ -876,8 +865,8 @@ mod tests {
     fn every_task_has_one_line_and_every_bell_that_is_waited_for_is_rung() {
         let tasks: BTreeSet<Task> = TABLE.iter().map(|line| line.task).collect();
         assert_eq!(tasks.len(), TABLE.len());
-        // Deliveries ring the inbox, and the condition its own bell.
-        let outside = [Bell::Inbox, Bell::Health];
+        // Deliveries ring the inbox, the condition its own bell, and another mapping file all of them.
+        let outside = [Bell::Inbox, Bell::Health, Bell::Settings];
         for line in &TABLE {
             let Some(bell) = line.bell else { continue };
             let is_rung = TABLE.iter().any(|other| other.rings.contains(&bell));

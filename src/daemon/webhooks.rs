@@ -28,6 +28,7 @@ use crate::http::webhooks::{DeliveryAnswer, PostedDelivery, Receive, router};
 use crate::hubspot::webhook::{self, NotEvents};
 use crate::model::event::Event;
 use crate::model::settings::SignatureVersion;
+use crate::store::measured::working;
 
 /// How long a head or a handshake may take, and how long an idle connection is kept.
 const HEAD: Duration = Duration::from_secs(5);
@@ -44,14 +45,13 @@ const STORE: Duration = Duration::from_secs(4);
 const READ_AT_ONCE: usize = 64 << 10;
 
 /// The listener at work.
-#[derive(Debug)]
 pub(super) struct Listening {
     task: JoinHandle<()>,
     stop: CancellationToken,
     /// Closed once nothing new is taken.
     door: Option<WebhookSocket>,
-    /// To be read again when its files change.
-    pub(super) tls: Option<Arc<Tls>>,
+    /// What it takes deliveries by.
+    by: DeliveryDesk,
 }
 
 impl Listening {
@@ -68,6 +68,24 @@ impl Listening {
         if let Err(error) = task.await {
             tracing::error!(error = %error, "the webhook listener failed");
         }
+    }
+
+    /// The same, and what opens it again.
+    pub(super) async fn closed(self) -> DeliveryDesk {
+        let by = self.by.clone();
+        self.ended().await;
+        by
+    }
+
+    /// The address that it listens on, where it opened that itself.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        let door = self.door.as_ref()?;
+        (!door.is_handed_over).then_some(door.address)
+    }
+
+    /// A certificate that is read again when its files change.
+    pub(super) fn tls(&self) -> Option<&Arc<Tls>> {
+        self.by.tls.as_ref()
     }
 }
 
@@ -114,15 +132,23 @@ impl WebhookSocket {
     }
 }
 
-/// What takes deliveries by a mapping file, before it does.
-pub(super) struct Opened {
-    door: WebhookSocket,
+/// What deliveries are taken by: the section, and what its files hold.
+#[derive(Clone)]
+pub(super) struct DeliveryDesk {
+    webhooks: Webhooks,
     secrets: Vec<SecretString>,
     tls: Option<Arc<Tls>>,
 }
 
-/// Opens what `[webhooks]` asks for: secrets, certificate and socket, which may be the one that is open already.
-pub(super) fn open(webhooks: &Webhooks, former: Option<&Listening>) -> Result<Opened, RunError> {
+/// A door that is open, and what takes deliveries there once it does.
+pub(super) struct Opened {
+    door: WebhookSocket,
+    listener: TcpListener,
+    by: DeliveryDesk,
+}
+
+/// Reads what `[webhooks]` names: secrets and certificate.
+pub(super) fn read(webhooks: &Webhooks) -> Result<DeliveryDesk, RunError> {
     let secrets = webhooks
         .client_secrets
         .iter()
@@ -134,33 +160,44 @@ pub(super) fn open(webhooks: &Webhooks, former: Option<&Listening>) -> Result<Op
         .as_ref()
         .map(|TlsFiles { cert, key }| Tls::load(cert, key).map(Arc::new))
         .transpose()?;
-    let address = webhooks.listen;
+    Ok(DeliveryDesk {
+        webhooks: webhooks.clone(),
+        secrets,
+        tls,
+    })
+}
+
+/// Opens the socket for it, which may be the one that is open already.
+pub(super) fn open(by: DeliveryDesk, former: Option<&Listening>) -> Result<Opened, RunError> {
+    let address = by.webhooks.listen;
     let same = former.and_then(|former| former.door.as_ref()?.again(address));
-    let door = same.unwrap_or_else(|| WebhookSocket::open(address));
-    let door = door.map_err(|source| RunError::Listen {
+    let opened = || -> io::Result<(WebhookSocket, TcpListener)> {
+        let door = same.unwrap_or_else(|| WebhookSocket::open(address))?;
+        let listener = door.socket.try_clone().and_then(TcpListener::from_std)?;
+        Ok((door, listener))
+    };
+    let (door, listener) = opened().map_err(|source| RunError::Listen {
         section: "webhooks",
         address,
         source,
     })?;
-    Ok(Opened { door, secrets, tls })
+    Ok(Opened { door, listener, by })
 }
 
 /// Takes deliveries; `ring` is rung for each that was stored.
 pub(super) fn serve(
-    webhooks: &Webhooks,
     opened: Opened,
     engine: &Arc<Engine>,
     ring: Arc<Ring>,
     stop: CancellationToken,
-) -> Result<Listening, RunError> {
-    let Opened { door, secrets, tls } = opened;
+) -> Listening {
+    let Opened { door, listener, by } = opened;
+    let DeliveryDesk {
+        webhooks,
+        secrets,
+        tls,
+    } = by.clone();
     let address = door.address;
-    let listener = door.socket.try_clone().and_then(TcpListener::from_std);
-    let listener = listener.map_err(|source| RunError::Listen {
-        section: "webhooks",
-        address,
-        source,
-    })?;
     if webhooks.signature != SignatureVersion::V3 {
         tracing::warn!(
             signature = webhooks.signature.as_str(),
@@ -194,28 +231,11 @@ pub(super) fn serve(
         drain: DRAIN,
     };
     let router = router(&webhooks.path, webhooks.max_body, receive);
-    Ok(Listening {
-        task: tokio::spawn(serve_router(
-            listener,
-            router,
-            bounds,
-            tls.clone(),
-            stop.clone(),
-        )),
+    Listening {
+        task: tokio::spawn(serve_router(listener, router, bounds, tls, stop.clone())),
         stop,
         door: Some(door),
-        tls,
-    })
-}
-
-/// Reads the certificate again if its files changed; a broken one is said once a look and the old one serves on.
-pub(super) fn reload(tls: &Tls) {
-    match tls.reload() {
-        Ok(true) => tracing::info!("the certificate's files changed; new connections use them"),
-        Ok(false) => {}
-        Err(error) => {
-            tracing::error!(error = %with_causes(&error), "the certificate's files changed and can't be used; the old certificate serves on");
-        }
+        by,
     }
 }
 
@@ -295,7 +315,8 @@ impl Desk {
                 return DeliveryAnswer::NotEvents;
             }
         };
-        let stored = tokio::time::timeout(STORE, receive(&self.engine, events)).await;
+        let stored = working("webhook", receive(&self.engine, events));
+        let stored = tokio::time::timeout(STORE, stored).await;
         let answer = self.answer(stored);
         if answer == DeliveryAnswer::Unavailable {
             // What was turned away is not missed: it comes again.

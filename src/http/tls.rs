@@ -48,6 +48,9 @@ struct Loaded {
     config: Arc<ServerConfig>,
 }
 
+/// What the files hold by now, read well and not in use yet.
+pub(crate) struct NewCertificate(Loaded);
+
 /// A certificate and its key.
 pub struct Tls {
     cert: PathBuf,
@@ -79,19 +82,22 @@ impl Tls {
         })
     }
 
-    /// Reads the files again. Tells whether they had changed. Connections that are open keep their certificate.
+    /// What the files hold, where that is not what is in use.
     ///
     /// # Errors
-    /// The new files can't be used; the old certificate stays in use.
-    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
+    /// It can't be used.
+    pub(crate) fn changed(&self) -> Result<Option<NewCertificate>, TlsError> {
         let files = read(&self.cert, &self.key)?;
-        let mut loaded = self.loaded.lock();
-        if loaded.files == files {
-            return Ok(false);
+        if self.loaded.lock().files == files {
+            return Ok(None);
         }
-        loaded.config = Arc::new(understand(&self.cert, &self.key, &files)?);
-        loaded.files = files;
-        Ok(true)
+        let config = Arc::new(understand(&self.cert, &self.key, &files)?);
+        Ok(Some(NewCertificate(Loaded { files, config })))
+    }
+
+    /// New connections use another certificate; those that are open keep theirs.
+    pub(crate) fn exchange(&self, new: NewCertificate) {
+        *self.loaded.lock() = new.0;
     }
 
     /// What new connections use.
@@ -178,14 +184,16 @@ mod tests {
         folder.put(&first.0, &first.1);
         let tls = Tls::load(&cert, &key).expect("usable");
         let used = tls.config();
-        assert!(!tls.reload().expect("the same"));
+        assert!(tls.changed().expect("the same").is_none());
         folder.put(&second.0, &first.1);
-        let mixed = tls.reload().expect_err("keys differ");
+        let mixed = tls.changed().err().expect("keys differ");
         assert!(mixed.to_string().contains("can't be used"), "{mixed}");
-        assert!(Arc::ptr_eq(&used, &tls.config()));
         folder.put(&second.0, &second.1);
-        assert!(tls.reload().expect("usable"));
+        let new = tls.changed().expect("usable").expect("another");
+        assert!(Arc::ptr_eq(&used, &tls.config()), "not in use yet");
+        tls.exchange(new);
         assert!(!Arc::ptr_eq(&used, &tls.config()));
+        assert!(tls.changed().expect("usable").is_none());
     }
 
     #[test]

@@ -13,10 +13,10 @@ use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::commands::{free_port, get};
+use crate::commands::{free_port, get, get_with};
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
-use crate::webhooks::Door;
+use crate::webhooks::{Door, certificate};
 
 /// Polling alone would find nothing within a test.
 const RARELY: &str = "[schedule]\npoll = \"1h\"\n";
@@ -276,16 +276,19 @@ fn what_the_database_refuses_leaves_the_former_mapping_at_work() {
     site.execute("UPDATE contacts SET city = 'Lima'");
     site.until_pushed();
     assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
-    // Out of the way, the same file is in force at a word.
+    // Nothing of a file that is refused is in force, and it is told once.
+    site.configure(&portal, "[limits]\nburst_per_10_seconds = 90\n", &other);
+    site.until_sql("SELECT config_error LIKE '%people%' FROM sync_health");
+    assert_eq!(site.number("SELECT burst_limit FROM sync_quota"), 190);
+    assert!(!site.log().contains("limits.burst_per_10_seconds"));
+    // Out of the way, the same file is in force without a word.
     refused.execute_batch("DROP TABLE people").expect("dropped");
-    until_said(&site, "the changed mapping file is in force", || {
-        site.signal(Signal::HUP);
-    });
+    site.until_sql("SELECT config_error IS NULL FROM sync_health");
     assert_eq!(
         site.text("SELECT city FROM people").as_deref(),
         Some("Lima")
     );
-    assert_eq!(config_error(&site), None);
+    site.until_sql("SELECT burst_limit = 90 FROM sync_quota");
     assert_eq!(site.stop(), 0);
 }
 
@@ -418,13 +421,19 @@ fn listeners_come_go_and_take_another_secret_without_a_caller_noticing() {
     site.configure(&portal, &settings(port), CONTACTS);
     site.until_sql("SELECT code = 'address-taken' FROM sync_health");
     assert!(get(first, "/readyz").starts_with("HTTP/1.1 200"));
+    // Once it is free, health is served there, and nobody has to say so.
+    drop(taken);
+    eventually("health on a port that became free", || {
+        get(port, "/readyz").starts_with("HTTP/1.1 200")
+    });
+    site.until_sql("SELECT config_error IS NULL FROM sync_health");
     site.configure(&portal, &format!("{RARELY}{}", http(second)), CONTACTS);
     eventually("health", || {
         get(second, "/readyz").starts_with("HTTP/1.1 200")
     });
     eventually("the doors are shut", || {
         let shut = |port: u16| std::net::TcpStream::connect(("127.0.0.1", port)).is_err();
-        shut(first) && !door.is_open()
+        shut(first) && shut(port) && !door.is_open()
     });
     assert_eq!(site.stop(), 0);
 }
@@ -538,5 +547,144 @@ fn a_secret_that_is_not_there_is_a_mistake_like_any_other() {
     );
     fs::write(site.path("token"), DEFAULT_TOKEN).expect("written");
     site.until_sql("SELECT config_error IS NULL FROM sync_health");
+    assert_eq!(site.stop(), 0);
+}
+
+/// A request that HubSpot takes its time for: longer than the test needs, shorter than its patience.
+const SLOW_MS: u64 = 25_000;
+
+#[test]
+fn other_objects_and_their_requests_go_on_while_one_is_changed() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    portal.fill("companies", 1);
+    let mut site = Site::with(&portal, RARELY, &both());
+    site.start_and_settle();
+    portal.stand().faults_mut().slow_ms = SLOW_MS;
+    portal.script(FaultKind::Slow, 1, "/companies/batch/update");
+    site.execute("UPDATE companies SET name = 'Acme'");
+    let in_flight =
+        "SELECT count(*) FROM sync_outbox WHERE object = 'companies' AND state = 'in_flight'";
+    site.until_sql(in_flight);
+    let more = format!("{CONTACTS}phone = \"phone\"\n{COMPANIES}");
+    reconfigure(&site, &portal, RARELY, &more);
+    site.until_sql("SELECT count(*) FROM sync_fields WHERE property = 'phone'");
+    assert_eq!(
+        site.number(in_flight),
+        1,
+        "nobody has waited for its answer"
+    );
+    // Who wins and when HubSpot is asked asks nobody.
+    let asked = portal.requests("/account-info");
+    let settings = format!("{RARELY}[conflicts]\npolicy = \"manual\"\n");
+    reconfigure(&site, &portal, &settings, &more);
+    assert_eq!(site.number(in_flight), 1);
+    assert_eq!(portal.requests("/account-info"), asked);
+    nothing_began_anew(&site);
+    site.until_pushed();
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn another_policy_decides_the_next_conflict_while_hubspot_answers_for_no_mapping() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let mut site = Site::with(&portal, RARELY, CONTACTS);
+    site.start_and_settle();
+    portal.script(FaultKind::InternalError, 1_000, "/account-info");
+    let settings = format!("{RARELY}[conflicts]\npolicy = \"manual\"\n");
+    reconfigure(&site, &portal, &settings, CONTACTS);
+    portal.edit(id, &[("city", "Oslo")]);
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_sql(
+        "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL AND policy = 'manual'",
+    );
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Oslo"));
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_certificate_that_turns_bad_is_told_until_it_is_mended() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let tls = door.settings("tls = { cert = \"cert.pem\", key = \"key.pem\" }");
+    let mut site = Door::site_with(&portal, &format!("{RARELY}{tls}"), CONTACTS);
+    let (_, cert, key) = certificate();
+    fs::write(site.path("cert.pem"), &cert).expect("written");
+    fs::write(site.path("key.pem"), key).expect("written");
+    site.start_and_settle();
+    fs::write(site.path("cert.pem"), "no certificate").expect("written");
+    site.until_sql("SELECT code = 'bad-certificate' AND state = 'degraded' FROM sync_health");
+    assert!(config_error(&site).unwrap_or_default().contains("cert.pem"));
+    assert!(door.is_open());
+    fs::write(site.path("cert.pem"), cert).expect("written");
+    site.until_sql("SELECT config_error IS NULL AND state = 'running' FROM sync_health");
+    assert_eq!(site.stop(), 0);
+}
+
+/// Asks with a token; the status, or nothing where nobody listens.
+fn status_of(port: u16, path: &str, authorization: &str) -> String {
+    let answer = get_with(port, path, &format!("Authorization: {authorization}\r\n"));
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_address_that_includes_its_own_port_takes_its_place_and_asks_for_a_token() {
+    let portal = Portal::quick();
+    let port = free_port();
+    let http = |address: &str, more: &str| {
+        format!("{RARELY}[http]\nlisten = \"{address}:{port}\"\n{more}")
+    };
+    let mut site = Site::with(&portal, &http("127.0.0.1", ""), CONTACTS);
+    fs::write(site.path("http-token"), "hush").expect("written");
+    site.start_and_settle();
+    assert!(get(port, "/metrics").starts_with("HTTP/1.1 200"));
+    // Without a token it is a mistake of the file.
+    site.configure(&portal, &http("0.0.0.0", ""), CONTACTS);
+    site.until_sql("SELECT code = 'open-address' FROM sync_health");
+    // What else the file asks for can't be had: what listened listens.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let door = Door::at(taken.local_addr().expect("an address"));
+    fs::write(site.path("secret"), "another").expect("written");
+    let token = "token = { file = \"http-token\" }\n";
+    let open = http("0.0.0.0", token);
+    site.configure(&portal, &format!("{open}{}", door.settings("")), CONTACTS);
+    site.until_sql("SELECT code = 'address-taken' FROM sync_health");
+    eventually("health as before", || {
+        get(port, "/metrics").starts_with("HTTP/1.1 200")
+    });
+    site.configure(&portal, &open, CONTACTS);
+    eventually("the token is asked for", || {
+        get(port, "/metrics").starts_with("HTTP/1.1 401")
+    });
+    assert!(get(port, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(get(port, "/readyz").starts_with("HTTP/1.1 200"));
+    assert_eq!(status_of(port, "/metrics", "Bearer hush"), "200");
+    assert_eq!(status_of(port, "/metrics", "Bearer hushed"), "401");
+    // Another token in its file, while the socket stays open.
+    fs::write(site.path("http-token"), "hushed").expect("written");
+    eventually("the other token", || {
+        status_of(port, "/metrics", "Bearer hushed") == "200"
+    });
+    assert_eq!(status_of(port, "/metrics", "Bearer hush"), "401");
+    site.until_sql("SELECT config_error IS NULL FROM sync_health");
+    assert!(!site.log().contains("hush"), "a secret in the log");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_secret_that_comes_later_than_its_file_heals_what_was_refused() {
+    let portal = Portal::quick();
+    let mut site = Site::with(&portal, RARELY, CONTACTS);
+    site.start_and_settle();
+    let door = Door::new();
+    site.configure(&portal, &format!("{RARELY}{}", door.settings("")), CONTACTS);
+    site.until_sql("SELECT code = 'secret-unreadable' FROM sync_health");
+    assert!(!door.is_open());
+    fs::write(site.path("secret"), "hush").expect("written");
+    eventually("the door", || door.is_open());
+    site.until_sql("SELECT config_error IS NULL AND state = 'running' FROM sync_health");
+    let told = site.log().matches("is not in force").count();
+    assert_eq!(told, 1, "each refusal is told once");
     assert_eq!(site.stop(), 0);
 }

@@ -1060,7 +1060,7 @@ fn either_secret_is_valid_while_it_is_being_changed() {
 }
 
 /// One certificate and its key, as PEM.
-fn certificate() -> (rustls::pki_types::CertificateDer<'static>, String, String) {
+pub(crate) fn certificate() -> (rustls::pki_types::CertificateDer<'static>, String, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
     (
         made.cert.der().clone(),

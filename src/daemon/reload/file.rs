@@ -55,9 +55,11 @@ impl Secrets {
 fn places(config: &Config) -> Vec<&SecretSource> {
     let webhooks = config.webhooks.iter();
     let webhooks = webhooks.flat_map(|webhooks| &webhooks.client_secrets);
+    let http = config.http.iter().filter_map(|http| http.token.as_ref());
     places_of(&config.auth)
         .into_iter()
         .chain(webhooks)
+        .chain(http)
         .collect()
 }
 
@@ -89,8 +91,6 @@ pub(super) enum FilePart {
     Webhooks,
     /// `[auth.oauth]`, or a secret of it.
     Login,
-    /// How often the portal's own tables are read: what a task was made with.
-    Reference,
 }
 
 impl FileRead {
@@ -182,10 +182,6 @@ impl FileRead {
             (
                 FilePart::Login,
                 is_oauth && (own.auth != other.auth || secrets(places_of(&own.auth))),
-            ),
-            (
-                FilePart::Reference,
-                own.poll.reference != other.poll.reference,
             ),
         ];
         let differs = differs.into_iter();

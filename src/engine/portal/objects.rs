@@ -83,6 +83,20 @@ pub(crate) struct PortalInForce {
 }
 
 impl PortalInForce {
+    /// The same with what another mapping of the same shape says of ways to go: who wins, and when HubSpot is asked.
+    #[must_use]
+    pub(crate) fn with_ways_of(&self, in_file: &Mapping) -> Self {
+        let objects = self.objects.iter().map(|former| {
+            let synced = SyncedObject::clone(former);
+            ObjectSync::new(synced.with_ways_of(in_file))
+        });
+        let mapping = self.mapping.as_ref();
+        Self {
+            objects: Arc::new(Objects::new(objects.collect())),
+            mapping: mapping.map(|own| Arc::new(own.with_ways_of(in_file))),
+        }
+    }
+
     /// The same with another version of one object.
     #[must_use]
     pub(crate) fn with(&self, object: &ObjectSync) -> Self {

@@ -30,8 +30,16 @@ use crate::store::{Lane, StoreError, cleared, fields, meta, outbox, quota, refer
 /// # Errors
 /// HubSpot can't be asked, or gave the properties of no object and none is known.
 pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
-    let read = read(engine, &engine.client, engine.mapping()).await?;
-    put_in_force(engine, read).await
+    loop {
+        let read = read(engine, &engine.client, engine.mapping()).await?;
+        let alone = engine.fitting.lock().await;
+        // Another mapping was put in force while HubSpot answered for the former one.
+        if Arc::ptr_eq(&read.in_file, &engine.mapping()) {
+            let refreshed = fit(engine, read).await;
+            drop(alone);
+            return refreshed;
+        }
+    }
 }
 
 /// What the portal has of a mapping, before any of it is in force.
@@ -74,7 +82,7 @@ pub(crate) async fn read(
 }
 
 /// Makes the mirror fit what was read, and puts its mapping and objects in force. Where the mapping is another one than
-/// before, no step may be at work that goes by the former.
+/// before, no step may be at work that goes by the former of an object that differs.
 ///
 /// # Errors
 /// The database refuses the mapping, or anything else: all stays as it was.
@@ -82,6 +90,12 @@ pub(crate) async fn put_in_force(
     engine: &Engine,
     read: SchemaRead,
 ) -> Result<Refreshed, StepError> {
+    let _alone = engine.fitting.lock().await;
+    fit(engine, read).await
+}
+
+/// The same, for whoever is the only one that does so.
+async fn fit(engine: &Engine, read: SchemaRead) -> Result<Refreshed, StepError> {
     let SchemaRead {
         in_file,
         portal: mut read,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::id::HubspotId;
-use crate::model::mapping::{Direction, Policy};
+use crate::model::mapping::{Direction, Mapping, Policy};
 use crate::model::name::{ObjectType, TableName};
 
 /// Who made a type.
@@ -156,6 +156,14 @@ impl PairMapping {
     /// The name by which conflicts, history and holds tell of the pair.
     pub fn name(&self) -> ObjectType {
         ObjectType::parse(self.key.as_str()).expect("a table's name may be an object's")
+    }
+
+    /// The same with the policy that another mapping has for it.
+    #[must_use]
+    pub(crate) fn with_ways_of(self, in_file: &Mapping) -> Self {
+        let policy = in_file.pair_of_key(self.key.as_str());
+        let policy = policy.map_or(self.policy, |pair| pair.policy);
+        Self { policy, ..self }
     }
 
     /// Whether both ends are records of one object: then each association has a row in each direction.

@@ -3,6 +3,7 @@
 //! `config/check.rs` makes it from the file; types that the file leaves out are settled by `decide::schema` from the
 //! portal. Nothing here is read from a file or a database.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::association::PairMapping;
@@ -337,6 +338,36 @@ impl ObjectMapping {
         self.address.as_ref().unwrap_or(&self.object)
     }
 
+    /// All of it that the mirror goes by.
+    fn shape(&self) -> Self {
+        let mut shape = self.clone();
+        shape.policy = Policy::Remote;
+        shape.poll = Duration::ZERO;
+        shape.modes.sees = Sees::default();
+        shape.modes.backfill = FirstReadBy::default();
+        for field in &mut shape.fields {
+            field.policy = Policy::Remote;
+        }
+        shape
+    }
+
+    /// The same with what another mapping says of ways to go. A field that the file leaves to the schema has its object's policy.
+    pub(crate) fn with_ways_of(&self, in_file: &Mapping) -> Self {
+        let Some(other) = in_file.object(self.object.as_str()) else {
+            return self.clone();
+        };
+        let mut own = self.clone();
+        own.policy = other.policy;
+        own.poll = other.poll;
+        own.modes.sees = other.modes.sees;
+        own.modes.backfill = other.modes.backfill;
+        for field in &mut own.fields {
+            let named = other.field(&field.property);
+            field.policy = named.map_or(other.policy, |named| named.policy);
+        }
+        own
+    }
+
     /// The field of a property.
     pub fn field(&self, property: &PropertyName) -> Option<&FieldMapping> {
         self.fields.iter().find(|field| &field.property == property)
@@ -429,6 +460,55 @@ impl Mapping {
     /// The pair of a name.
     pub fn pair_of_key(&self, key: &str) -> Option<&PairMapping> {
         self.pairs.iter().find(|pair| pair.key.as_str() == key)
+    }
+
+    /// The same with what another mapping of the same shape says of ways to go: who wins, when HubSpot is asked, what the token
+    /// sees, how a first read goes. Steps look at these when they begin; the mirror knows none of them.
+    #[must_use]
+    pub fn with_ways_of(&self, in_file: &Self) -> Self {
+        let objects = self.objects.iter();
+        let pairs = self.pairs.iter().cloned();
+        Self {
+            objects: objects.map(|own| own.with_ways_of(in_file)).collect(),
+            pairs: pairs.map(|own| own.with_ways_of(in_file)).collect(),
+        }
+    }
+
+    /// The objects for which the mirror has to be made to fit after `former`, those that came or went included: their tables, columns
+    /// or pairs differ, and not only the ways to go.
+    pub fn reshaped(&self, former: &Self) -> BTreeSet<ObjectType> {
+        let mut reshaped = BTreeSet::new();
+        let mut without_their_tables = BTreeSet::new();
+        let names = [self, former].map(|own| own.objects.iter().map(|object| &object.object));
+        for name in names.into_iter().flatten() {
+            let shape = |of: &Self| of.object(name.as_str()).map(ObjectMapping::shape);
+            let (own, other) = (shape(self), shape(former));
+            if own != other {
+                reshaped.insert(name.clone());
+                let fields_apart = |shape: ObjectMapping| ObjectMapping {
+                    fields: Vec::new(),
+                    ..shape
+                };
+                if own.map(fields_apart) != other.map(fields_apart) {
+                    without_their_tables.insert(name.clone());
+                }
+            }
+        }
+        let ends = |pair: &PairMapping| [pair.from.clone(), pair.to.clone()];
+        for pair in self.pairs.iter().chain(&former.pairs) {
+            let shape = |of: &Self| {
+                let own = of.pair_of_key(pair.key.as_str());
+                own.map(|own| (own.from.clone(), own.to.clone(), own.direction))
+            };
+            // Steps of the object at the other end know the table too.
+            let leads_to_one = ends(pair)
+                .iter()
+                .any(|end| without_their_tables.contains(end));
+            if shape(self) != shape(former) || leads_to_one {
+                reshaped.extend(ends(pair));
+            }
+        }
+        reshaped
     }
 
     /// The same mapping of some of its objects only; a pair needs both of its ends.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::model::answer::MERGED_IDS;
 use crate::model::association::PairMapping;
 use crate::model::field_values::FieldNames;
-use crate::model::mapping::ObjectMapping;
+use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::{NewLinks, StageProperties, StandardObject, is_unique_in_hubspot};
 
@@ -82,6 +82,17 @@ impl SyncedObject {
             properties: asked_properties(&self.mapping, key_property.as_ref()),
             key_property,
             key_wanted: false,
+            ..self
+        }
+    }
+
+    /// The same with what another mapping of the same shape says of ways to go.
+    #[must_use]
+    pub fn with_ways_of(self, in_file: &Mapping) -> Self {
+        let pairs = self.pairs.into_iter();
+        Self {
+            mapping: Arc::new(self.mapping.with_ways_of(in_file)),
+            pairs: pairs.map(|pair| pair.with_ways_of(in_file)).collect(),
             ..self
         }
     }
