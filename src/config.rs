@@ -32,8 +32,8 @@ pub(crate) use crate::config::render::Setting;
 pub use crate::config::schedule::Schedule;
 pub use crate::config::secret::{PortalIdSource, SecretSource};
 pub use crate::config::settings::{
-    Auth, ClientId, Config, LogFormat, LogSettings, OAuth, PollRhythm, PollSettings, TlsFiles,
-    Webhooks,
+    Auth, ClientId, Config, HttpSettings, LogFormat, LogSettings, OAuth, PollRhythm, PollSettings,
+    TlsFiles, Webhooks,
 };
 pub(crate) use crate::config::units::parse_duration;
 

@@ -298,7 +298,7 @@ mod tests {
         for (text, ok) in [
             ("[objects.contacts]", true),
             ("tabel = 1", false),
-            ("[http]\nlisten = \"0.0.0.0:1\"\n[objects.deals]", true),
+            ("[http]\nlisten = \"0.0.0.0:1\"\n[objects.deals]", false),
         ] {
             let (status, out) = run(
                 text,

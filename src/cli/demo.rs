@@ -450,7 +450,7 @@ impl Tour {
         let files = Files {
             database: for_shell(path),
             config: for_shell(&path.with_file_name(CONFIG)),
-            health: config.http.map(|address| address.to_string()),
+            health: config.http.as_ref().map(|http| http.listen.to_string()),
         };
         let lines = format!(
             "\n{}\n\n{}",

@@ -104,7 +104,8 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let webhooks = webhooks::webhooks(reader, &root);
     let http = daemon::http(reader, &root);
     let door = webhooks.as_ref().map(|webhooks| webhooks.listen);
-    daemon::one_port_each(reader, &root, http, door);
+    let health = http.as_ref().map(|http| http.listen);
+    daemon::one_port_each(reader, &root, health, door);
     let policy = objects::default_policy(reader, &root);
     let log = daemon::log(reader, &root);
     let mut mapping = objects::mapping(reader, &root, policy, sees, &mut poll);

@@ -125,7 +125,7 @@ pub(crate) const ROOT_KEYS: &[MappingKey] = &[
         name: "http",
         shape: ValueShape::Table(HTTP_KEYS),
         default: "none",
-        meaning: "health and readiness; without it nothing listens",
+        meaning: "health, metrics and a page for people; without it nothing listens",
     },
     MappingKey {
         name: "conflicts",
@@ -523,12 +523,20 @@ pub(crate) const TLS_KEYS: &[MappingKey] = &[
 pub(crate) const TLS: &[&str] = &names::<{ TLS_KEYS.len() }>(TLS_KEYS);
 
 /// `[http]`, key by key.
-pub(crate) const HTTP_KEYS: &[MappingKey] = &[MappingKey {
-    name: "listen",
-    shape: ValueShape::Text,
-    default: r#"`"127.0.0.1:9187"`"#,
-    meaning: "address and port of `/healthz`, `/readyz` and `/metrics`; there is no password",
-}];
+pub(crate) const HTTP_KEYS: &[MappingKey] = &[
+    MappingKey {
+        name: "listen",
+        shape: ValueShape::Text,
+        default: r#"`"127.0.0.1:9187"`"#,
+        meaning: "address and port of `/healthz`, `/readyz`, `/metrics` and the page under `/`; one that other machines reach needs a `token`",
+    },
+    MappingKey {
+        name: "token",
+        shape: ValueShape::Table(SECRET_KEYS),
+        default: "none",
+        meaning: "what `/metrics` and the page ask for, as `Authorization: Bearer TOKEN`; `/healthz` and `/readyz` answer without it",
+    },
+];
 /// `[http]`.
 pub(crate) const HTTP: &[&str] = &names::<{ HTTP_KEYS.len() }>(HTTP_KEYS);
 

@@ -31,8 +31,8 @@ pub struct Config {
     pub poll: PollSettings,
     /// `[webhooks]`; without it polling alone finds changes.
     pub webhooks: Option<Webhooks>,
-    /// `[http] listen`; without `[http]` nothing listens.
-    pub http: Option<SocketAddr>,
+    /// `[http]`; without it nothing listens.
+    pub http: Option<HttpSettings>,
     /// `[log]`.
     pub log: LogSettings,
     /// `[guard]`.
@@ -156,6 +156,15 @@ impl PollSettings {
         let own = self.objects.iter().find(|(name, _)| name == object);
         own.map_or(&self.poll, |(_, rhythm)| rhythm)
     }
+}
+
+/// Where health, metrics and the page are served, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// The address that is listened on.
+    pub listen: SocketAddr,
+    /// What whoever asks for more than health must show; `None`: everybody on this machine may ask.
+    pub token: Option<SecretSource>,
 }
 
 /// Where HubSpot's deliveries arrive, and how they are signed.

@@ -90,7 +90,8 @@ pub(super) fn place(config: &Config, holder: Option<u32>) -> Vec<CheckLine> {
         None => database(config),
     }];
     let webhooks = config.webhooks.as_ref().map(|webhooks| webhooks.listen);
-    for (section, address) in [("http", config.http), ("webhooks", webhooks)] {
+    let http = config.http.as_ref().map(|http| http.listen);
+    for (section, address) in [("http", http), ("webhooks", webhooks)] {
         let Some(address) = address else {
             continue;
         };

@@ -8,7 +8,7 @@ use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
 use crate::config::render::SettingOrigin;
-use crate::config::settings::{LogFormat, LogSettings, Retention};
+use crate::config::settings::{HttpSettings, LogFormat, LogSettings, Retention};
 use crate::config::suggest::which;
 use crate::decide::quota::{BURST_WINDOW, LimitSettings};
 use crate::model::settings::{Guard, Limits, Tier};
@@ -87,17 +87,57 @@ pub(super) fn limits(
     in_force
 }
 
-/// `[http]`: without it nothing listens.
-pub(super) fn http(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Option<SocketAddr> {
+/// `[http]`: without it nothing listens. Whoever listens to other machines asks them for a token.
+pub(super) fn http(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Option<HttpSettings> {
     root.get("http")?;
     let table = reader.section(root, "http", keys::HTTP);
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT));
-    Some(reader.or_default(
+    let listen = reader.or_default(
         &table,
         "listen",
         (default, "\"127.0.0.1:9187\""),
         Reader::address,
-    ))
+    );
+    let entry = table.get("token").cloned();
+    let token = entry.as_ref().and_then(|entry| reader.shown_secret(entry));
+    if entry.is_none()
+        && !listen.ip().is_loopback()
+        && let Some(written) = table.get("listen")
+    {
+        let message = format!(
+            "`{}` lets other machines in, and `[http]` has no `token` that keeps strangers out",
+            written.path
+        );
+        let hint = format!(
+            "write `token = {{ file = \"PATH\" }}` beside it, or listen on `127.0.0.1:{}`",
+            listen.port()
+        );
+        reader.error(OPEN_ADDRESS, &written.span, &written.path, &message, &hint);
+    }
+    Some(HttpSettings { listen, token })
+}
+
+/// The code of a listener that everybody reaches.
+const OPEN_ADDRESS: &str = "open-address";
+
+/// An address of `[webhooks]` that everybody reaches is a warning: deliveries are signed.
+pub(super) fn warn_of_open_webhooks(
+    reader: &mut Reader<'_>,
+    entry: &KeyAndValue<'_>,
+) -> Option<SocketAddr> {
+    let address = reader.address(entry)?;
+    if address.ip().is_unspecified() {
+        let message = format!(
+            "`{}` listens to every network that the machine is on, without a password",
+            entry.path
+        );
+        let hint = format!(
+            "write `127.0.0.1:{}` unless something else keeps strangers out",
+            address.port()
+        );
+        reader.warning(OPEN_ADDRESS, &entry.span, &entry.path, &message, &hint);
+    }
+    Some(address)
 }
 
 /// Two can't listen on one port of an address.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::render::render_settings;
-use crate::config::{Auth, Drawing};
+use crate::config::{Auth, Drawing, HttpSettings};
 use crate::model::mapping::{Direction, FieldModes, FirstReadBy, KeyChoice, Policy, WriteMode};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -299,7 +299,13 @@ fn addresses_are_numbers_with_a_port() {
     check("[http]\nlisten = \"[::1]:80\"", "");
     check("[http]\nlisten = \"localhost:80\"", "bad-address 2:10");
     check("[http]\nlisten = \"127.0.0.1\"", "bad-address 2:10");
-    check("[http]\nlisten = \"0.0.0.0:80\"", "open-address 2:10");
+    for open in ["0.0.0.0:80", "[::]:80", "192.168.1.7:80"] {
+        let http = format!("[http]\nlisten = \"{open}\"");
+        check(&http, "open-address 2:10");
+        assert!(!checked(&http).report.is_ok(), "{open}");
+        check(&format!("{http}\ntoken = {{ env = \"T\" }}"), "");
+    }
+    check("[http]\ntoken = \"in-clear\"", "secret-in-clear 2:9");
     for (section, port) in [("http", "9187"), ("webhooks", "8787")] {
         let report = checked(&format!("[{section}]\nlisten = \"here\"")).report;
         let mut hints = report.problems.iter().map(|problem| &problem.hint);
@@ -307,7 +313,10 @@ fn addresses_are_numbers_with_a_port() {
     }
     assert_eq!(
         config("http = {}\n[objects.contacts]").http,
-        Some(([127, 0, 0, 1], 9187).into())
+        Some(HttpSettings {
+            listen: ([127, 0, 0, 1], 9187).into(),
+            token: None,
+        })
     );
 }
 

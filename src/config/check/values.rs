@@ -144,7 +144,7 @@ impl<'t> Reader<'_> {
         None
     }
 
-    /// An IP address with a port; one that everybody reaches is a warning.
+    /// An IP address with a port.
     pub(super) fn address(&mut self, entry: &KeyAndValue<'t>) -> Option<SocketAddr> {
         let text = self.text(entry)?;
         let Ok(address) = text.parse::<SocketAddr>() else {
@@ -162,17 +162,6 @@ impl<'t> Reader<'_> {
             self.error("bad-address", &entry.span, &entry.path, &message, &hint);
             return None;
         };
-        if address.ip().is_unspecified() {
-            let message = format!(
-                "`{}` listens to every network that the machine is on, without a password",
-                entry.path
-            );
-            let hint = format!(
-                "write `127.0.0.1:{}` unless something else keeps strangers out",
-                address.port()
-            );
-            self.warning("open-address", &entry.span, &entry.path, &message, &hint);
-        }
         Some(address)
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use http::Uri;
 
 use crate::config::check::connection::is_loopback;
+use crate::config::check::daemon::warn_of_open_webhooks;
 use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
@@ -40,7 +41,7 @@ pub(super) fn webhooks(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Option<
             SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             "\"127.0.0.1:8787\"",
         ),
-        Reader::address,
+        warn_of_open_webhooks,
     );
     let path = reader.or_default(
         &table,
