@@ -35,6 +35,11 @@ impl Systemd {
         }
     }
 
+    /// Whether somebody listens.
+    pub(crate) fn is_present(&self) -> bool {
+        self.present
+    }
+
     /// The daemon is up: units that come after it may start.
     pub fn ready(&self) {
         self.tell(&[NotifyState::Ready]);

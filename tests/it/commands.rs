@@ -16,6 +16,11 @@ use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
 
 pub(crate) fn get(port: u16, path: &str) -> String {
+    get_with(port, path, "")
+}
+
+/// The same with headers, each with its line's end.
+pub(crate) fn get_with(port: u16, path: &str, headers: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
         stream
@@ -23,7 +28,7 @@ pub(crate) fn get(port: u16, path: &str) -> String {
             .expect("a timeout");
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
         )
         .expect("sent");
         stream.read_to_string(&mut answer).expect("an answer");
@@ -69,9 +74,16 @@ fn the_daemon_tells_the_service_manager_and_the_health_listener() {
     eventually("running", || {
         get(port, "/readyz").contains(r#""state":"running""#)
     });
+    // What it does in numbers, in one line.
+    hear("STATUS=running: 20 rows, 0 waiting, lag ");
     let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
     rustix::process::kill_process(pid, Signal::TERM).expect("a signal");
     hear("STOPPING=1");
+    let numbers = told
+        .lines()
+        .filter(|line| line.contains(", quota "))
+        .count();
+    assert!(numbers > 0, "{told}");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     site.start_and_load();
     assert_eq!(site.stop(), 0);
