@@ -2,6 +2,7 @@
 //!
 //! Nothing is collected while nobody asks. A database that can't be read leaves out what stands in it; the rest is told.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,13 +11,34 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::Mutex;
 
+use crate::decide::round::Step;
 use crate::engine::{Engine, StepError};
 use crate::http::metrics::MetricValue::{Counter, Gauge, Histogram};
 use crate::http::metrics::{MetricFamily, MetricValue, Scrape};
+use crate::http::webhooks::DeliveryAnswer;
+use crate::model::entry::EntryState;
+use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::measured::{BOUNDS, Measures, Spread};
+use crate::store::measured::{BOUNDS, Measures, OTHER_WORK, OUTCOMES, Spread};
 use crate::store::metrics::{Counted, TablesLook, look};
+
+/// The classes of requests (`contract-crm.md`, section 1).
+const CLASSES: [&str; 10] = [
+    "archive",
+    "associations",
+    "create",
+    "list",
+    "oauth",
+    "read",
+    "schema",
+    "search",
+    "update",
+    "upsert",
+];
+
+/// The words of `sync_conflicts.winner`.
+const WINNERS: [&str; 4] = ["agreed", "local", "remote", "value"];
 
 /// The words of `sync_health.state`.
 const STATES: [&str; 11] = [
@@ -33,42 +55,85 @@ const STATES: [&str; 11] = [
     "running",
 ];
 
+/// So long what was read of the tables is shown again: however many ask, and however often, the tables are looked at no more often.
+const LOOK_LASTS: Duration = Duration::from_secs(5);
+
+/// What the tables said at the last look.
+struct LastLook {
+    counted: Counted,
+    tables: Option<Arc<TablesLook>>,
+    /// By the steady clock.
+    at: Duration,
+}
+
 /// What is asked for at each call of `/metrics`. Changes and conflicts count from here on.
 pub(super) async fn scrape(engine: &Arc<Engine>) -> Result<Scrape, StepError> {
-    let counted = engine.store().read(Counted::from_here).await?;
-    let (engine, counted) = (Arc::clone(engine), Arc::new(Mutex::new(counted)));
+    let last = LastLook {
+        counted: engine.store().read(Counted::from_here).await?,
+        tables: None,
+        at: Duration::ZERO,
+    };
+    let (engine, last) = (Arc::clone(engine), Arc::new(Mutex::new(last)));
     Ok(Arc::new(move || {
-        let (engine, counted) = (Arc::clone(&engine), Arc::clone(&counted));
-        async move { families(&engine, &counted).await }.boxed()
+        let (engine, last) = (Arc::clone(&engine), Arc::clone(&last));
+        async move { families(&engine, &last).await }.boxed()
     }))
 }
 
-async fn families(engine: &Engine, counted: &Mutex<Counted>) -> Vec<MetricFamily> {
+async fn families(engine: &Engine, last: &Mutex<LastLook>) -> Vec<MetricFamily> {
     let mut families = of_measures(&engine.store().measured().now());
     families.extend(of_limits(engine));
     families.extend(of_files(engine.store().path()));
     let info = MetricFamily::new("hubsyncd_build_info", "The version that runs.");
     families.push(info.with([("version", env!("CARGO_PKG_VERSION"))], Gauge(1.0)));
     // One at a time, so that nothing is counted twice.
-    let mut counted = counted.lock().await;
-    let before = counted.clone();
-    let seen = engine.store().read(move |connection| {
-        let mut counted = before;
-        counted.look(connection)?;
-        Ok::<_, StoreError>((look(connection)?, counted))
-    });
-    match seen.await {
-        Ok((tables, now)) => {
-            *counted = now;
-            families.extend(of_counted(&counted));
-            families.extend(of_tables(&tables, engine.clock().now()));
-        }
-        Err(error) => {
-            tracing::debug!(error = %error, "the tables could not be read for /metrics");
-            families.extend(of_counted(&counted));
+    let mut last = last.lock().await;
+    let now = engine.clock().monotonic();
+    if last.tables.is_none() || now.saturating_sub(last.at) >= LOOK_LASTS {
+        let before = last.counted.clone();
+        let seen = engine.store().read(move |connection| {
+            let mut counted = before;
+            counted.look(connection)?;
+            Ok::<_, StoreError>((look(connection)?, counted))
+        });
+        match seen.await {
+            Ok((tables, counted)) => {
+                *last = LastLook {
+                    counted,
+                    tables: Some(Arc::new(tables)),
+                    at: now,
+                };
+            }
+            Err(error) => {
+                tracing::debug!(error = %error, "the tables could not be read for /metrics");
+                last.tables = None;
+            }
         }
     }
+    let (counted, tables) = (last.counted.clone(), last.tables.clone());
+    drop(last);
+    let mapping = engine.mapping();
+    let objects: Vec<&str> = mapping
+        .objects
+        .iter()
+        .map(|own| own.object.as_str())
+        .collect();
+    families.extend(of_counted(&counted, &objects));
+    if let Some(tables) = tables {
+        families.extend(of_tables(&tables, engine.clock().now()));
+    }
     families
+}
+
+/// Counts by labels, with those that have not come yet at zero: `rate()` sees the first one only where it has seen none before.
+fn with_zeros<K: Ord + Clone>(
+    counts: &BTreeMap<K, u64>,
+    known: impl IntoIterator<Item = K>,
+) -> BTreeMap<K, u64> {
+    let zeros = known.into_iter().map(|key| (key, 0));
+    let mut all: BTreeMap<K, u64> = zeros.collect();
+    all.extend(counts.iter().map(|(key, count)| (key.clone(), *count)));
+    all
 }
 
 fn whole(count: u64) -> MetricValue {
@@ -80,20 +145,34 @@ fn histogram(spread: &Spread) -> MetricValue {
     Histogram(bounds, spread.count, spread.seconds)
 }
 
+/// Durations by labels, with those of which there are none yet.
+fn spreads(
+    measured: &BTreeMap<&'static str, Spread>,
+    known: impl IntoIterator<Item = &'static str>,
+) -> BTreeMap<&'static str, Spread> {
+    let mut all = measured.clone();
+    for label in known {
+        all.entry(label).or_default();
+    }
+    all
+}
+
 fn of_measures(measures: &Measures) -> Vec<MetricFamily> {
     let mut requests = MetricFamily::new(
         "hubsyncd_requests",
         "Attempts of requests to HubSpot, by class of the endpoint and outcome.",
     );
-    for ((class, outcome), count) in &measures.requests {
-        requests = requests.with([("class", class), ("outcome", outcome)], Counter(*count));
+    let all = CLASSES.iter();
+    let all = all.flat_map(|class| OUTCOMES.map(|outcome| (*class, outcome)));
+    for ((class, outcome), count) in with_zeros(&measures.requests, all) {
+        requests = requests.with([("class", class), ("outcome", outcome)], Counter(count));
     }
     let mut took = MetricFamily::new(
         "hubsyncd_request_duration_seconds",
         "How long attempts of requests took.",
     );
-    for (class, spread) in &measures.request_seconds {
-        took = took.with([("class", class)], histogram(spread));
+    for (class, spread) in spreads(&measures.request_seconds, CLASSES) {
+        took = took.with([("class", class)], histogram(&spread));
     }
     let commits = MetricFamily::new(
         "hubsyncd_commit_duration_seconds",
@@ -103,15 +182,19 @@ fn of_measures(measures: &Measures) -> Vec<MetricFamily> {
         "hubsyncd_write_lock_seconds",
         "How long transactions held the write lock, by the kind of work.",
     );
-    for (work, spread) in &measures.locks {
-        locks = locks.with([("work", work)], histogram(spread));
+    let works = Step::works()
+        .into_iter()
+        .chain(["settle", "webhook", OTHER_WORK]);
+    for (work, spread) in spreads(&measures.locks, works) {
+        locks = locks.with([("work", work)], histogram(&spread));
     }
     let mut deliveries = MetricFamily::new(
         "hubsyncd_webhook_deliveries",
         "Deliveries of webhooks, by what became of them.",
     );
-    for (outcome, count) in &measures.deliveries {
-        deliveries = deliveries.with([("outcome", outcome)], Counter(*count));
+    let answers = DeliveryAnswer::ALL.map(DeliveryAnswer::as_str);
+    for (outcome, count) in with_zeros(&measures.deliveries, answers) {
+        deliveries = deliveries.with([("outcome", outcome)], Counter(count));
     }
     let commits = commits.with([], histogram(&measures.commits));
     vec![requests, took, commits, locks, deliveries]
@@ -162,20 +245,30 @@ fn of_files(database: &Path) -> Vec<MetricFamily> {
     vec![bytes, wal, free]
 }
 
-fn of_counted(counted: &Counted) -> Vec<MetricFamily> {
+fn of_counted(counted: &Counted, objects: &[&str]) -> Vec<MetricFamily> {
+    let each = |words: &[&'static str]| {
+        let mut pairs = Vec::with_capacity(objects.len() * words.len());
+        for object in objects {
+            for word in words {
+                pairs.push(((*object).to_owned(), (*word).to_owned()));
+            }
+        }
+        pairs
+    };
+    let origins = Origin::ALL.map(Origin::as_str);
     let mut changes = MetricFamily::new(
         "hubsyncd_changes",
         "Rows of sync_history since the start, by object and origin.",
     );
-    for ((object, origin), count) in &counted.changes {
-        changes = changes.with([("object", object), ("origin", origin)], Counter(*count));
+    for ((object, origin), count) in with_zeros(&counted.changes, each(&origins)) {
+        changes = changes.with([("object", &object), ("origin", &origin)], Counter(count));
     }
     let mut conflicts = MetricFamily::new(
         "hubsyncd_conflicts",
         "Conflicts that were decided since the start, by object and winner.",
     );
-    for ((object, winner), count) in &counted.decided {
-        conflicts = conflicts.with([("object", object), ("winner", winner)], Counter(*count));
+    for ((object, winner), count) in with_zeros(&counted.decided, each(&WINNERS)) {
+        conflicts = conflicts.with([("object", &object), ("winner", &winner)], Counter(count));
     }
     vec![changes, conflicts]
 }
@@ -200,14 +293,14 @@ fn of_tables(tables: &TablesLook, now: Timestamp) -> Vec<MetricFamily> {
         "hubsyncd_outbox_oldest_seconds",
         "Age of an object's oldest entry that is not dead.",
     );
-    for (object, state, count, _) in &tables.outbox {
-        entries = entries.with([("object", object), ("state", state)], whole(*count));
-    }
-    for object in &tables.objects {
-        let own = tables.outbox.iter();
-        let own = own.filter(|(of, state, ..)| *of == object.object && state != "dead");
-        let since = own.filter_map(|(.., since)| *since).min();
-        oldest = oldest.with([("object", &object.object)], seconds(since));
+    let states = [EntryState::Pending, EntryState::InFlight, EntryState::Dead];
+    for of in &tables.objects {
+        let name = of.object.as_str();
+        for state in states.map(EntryState::as_str) {
+            let count = tables.entries(name, state);
+            entries = entries.with([("object", name), ("state", state)], whole(count));
+        }
+        oldest = oldest.with([("object", name)], seconds(of.oldest_entry));
     }
     let (waiting, since) = tables.inbox;
     let inbox = MetricFamily::new("hubsyncd_inbox_events", "Events of webhooks that wait.")
@@ -218,8 +311,13 @@ fn of_tables(tables: &TablesLook, now: Timestamp) -> Vec<MetricFamily> {
     )
     .with([], seconds(since));
     let mut held = MetricFamily::new("hubsyncd_held_records", "Records that the guard holds.");
-    for (object, side, count) in &tables.held {
-        held = held.with([("object", object), ("side", side)], whole(*count));
+    for of in &tables.objects {
+        for side in ["hubspot", "local"] {
+            let own = tables.held.iter();
+            let own = own.filter(|(object, held, _)| *object == of.object && held == side);
+            let count = own.map(|(.., count)| count).sum();
+            held = held.with([("object", &of.object), ("side", side)], whole(count));
+        }
     }
     let mut runs = MetricFamily::new(
         "hubsyncd_run_seconds",
@@ -277,7 +375,8 @@ fn of_objects(tables: &TablesLook) -> [MetricFamily; 5] {
         if let Some(seconds) = of.lag_seconds {
             lag = lag.with(name(), Gauge(seconds));
         }
-        dead = dead.with(name(), whole(of.dead));
+        let count = tables.entries(&of.object, EntryState::Dead.as_str());
+        dead = dead.with(name(), whole(count));
         open = open.with(name(), whole(of.conflicts));
         rows = rows.with(name(), whole(of.rows));
         degraded = degraded.with(name(), whole(of.degraded));

@@ -51,6 +51,14 @@ pub enum DeliveryAnswer {
 }
 
 impl DeliveryAnswer {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Stored,
+        Self::NotEvents,
+        Self::Unverified,
+        Self::Unavailable,
+    ];
+
     /// The name in counts.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

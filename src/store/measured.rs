@@ -7,7 +7,26 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::model::attempt::CallMade;
-use crate::store::Lane;
+
+/// What is written outside of all steps: by commands, and around the start and the end.
+pub(crate) const OTHER_WORK: &str = "other";
+
+tokio::task_local! {
+    static WORK: &'static str;
+}
+
+/// Does something as part of a kind of work: what is written meanwhile counts to it.
+pub(crate) fn working<F: Future>(
+    work: &'static str,
+    does: F,
+) -> tokio::task::futures::TaskLocalFuture<&'static str, F> {
+    WORK.scope(work, does)
+}
+
+/// What this is part of.
+pub(crate) fn work() -> &'static str {
+    WORK.try_with(|work| *work).unwrap_or(OTHER_WORK)
+}
 
 /// Upper bounds of the classes of durations, in seconds: from a small commit to a request that is given up.
 pub(crate) const BOUNDS: [f64; 14] = [
@@ -70,15 +89,23 @@ impl Measured {
         spread.add(Duration::from_millis(call.ms));
     }
 
-    /// A transaction has ended: how long its commit took, and how long it held the lock.
-    pub(super) fn committed(&self, lane: Lane, commit: Duration, held: Duration) {
+    /// A transaction has ended: how long its commit took, how long it held the lock, and how long each of its jobs ran. Begin and
+    /// commit belong to the last job, so that all kinds of work together have held the lock for as long as it was held.
+    pub(super) fn committed(
+        &self,
+        commit: Duration,
+        held: Duration,
+        jobs: &[(&'static str, Duration)],
+    ) {
         let mut measures = self.0.lock();
         measures.commits.add(commit);
-        let work = match lane {
-            Lane::Interactive => "interactive",
-            Lane::Bulk => "bulk",
-        };
-        measures.locks.entry(work).or_default().add(held);
+        let mut rest = held;
+        for (index, (work, ran)) in jobs.iter().enumerate() {
+            let is_last = index + 1 == jobs.len();
+            let part = if is_last { rest } else { (*ran).min(rest) };
+            rest = rest.saturating_sub(part);
+            measures.locks.entry(work).or_default().add(part);
+        }
     }
 
     /// A delivery was answered.
@@ -86,6 +113,16 @@ impl Measured {
         *self.0.lock().deliveries.entry(outcome).or_default() += 1;
     }
 }
+
+/// All words for how an attempt ends.
+pub(crate) const OUTCOMES: [&str; 6] = [
+    "no_answer",
+    "ok",
+    "refused",
+    "server_error",
+    "throttled",
+    "unreadable",
+];
 
 /// How an attempt ended, in a word.
 fn outcome(call: &CallMade) -> &'static str {
@@ -102,6 +139,29 @@ fn outcome(call: &CallMade) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_kinds_of_work_together_have_held_the_lock_for_as_long_as_it_was_held() {
+        let measured = Measured::default();
+        let ms = Duration::from_millis;
+        measured.committed(
+            ms(3),
+            ms(10),
+            &[("poll", ms(2)), ("push", ms(1)), ("poll", ms(3))],
+        );
+        let locks = measured.now().locks;
+        let seconds = |work: &str| locks[work].seconds;
+        assert_eq!((locks["poll"].count, locks["push"].count), (2, 1));
+        assert!((seconds("poll") - 0.009).abs() < 1e-9 && (seconds("push") - 0.001).abs() < 1e-9);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_counts_to_the_innermost_work() {
+        let inner = working("settle", async { work() });
+        let seen = working("push", async { (work(), inner.await, work()) });
+        assert_eq!(seen.await, ("push", "settle", "push"));
+        assert_eq!(work(), OTHER_WORK);
+    }
 
     #[test]
     fn a_duration_counts_in_the_class_that_holds_it_and_the_longest_in_none() {

@@ -14,8 +14,8 @@ pub(crate) struct TablesLook {
     pub(crate) state: String,
     /// A row of `sync_status` each.
     pub(crate) objects: Vec<ObjectLook>,
-    /// Entries by object and state, and when the oldest came.
-    pub(crate) outbox: Vec<(String, String, u64, Option<Timestamp>)>,
+    /// How many entries there are, by object and state.
+    outbox: BTreeMap<(String, String), u64>,
     /// Events that wait, and when the oldest came.
     pub(crate) inbox: (u64, Option<Timestamp>),
     /// Held records by object and side.
@@ -33,10 +33,25 @@ pub(crate) struct ObjectLook {
     pub(crate) rows: u64,
     /// `None` before the first read is done.
     pub(crate) lag_seconds: Option<f64>,
-    pub(crate) dead: u64,
     pub(crate) conflicts: u64,
     pub(crate) degraded: u64,
+    /// When the oldest of its entries came that are not dead.
+    pub(crate) oldest_entry: Option<Timestamp>,
 }
+
+impl TablesLook {
+    /// How many entries of an object are in a state.
+    pub(crate) fn entries(&self, object: &str, state: &str) -> u64 {
+        let key = (object.to_owned(), state.to_owned());
+        self.outbox.get(&key).copied().unwrap_or(0)
+    }
+}
+
+/// Entries by object and state, by the index of what is due alone.
+pub(crate) const ENTRIES: &str = "
+    SELECT object, state, count(*)
+    FROM sync_outbox INDEXED BY sync_outbox_due
+    GROUP BY object, operation, state";
 
 fn moment(text: Option<String>) -> Option<Timestamp> {
     text.and_then(|text| Timestamp::parse(&text))
@@ -44,10 +59,7 @@ fn moment(text: Option<String>) -> Option<Timestamp> {
 
 /// Looks at the views. Before the first read of the schema there are none, and nothing is told.
 pub(crate) fn look(connection: &Connection) -> Result<TablesLook, StoreError> {
-    let is_made = connection
-        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = 'sync_status'")?
-        .exists([])?;
-    if !is_made {
+    if !is_made(connection)? {
         return Ok(TablesLook::default());
     }
     let state = connection
@@ -55,31 +67,29 @@ pub(crate) fn look(connection: &Connection) -> Result<TablesLook, StoreError> {
         .query_row([], |row| row.get(0))?;
     let objects = connection
         .prepare_cached(
-            "SELECT object, \"rows\", lag_seconds, dead, conflicts, problems
-             FROM sync_status",
+            "SELECT s.object, s.\"rows\", s.lag_seconds, s.conflicts, s.problems,
+                    (SELECT e.enqueued_at FROM sync_outbox AS e
+                     WHERE e.object = s.object AND e.state <> 'dead' ORDER BY e.id LIMIT 1)
+             FROM sync_status AS s",
         )?
         .query_map([], |row| {
             Ok(ObjectLook {
                 object: row.get(0)?,
                 rows: row.get::<_, i64>(1)?.cast_unsigned(),
                 lag_seconds: row.get(2)?,
-                dead: row.get::<_, i64>(3)?.cast_unsigned(),
-                conflicts: row.get::<_, i64>(4)?.cast_unsigned(),
-                degraded: row.get::<_, i64>(5)?.cast_unsigned(),
+                conflicts: row.get::<_, i64>(3)?.cast_unsigned(),
+                degraded: row.get::<_, i64>(4)?.cast_unsigned(),
+                oldest_entry: moment(row.get(5)?),
             })
         })?
         .collect::<Result<_, _>>()?;
-    let outbox = connection
-        .prepare_cached(
-            "SELECT object, state, count(*), min(enqueued_at)
-             FROM sync_outbox
-             GROUP BY object, state",
-        )?
-        .query_map([], |row| {
-            let count = row.get::<_, i64>(2)?.cast_unsigned();
-            Ok((row.get(0)?, row.get(1)?, count, moment(row.get(3)?)))
-        })?
-        .collect::<Result<_, _>>()?;
+    let mut outbox = BTreeMap::new();
+    let mut statement = connection.prepare_cached(ENTRIES)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let count = row.get::<_, i64>(2)?.cast_unsigned();
+        *outbox.entry((row.get(0)?, row.get(1)?)).or_default() += count;
+    }
     let inbox = connection
         .prepare_cached(
             "SELECT count(*), min(received_at) FROM sync_inbox WHERE state = 'pending'",
@@ -127,6 +137,66 @@ pub(crate) fn look(connection: &Connection) -> Result<TablesLook, StoreError> {
         runs,
         day: day.unwrap_or_default(),
     })
+}
+
+/// A few numbers for a line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Numbers {
+    /// Rows of all mirrors, where they were counted.
+    pub(crate) rows: Option<u64>,
+    /// Entries that are not dead.
+    pub(crate) waiting: Option<u64>,
+    /// Of the object that is farthest behind.
+    pub(crate) lag_seconds: Option<u64>,
+}
+
+/// Looks at the numbers; nothing before the first read of the schema.
+pub(crate) fn numbers(connection: &Connection, count_rows: bool) -> Result<Numbers, StoreError> {
+    if !is_made(connection)? {
+        return Ok(Numbers::default());
+    }
+    let mut numbers = Numbers {
+        waiting: Some(waiting(connection)?),
+        ..Numbers::default()
+    };
+    let mut statement = connection.prepare_cached("SELECT lag_seconds FROM sync_status")?;
+    let mut lags = statement.query([])?;
+    while let Some(row) = lags.next()? {
+        let lag: Option<i64> = row.get(0)?;
+        numbers.lag_seconds = numbers.lag_seconds.max(lag.map(i64::cast_unsigned));
+    }
+    if count_rows {
+        let mut statement = connection.prepare_cached("SELECT \"rows\" FROM sync_status")?;
+        let counts = statement.query_map([], |row| row.get::<_, i64>(0))?;
+        let mut rows = 0;
+        for count in counts {
+            rows += count?.cast_unsigned();
+        }
+        numbers.rows = Some(rows);
+    }
+    Ok(numbers)
+}
+
+/// Entries that are not dead.
+fn waiting(connection: &Connection) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(ENTRIES)?;
+    let mut rows = statement.query([])?;
+    let mut waiting = 0;
+    while let Some(row) = rows.next()? {
+        let state: String = row.get(1)?;
+        if state != "dead" {
+            waiting += row.get::<_, i64>(2)?.cast_unsigned();
+        }
+    }
+    Ok(waiting)
+}
+
+/// Whether the views are there.
+fn is_made(connection: &Connection) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = 'sync_status'",
+    )?;
+    Ok(statement.exists([])?)
 }
 
 /// How far history and conflicts were counted, and what was counted since the start.

@@ -13,6 +13,7 @@ use crate::engine::{Engine, StepError};
 use crate::hubspot::{Priority, Reread};
 use crate::model::attempt::{Late, Sent};
 use crate::model::entry::{Entry, Operation};
+use crate::store::measured::working;
 
 /// Reads the records of due updates or archives, claims what is still to be sent, and sends it.
 pub(super) async fn send(
@@ -106,7 +107,7 @@ impl Trying<'_> {
     }
 
     async fn settle(&self, ground: Ground, claimed: Vec<Sent>) -> Result<Vec<Late>, StepError> {
-        settle_batch(self.sending(Some(&ground)), claimed).await
+        working("settle", settle_batch(self.sending(Some(&ground)), claimed)).await
     }
 
     fn sending<'g>(&'g self, ground: Option<&'g Ground>) -> Sending<'g> {

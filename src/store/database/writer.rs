@@ -21,7 +21,7 @@ use crate::model::time::Timestamp;
 use crate::store::calls::{self, CallBook, CallingTask, TakenCalls};
 use crate::store::database::lease::{Lease, Lock};
 use crate::store::shape::matching;
-use crate::store::{Lane, Mode, OpenOptions, StoreError};
+use crate::store::{Lane, Mode, OpenOptions, StoreError, measured};
 
 /// Jobs that may wait in each queue; a caller beyond it waits for its turn. HubSpot calls a webhook ten times at once at
 /// most, and no step of the daemon hands over more than one job.
@@ -79,12 +79,15 @@ trait QueuedJob: Send {
     fn run(&mut self, tx: &WriteTx<'_>) -> Result<(), StoreError>;
     /// The task that handed it over.
     fn caller(&self) -> CallingTask;
+    /// What it is part of.
+    fn work(&self) -> &'static str;
     /// Tells the waiter the job's result, or what kept the commit from being made.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct WriterJob<T, J> {
     caller: CallingTask,
+    of: &'static str,
     /// Taken when it runs.
     work: Option<J>,
     result: Option<Result<T, StoreError>>,
@@ -104,6 +107,10 @@ where
 
     fn caller(&self) -> CallingTask {
         self.caller
+    }
+
+    fn work(&self) -> &'static str {
+        self.of
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -347,6 +354,7 @@ where
     (
         Box::new(WriterJob {
             caller: calls::caller(),
+            of: measured::work(),
             work: Some(job),
             result: None,
             waiter,
@@ -456,17 +464,20 @@ impl FileOwner {
         let tx = WriteTx { tx, now };
         self.turns.saw(data_version(&tx)?, since);
         self.lease.check_epoch(&tx)?;
-        let mut written = Vec::new();
+        let (mut written, mut parts) = (Vec::new(), Vec::with_capacity(jobs.len()));
         for job in jobs {
+            let begun = self.clock.monotonic();
             let mut calls = self.calls.take(job.caller());
             if calls.is_empty() {
                 run_alone(&tx, job.as_mut())?;
-                continue;
+            } else {
+                calls.begin(&tx)?;
+                run_alone(&tx, job.as_mut())?;
+                calls.end(&tx)?;
+                written.push(calls);
             }
-            calls.begin(&tx)?;
-            run_alone(&tx, job.as_mut())?;
-            calls.end(&tx)?;
-            written.push(calls);
+            let took = self.clock.monotonic().saturating_sub(begun);
+            parts.push((job.work(), took));
         }
         // The commit may write the log back, with all the holes in it.
         self.lease.check_file()?;
@@ -474,7 +485,7 @@ impl FileOwner {
         tx.tx.commit()?;
         let ended = self.clock.monotonic();
         let (commit, held) = (ended.saturating_sub(begun), ended.saturating_sub(since));
-        self.calls.measured().committed(lane, commit, held);
+        self.calls.measured().committed(commit, held, &parts);
         if lane == Lane::Bulk {
             self.turns.held(since, ended);
         }
