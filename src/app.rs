@@ -13,5 +13,6 @@ pub mod init;
 pub mod login;
 pub mod plan;
 pub mod properties;
+pub(crate) mod remedies;
 pub mod subscriptions;
 pub mod undo;

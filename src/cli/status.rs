@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::app::doctor::Colour;
+use crate::app::remedies;
 use crate::cli::ExitStatus;
 use crate::cli::args::StatusArgs;
 use crate::cli::format::{
@@ -334,30 +335,9 @@ pub(crate) fn scope_lines(object: &Row, explanation: &str, all: &[Row]) -> [Stri
     ]
 }
 
-/// What somebody can do about a state that its name alone doesn't say.
+/// What somebody can do about the state.
 fn remedy_of_state(rows: &StatusRows) -> Option<&'static str> {
-    match rows.health.text("state")? {
-        "unauthorized" => Some(
-            "copy the token again from HubSpot, it may be expired, revoked or cut off; for an app run `hubsyncd auth login`",
-        ),
-        "unreachable" => Some(
-            "look at this machine's network, DNS and proxy, and at https://status.hubspot.com; it goes on by itself",
-        ),
-        "out_of_quota" => Some("wait for the reset, or find the app that uses the day up"),
-        "stopped" if rows.ended_unasked => Some(
-            "the daemon did not say that it ended: it was killed, or another program keeps the database locked; look for one with an open transaction",
-        ),
-        "stopped" => Some("start `hubsyncd run`"),
-        "stopping" => Some("wait some seconds: it ends"),
-        "held" => Some("decide the holds below: the guard keeps a mass of changes back until then"),
-        "paused" => {
-            Some("when it is time, `INSERT INTO sync_commands (command) VALUES ('resume')`")
-        }
-        "degraded" => Some("all else goes on: look at each line below"),
-        "backfilling" => Some("wait: the first read goes on, and local writes are taken meanwhile"),
-        "starting" => Some("wait: it reads the portal's schema"),
-        _ => None,
-    }
+    remedies::remedy_of_state(rows.health.text("state")?, rows.ended_unasked)
 }
 
 fn problem(field: &Row) -> String {

@@ -20,8 +20,10 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::bearer::{AskedToken, guarded};
 use crate::http::health::{self, Health};
 use crate::http::metrics::{self, Scrape};
+use crate::http::page::{self, StatusReport};
 use crate::http::tls::Tls;
 
 /// A request's head; probes send a few hundred bytes. hyper's least.
@@ -48,14 +50,29 @@ const FOR_HEALTH: CallerBounds = CallerBounds {
     drain: Duration::from_secs(2),
 };
 
-/// Serves health, readiness and what is measured until the stop.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    health: watch::Receiver<Health>,
-    scrape: Scrape,
-    stop: CancellationToken,
-) {
-    let router = health::router(health).merge(metrics::router(scrape));
+/// What is served on `[http].listen`.
+#[derive(Clone)]
+pub(crate) struct HttpServed {
+    /// To everybody.
+    pub(crate) health: watch::Receiver<Health>,
+    /// To whoever shows the token.
+    pub(crate) scrape: Scrape,
+    /// To the same.
+    pub(crate) report: StatusReport,
+    /// Which one that is.
+    pub(crate) token: AskedToken,
+}
+
+/// Serves health, readiness, what is measured and the page until the stop.
+pub(crate) async fn serve(listener: TcpListener, served: HttpServed, stop: CancellationToken) {
+    let HttpServed {
+        health,
+        scrape,
+        report,
+        token,
+    } = served;
+    let guarded_paths = metrics::router(scrape).merge(page::router(report));
+    let router = health::router(health).merge(guarded(guarded_paths, token));
     serve_router(listener, router, FOR_HEALTH, None, stop).await;
 }
 
@@ -226,8 +243,14 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let (health, seen) = watch::channel(Health::starting());
         let stop = CancellationToken::new();
-        let scrape: Scrape = Arc::new(|| Box::pin(async { Vec::new() }));
-        let task = tokio::spawn(serve(listener, seen, scrape, stop.clone()));
+        let (_token, token) = watch::channel(None);
+        let served = HttpServed {
+            health: seen,
+            scrape: Arc::new(|| Box::pin(async { Vec::new() })),
+            report: Arc::new(|| Box::pin(async { "{}".to_owned() })),
+            token,
+        };
+        let task = tokio::spawn(serve(listener, served, stop.clone()));
         Served {
             address,
             health,
@@ -317,7 +340,7 @@ mod tests {
     #[tokio::test]
     async fn other_paths_are_not_found_and_other_methods_not_allowed() {
         let served = served().await;
-        for path in ["/", "/metric", "/healthz/x"] {
+        for path in ["/index.html", "/metric", "/healthz/x"] {
             assert_eq!(get(served.address, path).await.0, "404", "{path}");
         }
         let text = send(

@@ -33,6 +33,7 @@ mod objects;
 mod operating;
 mod orders;
 mod package;
+mod page;
 mod plan;
 mod portal;
 mod properties;

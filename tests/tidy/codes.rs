@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::{SOURCES, code, files};
 
 /// Words with hyphens that are no codes: headers, threads, programs.
-const NO_CODES: [&str; 6] = [
+const NO_CODES: [&str; 7] = [
+    "no-referrer",
     "no-store",
     "order-k",
     "retry-after",

@@ -1,6 +1,9 @@
 //! What the live screen shows, as of one moment: the status views, what waits for a person, and the last changes.
 
+use rusqlite::{Connection, named_params};
+
 use super::{CommandDb, CommandError, Row, StatusRows, rows, status_rows};
+use crate::model::time::Timestamp;
 
 /// So many of each kind are shown at most; the counts of `sync_status` tell how many there are.
 const MOST: i64 = 50;
@@ -27,27 +30,57 @@ impl CommandDb {
     pub(crate) fn watched(&mut self) -> Result<WatchedRows, CommandError> {
         // One transaction, so that all of it is of one moment.
         let tx = self.connection.transaction()?;
-        let one = |found: Vec<Row>| found.into_iter().next().unwrap_or(Row(Vec::new()));
-        let most = rusqlite::named_params! { ":most": MOST };
-        Ok(WatchedRows {
-            status: status_rows(&tx)?,
-            quota: one(rows(&tx, QUOTA, [])?),
-            queues: one(rows(&tx, QUEUES, [])?),
-            conflicts: rows(&tx, OPEN, most)?,
-            dead: rows(&tx, DEAD, most)?,
-            changes: rows(&tx, CHANGES, [])?,
-        })
+        watched(&tx)
     }
 
     /// Asks the daemon for something by `sync_commands`: `pause`, `resume`.
     pub(crate) fn order(&mut self, command: &str) -> Result<(), CommandError> {
         self.connection.execute(
             "INSERT INTO sync_commands (command) VALUES (:command)",
-            rusqlite::named_params! { ":command": command },
+            named_params! { ":command": command },
         )?;
         Ok(())
     }
 }
+
+/// Everything that the live screen and the page show, in one transaction of the caller's.
+pub(crate) fn watched(connection: &Connection) -> Result<WatchedRows, CommandError> {
+    let one = |found: Vec<Row>| found.into_iter().next().unwrap_or(Row(Vec::new()));
+    let most = named_params! { ":most": MOST };
+    Ok(WatchedRows {
+        status: status_rows(connection)?,
+        quota: one(rows(connection, QUOTA, [])?),
+        queues: one(rows(connection, QUEUES, [])?),
+        conflicts: rows(connection, OPEN, most)?,
+        dead: rows(connection, DEAD, most)?,
+        changes: rows(connection, CHANGES, [])?,
+    })
+}
+
+/// Requests and changes since the beginning of an hour, by hours: `hour` with `requests` and `failed`, and `hour` with `changes`.
+pub(crate) fn by_hours(
+    connection: &Connection,
+    since: Timestamp,
+) -> Result<[Vec<Row>; 2], CommandError> {
+    let since = since.to_string();
+    let since = named_params! { ":since": since };
+    Ok([
+        rows(connection, REQUESTS, since)?,
+        rows(connection, BY_HOUR, since)?,
+    ])
+}
+
+const REQUESTS: &str = "
+    SELECT hour, sum(requests) AS requests, sum(errors) AS failed
+    FROM sync_requests
+    WHERE hour >= :since
+    GROUP BY hour";
+
+const BY_HOUR: &str = "
+    SELECT substr(at, 1, 13) || ':00:00.000Z' AS hour, count(*) AS changes
+    FROM sync_history
+    WHERE at >= :since
+    GROUP BY 1";
 
 const QUOTA: &str = "
     SELECT burst_limit, search_limit, daily_limit, daily_used, used_by_others, per_hour, empty_at, resets_at
