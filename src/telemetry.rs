@@ -1,7 +1,8 @@
-//! The log: three forms of a line, always to standard error, and the list of field names. It is set up here and written
+//! The log: three forms of a line to standard error, or systemd's journal by its own protocol, and the list of field names. It is set up here and written
 //! everywhere else. No form ever changes what is logged: values, tokens and bodies never are (promise 10).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -16,6 +17,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::{LogFormat, LogSettings};
+
+mod journal;
+
+use journal::NativeJournal;
 
 /// The names of all fields of log lines, each in use: those of the status tables' columns where there is one.
 /// `tests/tidy` keeps every log line to them.
@@ -92,7 +97,11 @@ where
     W: for<'writer> MakeWriter<'writer> + Clone + Send + Sync + 'static,
 {
     let filter = filter(from_environment().as_deref(), &settings.level)?;
-    let (subscriber, control) = subscriber(filter, in_force(settings.format), writer);
+    let forms = LogForms {
+        writer,
+        journal: journal::socket(),
+    };
+    let (subscriber, control) = subscriber(filter, in_force(settings.format), forms);
     subscriber
         .try_init()
         .map_err(|_set| TelemetryError::Twice)?;
@@ -109,14 +118,17 @@ fn from_environment() -> Option<String> {
 pub(crate) struct LogControl(Arc<dyn Fn(EnvFilter, LogFormat) + Send + Sync>);
 
 impl LogControl {
-    /// From here on the log is as these settings say.
+    /// What has the log be as these settings say.
     ///
     /// # Errors
-    /// The level can't be read; the log stays as it is.
-    pub(crate) fn set(&self, settings: &LogSettings) -> Result<(), TelemetryError> {
+    /// The level can't be read.
+    pub(crate) fn setting(
+        &self,
+        settings: &LogSettings,
+    ) -> Result<Box<dyn FnOnce() + Send>, TelemetryError> {
         let filter = filter(from_environment().as_deref(), &settings.level)?;
-        (self.0)(filter, in_force(settings.format));
-        Ok(())
+        let (own, format) = (self.clone(), in_force(settings.format));
+        Ok(Box::new(move || (own.0)(filter, format)))
     }
 }
 
@@ -160,44 +172,63 @@ fn form_of(format: LogFormat, journal: Option<&str>, stderr: Option<(u64, u64)>)
     }
 }
 
+/// Where lines go.
+#[derive(Clone)]
+struct LogForms<W> {
+    writer: W,
+    /// The journal's socket, where it has one.
+    journal: Option<PathBuf>,
+}
+
 fn subscriber<W>(
     filter: EnvFilter,
     format: LogFormat,
-    writer: W,
+    forms: LogForms<W>,
 ) -> (Box<dyn Subscriber + Send + Sync>, LogControl)
 where
     W: for<'writer> MakeWriter<'writer> + Clone + Send + Sync + 'static,
 {
-    let (lines, of_lines) = reload::Layer::new(lines(format, writer.clone()));
+    let (lines, of_lines) = reload::Layer::new(forms.lines(format));
     let (filter, of_filter) = reload::Layer::new(filter);
     let subscriber = tracing_subscriber::registry().with(lines).with(filter);
     let control = LogControl(Arc::new(move |filter, format| {
         // They fail where the subscriber is gone, and the log with it.
-        drop(of_lines.reload(self::lines(format, writer.clone())));
+        drop(of_lines.reload(forms.lines(format)));
         drop(of_filter.reload(filter));
     }));
     (Box::new(subscriber), control)
 }
 
-/// What writes the lines.
-fn lines<W>(format: LogFormat, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+impl<W> LogForms<W>
 where
-    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+    W: for<'writer> MakeWriter<'writer> + Clone + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(false)
-        // A closed standard error must not end the daemon.
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Journal => layer.event_format(Journal).boxed(),
-        LogFormat::Json => layer
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed(),
-        LogFormat::Text | LogFormat::Auto => layer.event_format(TextFormat).boxed(),
+    /// What writes the lines.
+    fn lines(&self, format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(self.writer.clone())
+            .with_ansi(false)
+            // A closed standard error must not end the daemon.
+            .log_internal_errors(false);
+        match format {
+            LogFormat::Journal => {
+                let lines = layer.event_format(Journal).boxed();
+                match &self.journal {
+                    Some(socket) => match NativeJournal::open(socket, lines) {
+                        Ok(native) => native.boxed(),
+                        Err((_, lines)) => lines,
+                    },
+                    None => lines,
+                }
+            }
+            LogFormat::Json => layer
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .boxed(),
+            LogFormat::Text | LogFormat::Auto => layer.event_format(TextFormat).boxed(),
+        }
     }
 }
 
@@ -333,11 +364,19 @@ mod tests {
         }
     }
 
+    /// Lines alone, whatever this machine has.
+    fn to<W>(writer: W) -> LogForms<W> {
+        LogForms {
+            writer,
+            journal: None,
+        }
+    }
+
     fn logged(wanted: Option<&str>, level: &str, format: LogFormat, work: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
         let filter = filter(wanted, level).expect("a filter");
-        let (subscriber, _) = subscriber(filter, format, move || writer.clone());
+        let (subscriber, _) = subscriber(filter, format, to(move || writer.clone()));
         tracing::subscriber::with_default(subscriber, work);
         let bytes = kept.0.lock().expect("nobody panics").clone();
         String::from_utf8(bytes).expect("text")
@@ -364,8 +403,11 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let level = |level: &str| filter(None, level).expect("a filter");
-        let (subscriber, control) =
-            subscriber(level("warn"), LogFormat::Journal, move || writer.clone());
+        let (subscriber, control) = subscriber(
+            level("warn"),
+            LogFormat::Journal,
+            to(move || writer.clone()),
+        );
         tracing::subscriber::with_default(subscriber, || {
             let line = || tracing::info!(target: "hubsyncd", "running");
             line();

@@ -1,12 +1,15 @@
 //! What systemd does for the daemon, done by hand.
 
+use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::daemon::{CONTACTS, eventually};
+use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
 use crate::webhooks::Door;
 
@@ -52,4 +55,43 @@ fn a_socket_that_is_handed_over_is_used_in_place_of_the_address_of_the_file() {
         site.text("SELECT city FROM contacts").as_deref() == Some("Oslo")
     });
     assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn the_journal_gets_each_line_with_its_fields() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    let text = fs::read_to_string(site.path("config.toml")).expect("a file");
+    let text = text.replace("format = \"text\"", "format = \"journal\"");
+    fs::write(site.path("config.toml"), text).expect("written");
+    let journal = UnixDatagram::bind(site.path("journal")).expect("a socket");
+    journal
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a timeout");
+    let mut command = site.command(&["run"]);
+    command.env("HUBSYNCD_JOURNAL_SOCKET", site.path("journal"));
+    site.start_by(command);
+    let mut buffer = [0; 8_192];
+    loop {
+        let length = journal.recv(&mut buffer).expect("a line");
+        let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        assert!(told.starts_with("MESSAGE="), "{told}");
+        let has = |line: &str| told.lines().any(|own| own == line);
+        if has("OBJECT=contacts") && told.contains("the first full read is done") {
+            assert!(
+                has("PRIORITY=6") && has("SYSLOG_IDENTIFIER=hubsyncd") && has("ROWS=1"),
+                "{told}"
+            );
+            break;
+        }
+    }
+    // What the journal does not take goes to standard error.
+    fs::remove_file(site.path("journal")).expect("removed");
+    assert_eq!(site.stop(), 0);
+    assert!(
+        site.log().contains("<6>stopped drained=true"),
+        "{}",
+        site.log()
+    );
 }
