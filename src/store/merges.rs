@@ -6,15 +6,16 @@ use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::store::{StoreError, property_history};
 
-/// Notes that records were merged into another one. Repeating it writes nothing.
+/// Notes that records were merged into another one, and names those of which that is news. Repeating it writes nothing.
 pub fn note(
     tx: &Transaction<'_>,
     object: &ObjectType,
     survivor: HubspotId,
     merged: &[HubspotId],
-) -> Result<(), StoreError> {
+) -> Result<Vec<HubspotId>, StoreError> {
+    let mut news = Vec::new();
     if merged.is_empty() {
-        return Ok(());
+        return Ok(news);
     }
     let mut statement = tx.prepare_cached(
         "INSERT INTO _sync_merges (object, hs_id, into_id)
@@ -24,13 +25,16 @@ pub fn note(
          WHERE into_id <> excluded.into_id",
     )?;
     for id in merged {
-        statement.execute(
+        let noted = statement.execute(
             named_params! { ":object": object.as_str(), ":id": id.0, ":survivor": survivor.0 },
         )?;
+        if noted > 0 {
+            news.push(*id);
+        }
         // The survivor tells the history of both.
         property_history::forget(tx, object, *id)?;
     }
-    Ok(())
+    Ok(news)
 }
 
 /// A record's id and all those that went into it, also by way of others.

@@ -34,7 +34,9 @@ pub(crate) fn absorb_merged(
     let pass = &applying.pass;
     let mut changed = false;
     let mut losers = Vec::new();
-    merges::note(tx, pass.name(), record.id, &record.merged_ids)?;
+    for id in merges::note(tx, pass.name(), record.id, &record.merged_ids)? {
+        bury_merged(tx, pass, id)?;
+    }
     for id in &record.merged_ids {
         changed |= end_archive(tx, pass, *id, record)?;
         gaps::rename_record(tx, pass.name(), *id, record.id)?;
@@ -68,6 +70,19 @@ pub(crate) fn absorb_merged(
         }
     }
     Ok(true)
+}
+
+/// A record that was merged away and that no row is of: a page from before, or the late index, makes no row of it. Those of rows are
+/// buried with them.
+pub(crate) fn bury_merged(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    id: HubspotId,
+) -> Result<(), StoreError> {
+    match pass.object.table.by_hs_id(tx, id)? {
+        Some(_) => Ok(()),
+        None => reads::bury(tx, pass.name(), id, pass.now),
+    }
 }
 
 /// Names the row that can't go, and puts the merge off.

@@ -100,7 +100,10 @@ impl Matter<'_> {
             }
             Action::Done => self.done(tx),
             Action::End => self.end(tx),
-            Action::Bury => reads::bury(tx, object, id, now),
+            Action::Bury => {
+                reads::bury(tx, object, id, now)?;
+                absent::forget(tx, object, id).map(drop)
+            }
             Action::CloseFields(winner, reason) => self.of_entry(|entry| {
                 conflicts::close_fields_of(tx, object, entry.local_id, winner, reason, now)
             }),

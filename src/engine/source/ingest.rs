@@ -218,12 +218,10 @@ fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &RecordEvents) -> Result<()
                 inbox::forget_values(tx, name, group.id)?;
             }
             Some(EventKind::Merge) => {
-                let gone = note_merge(tx, pass, event, group.id)?;
-                for other in &event.others {
-                    let is_here = object.table.by_hs_id(tx, *other)?.is_some();
-                    if *other != group.id && (is_here || gone.contains(other)) {
-                        reads::ask(tx, name, *other, Origin::Webhook, now)?;
-                    }
+                note_merge(tx, pass, event, group.id)?;
+                // Also of one without a row: a page that is on its way may bring it.
+                for other in event.others.iter().filter(|other| **other != group.id) {
+                    reads::ask(tx, name, *other, Origin::Webhook, now)?;
                 }
             }
             Some(EventKind::Deletion) if object.mapping().modes.sees == Sees::User => {
@@ -245,26 +243,26 @@ fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &RecordEvents) -> Result<()
 }
 
 /// Notes what went into a merge's survivor, so that an erasure of that reaches it. Where the survivor was erased already,
-/// or is to be, so is what went into it: that is answered with.
+/// or is to be, so is what went into it.
 fn note_merge(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     event: &Event,
     own: HubspotId,
-) -> Result<Vec<HubspotId>, StoreError> {
+) -> Result<(), StoreError> {
     let (object, now) = (pass.name(), pass.now);
     let Some((survivor, merged)) = merged_by(event, own) else {
-        return Ok(Vec::new());
+        return Ok(());
     };
     merges::note(tx, object, survivor, &merged)?;
     if !reads::is_to_be_erased(tx, object, survivor)? {
-        return Ok(Vec::new());
+        return Ok(());
     }
     for id in &merged {
         reads::note_erasure(tx, object, *id, now)?;
         inbox::forget_values(tx, object, *id)?;
     }
-    Ok(merged)
+    Ok(())
 }
 
 /// What the mirror knows of a record.

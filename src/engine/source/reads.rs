@@ -16,6 +16,7 @@ use crate::decide::outgoing::archiving::{DeletedRow, agreed_with_archived};
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::retry::{AFTER_CONSTRAINT, AFTER_FLIGHT, AFTER_UNREAD};
 use crate::engine::acts::EntryWork;
+use crate::engine::inbound::absorb;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::{Applying, refuse_record};
 use crate::engine::inbound::existence::{Matter, missed};
@@ -118,6 +119,9 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 // Also an id that was merged away and that the survivor answers.
                 for due in ids.iter().filter(|due| remote.answers_to(due.id)) {
                     look_again_before_erasing(tx, &pass, due.id, borne_out)?;
+                    if due.id != remote.id {
+                        absorb::bury_merged(tx, &pass, due.id)?;
+                    }
                 }
             }
             if any {

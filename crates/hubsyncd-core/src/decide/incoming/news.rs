@@ -16,7 +16,8 @@
 //! |---|---|---|---|
 //! | creation, change of before the record left | nothing | nothing | nothing |
 //! | creation, change | a read | a read | a read; patience while it may be one of the creates that are being sent |
-//! | deletion | a read | nothing | nothing; patience likewise |
+//! | deletion of before the record left | a read | nothing | nothing |
+//! | deletion | a read | nothing | a read, since a page that is on its way may bring it; patience likewise |
 //! | privacy deletion, merge, restore | a read | a read | a read |
 //! | association | nothing | nothing | nothing |
 
@@ -174,20 +175,20 @@ fn need_without_row(
         && known.entry.is_none()
         && moment.now.since(moment.received_at) < LONGEST_DOUBT
         && moment.received_at <= moment.now;
+    let of_no_entry = match (left_later, may_be_ours) {
+        (true, _) => Need::Nothing,
+        (false, true) => Need::Patience,
+        (false, false) => Need::Read,
+    };
     match kind {
         EventKind::PrivacyDeletion | EventKind::Merge | EventKind::Restore => Need::Read,
         EventKind::Deletion => match known.entry {
             Some(entry) if entry.standing.state != EntryState::InFlight => Need::Read,
             Some(_) => Need::Nothing,
-            None if may_be_ours => Need::Patience,
-            None => Need::Nothing,
+            None => of_no_entry,
         },
         EventKind::Creation | EventKind::PropertyChange | EventKind::AssociationChange => {
-            match (left_later, may_be_ours) {
-                (true, _) => Need::Nothing,
-                (false, true) => Need::Patience,
-                (false, false) => Need::Read,
-            }
+            of_no_entry
         }
     }
 }
@@ -579,7 +580,7 @@ mod tests {
     fn a_record_without_a_row_is_read_unless_it_left_later_or_may_be_ours() {
         use Need::{Nothing, Patience, Read};
 
-        let unknown = [Read, Read, Nothing, Read, Read, Read, Read];
+        let unknown = [Read; 7];
         let creating = NewsMoment {
             creating: true,
             ..moment()
@@ -615,7 +616,7 @@ mod tests {
         use Need::{Nothing, Read};
 
         let over = [Nothing, Nothing, Nothing, Read, Read, Read, Nothing];
-        let unknown = [Read, Read, Nothing, Read, Read, Read, Read];
+        let unknown = [Read; 7];
         let check = |left, hubspot_ahead_ms, expected| {
             let left = Known {
                 left_at: Some(at(left)),
