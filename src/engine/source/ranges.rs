@@ -83,6 +83,8 @@ pub(super) struct ReadPage {
     pub(super) asked_at: Timestamp,
     /// Whether HubSpot's store showed it, or its index.
     pub(super) evidence: Evidence,
+    /// Whether the index has said which records there are.
+    pub(super) by_search: bool,
     /// Its records.
     pub(super) records: Vec<RemoteRecord>,
     /// Records of the page that HubSpot could not read this time.
@@ -101,9 +103,9 @@ const INDEX_LATE: Duration = Duration::from_hours(1);
 impl ReadPage {
     /// By HubSpot's clock, everything that was changed before is on the page.
     pub(super) fn known_at(&self) -> Option<Timestamp> {
-        match self.evidence {
-            Evidence::Store => self.date,
-            Evidence::Search => self.date.map(|date| date - INDEX_LATE),
+        match self.by_search {
+            false => self.date,
+            true => self.date.map(|date| date - INDEX_LATE),
         }
     }
 
@@ -152,6 +154,7 @@ pub(super) async fn read_page(
     Ok(ReadPage {
         asked_at,
         evidence: Evidence::Store,
+        by_search: page.by_search,
         records: remote_records(object, page.records),
         unread: page.unread,
         odd: page.odd,
@@ -189,6 +192,7 @@ async fn search_page(
     let page = ReadPage {
         asked_at,
         evidence: Evidence::Search,
+        by_search: true,
         records: remote_records(object, found.records),
         unread: found.unread,
         odd: None,

@@ -13,7 +13,6 @@ use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::endpoints::batch::{BatchRead, ReadQuery};
 use crate::hubspot::endpoints::pages::Paged;
 use crate::hubspot::endpoints::paths::Endpoint;
-use crate::hubspot::endpoints::search::search_body_fits;
 use crate::hubspot::record::from_wire;
 use crate::hubspot::{Client, wire};
 use crate::model::answer::Record;
@@ -57,6 +56,8 @@ pub struct Page<T = Record> {
     pub odd: Option<String>,
     /// The `Date` of the answer, by HubSpot's clock.
     pub date: Option<Timestamp>,
+    /// Whether the search's index has said which records there are: it may be late.
+    pub by_search: bool,
 }
 
 /// Where the pages of lists began that are being walked, by object, archive and properties: one that begins there again
@@ -157,7 +158,8 @@ impl Client {
         began.is_some_and(|began| next.is_some_and(|next| began.contains(next)))
     }
 
-    /// The next records by id, from the search's index.
+    /// The next records by id, as the search's index names them and the store shows them: what the index alone says of a record may be
+    /// of before a later word of the store.
     async fn list_by_search(
         &self,
         object: &ObjectType,
@@ -165,10 +167,8 @@ impl Client {
         last: HubspotId,
         priority: Priority,
     ) -> Result<Page, HubspotError> {
-        let whole = search_body_fits(&query.properties);
-        let properties = if whole { &query.properties[..] } else { &[] };
         let found = self
-            .search_beyond(object, last, query.limit, properties, priority)
+            .search_beyond(object, last, query.limit, &[], priority)
             .await?;
         let ids = found.records.iter().map(|record| record.id);
         let end = ids.chain(found.unread.iter().copied()).max();
@@ -188,10 +188,8 @@ impl Client {
             unread: found.unread,
             odd: found.odd,
             date: found.date,
+            by_search: true,
         };
-        if whole {
-            return Ok(page);
-        }
         self.fill_page(object, query, page, priority).await
     }
 
@@ -203,6 +201,9 @@ impl Client {
         page: Page,
         priority: Priority,
     ) -> Result<Page, HubspotError> {
+        if page.records.is_empty() {
+            return Ok(page);
+        }
         let read = ReadQuery {
             keys: page
                 .records
@@ -226,6 +227,7 @@ impl Client {
             unread: page.unread.into_iter().chain(unread).collect(),
             odd: page.odd,
             date: page.date,
+            by_search: page.by_search,
         })
     }
 }
@@ -242,6 +244,7 @@ fn from_page(Paged { page, date, .. }: Paged<wire::Shown>) -> Page {
             .collect(),
         unread: page.results.unread.into_iter().collect(),
         date,
+        by_search: false,
     }
 }
 

@@ -37,6 +37,7 @@ impl Client {
             records: page.results.read.into_iter().map(from_wire).collect(),
             unread: page.results.unread.into_iter().collect(),
             date,
+            by_search: false,
         })
     }
 }
