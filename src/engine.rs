@@ -264,6 +264,11 @@ impl Engine {
         self.store.was_restored() && enqueued_at <= self.started_at
     }
 
+    /// Whether something that began then belongs to this run. A time to come was written by a clock that was ahead.
+    pub(crate) fn is_of_this_run(&self, began: Timestamp) -> bool {
+        (self.started_at..=self.now()).contains(&began)
+    }
+
     /// Whether webhooks arrive.
     pub fn deliveries(&self) -> &Deliveries {
         &self.memory.deliveries

@@ -573,7 +573,37 @@ async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), St
     }
     let looked = join_all(objects.iter().map(|object| end(work, object))).await;
     each_alone(work, &objects, looked)?;
-    // What was read since answers those that only wait for it.
+    answer_commands(work, objects).await
+}
+
+/// So often an object is polled once more for a command: a poll ends with a whole second of HubSpot's.
+const MOST_POLLS: usize = 4;
+
+/// What was read since answers the commands that only wait for it; what was noticed within a poll's last second takes another one.
+async fn answer_commands(
+    work: &OnceWork,
+    mut objects: Vec<Arc<ObjectSync>>,
+) -> Result<(), StepError> {
+    let engine = &work.engine;
+    // They were asked for when the commands were taken up, and made since.
+    objects.retain(|object| {
+        engine.takes_asked_poll(object.object());
+        true
+    });
+    for _ in 0..MOST_POLLS {
+        orders::step(engine, true).await?;
+        objects.retain(|object| engine.takes_asked_poll(object.object()));
+        if objects.is_empty() || work.is_over() {
+            return Ok(());
+        }
+        work.wait(A_SECOND).await;
+        for object in &objects {
+            if work.drain(Step::Poll, Some(object)).await? == Progress::More {
+                return Ok(());
+            }
+            settle(work, object).await?;
+        }
+    }
     orders::step(engine, true).await.map(drop)
 }
 
@@ -689,6 +719,12 @@ enum Pulled {
 
 async fn pull(work: &OnceWork, object: &ObjectSync, compare: bool) -> Result<Pulled, StepError> {
     for step in round::steps(Part::Pull, work.engine.again().len()) {
+        // What a run before this one left half done shows what was there then.
+        if was_begun(work, object, step, compare).await?
+            && work.drain(step, Some(object)).await? == Progress::More
+        {
+            return Ok(Pulled::InPart);
+        }
         if is_wanted(work, object, step, compare).await?
             && work.drain(step, Some(object)).await? == Progress::More
         {
@@ -697,6 +733,26 @@ async fn pull(work: &OnceWork, object: &ObjectSync, compare: bool) -> Result<Pul
     }
     work.read.fetch_add(1, Ordering::Relaxed);
     Ok(Pulled::Whole)
+}
+
+/// Whether a walk was begun before this run that a whole one is to follow.
+async fn was_begun(
+    work: &OnceWork,
+    object: &ObjectSync,
+    step: Step,
+    compare: bool,
+) -> Result<bool, StepError> {
+    let engine = &work.engine;
+    let name = object.object().clone();
+    let read = engine
+        .store()
+        .read(move |connection| cursors::get(connection, &name));
+    let cursor = read.await?;
+    if step == Step::Comparison {
+        let began = cursor.reconcile_started_at;
+        return Ok(compare && began.is_some_and(|began| !engine.is_of_this_run(began)));
+    }
+    Ok(step == Step::Poll && cursor.window.is_some())
 }
 
 /// Prepares a step, and tells whether it is to be called.

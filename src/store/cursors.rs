@@ -301,7 +301,7 @@ pub(crate) fn begin_reconcile(
 }
 
 /// Begins a comparison anew, also where one runs: what it has passed may have been written since.
-pub(super) fn compare(
+pub(crate) fn compare(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,

@@ -18,13 +18,23 @@ pub(crate) struct OpenOrder {
     pub is_running: bool,
 }
 
-/// Those that wait or run, one of several equal ones, the oldest first.
+/// Those that wait or run, one of several equal ones that are carried out together, the oldest first. Equal ones are not one where
+/// some were noticed when the others ran already: those are answered by what is read from then on.
 pub(crate) fn open(connection: &Connection) -> Result<Vec<OpenOrder>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT min(id), command, object, argument, max(state = 'running')
+        "SELECT min(id), command, object, argument, 0
          FROM sync_commands
-         WHERE state = 'waiting' OR state = 'running'
-         GROUP BY command, object, argument, state
+         WHERE state = 'waiting'
+         GROUP BY command, object, argument
+         UNION ALL
+         SELECT id, command, object, argument, 1
+         FROM sync_commands AS c
+         WHERE state = 'running'
+           AND (EXISTS (SELECT 1 FROM _sync_command_work WHERE command_id = c.id)
+                OR NOT EXISTS (SELECT 1
+                               FROM sync_commands AS former
+                               WHERE former.command = c.command AND former.object IS c.object AND former.argument IS c.argument
+                                 AND former.state = 'running' AND former.id < c.id))
          ORDER BY 1",
     )?;
     let rows = statement.query_map([], |row| {
@@ -81,7 +91,7 @@ pub(crate) fn begin(
     set(tx, order, "state = 'running'", "waiting", named_params! {})
 }
 
-/// Changes a command and its equals.
+/// Changes a command and its equals that are carried out with it: not those that were begun later.
 fn set(
     tx: &Transaction<'_>,
     order: &OpenOrder,
@@ -91,13 +101,20 @@ fn set(
 ) -> Result<(), StoreError> {
     let sql = format!(
         "UPDATE sync_commands SET {change}
-         WHERE command = :command AND object IS :object AND argument IS :argument AND state = :former"
+         WHERE command = :command AND object IS :object AND argument IS :argument AND state = :former
+           AND id >= :first
+           AND NOT EXISTS (SELECT 1
+                           FROM _sync_command_work AS w
+                           JOIN sync_commands AS later ON later.id = w.command_id
+                           WHERE w.command_id > :first AND w.command_id <= sync_commands.id
+                             AND later.command = :command AND later.object IS :object AND later.argument IS :argument)"
     );
     let mut all: Vec<(&str, &dyn rusqlite::ToSql)> = vec![
         (":command", &order.command),
         (":object", &order.object),
         (":argument", &order.argument),
         (":former", &state),
+        (":first", &order.id),
     ];
     all.extend_from_slice(values);
     tx.prepare_cached(&sql)?.execute(&all[..])?;

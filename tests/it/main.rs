@@ -42,6 +42,7 @@ mod reads;
 mod records;
 mod regressions;
 mod reload;
+mod resumed;
 mod rows;
 mod service;
 mod stages;

@@ -8,6 +8,7 @@ use crate::engine::source::{backfill, poll};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::HubspotError;
 use crate::model::name::ObjectType;
+use crate::store::cursors::Backfill;
 use crate::store::history::Origin;
 use crate::store::orders::{self, OpenOrder, OrderWork};
 use crate::store::{Lane, cursors, reads};
@@ -224,7 +225,8 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
         .read(move |connection| orders::work(connection, id))
         .await?;
     let mut more = false;
-    let mut is_left = false;
+    // Beside the first full read its own is not all that is asked for.
+    let mut is_left = matches!(wish, SqlOrder::Backfill(_)) && is_loading(engine, &work).await?;
     let mut kept_back = Vec::new();
     for part in work.into_iter().filter(|part| !part.is_done) {
         let Some(object) = ObjectType::parse(&part.object)
@@ -301,6 +303,24 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
         })
         .await?;
     Ok(more)
+}
+
+/// Whether the first full read of one of these objects is under way.
+async fn is_loading(engine: &Engine, work: &[OrderWork]) -> Result<bool, StepError> {
+    let names = work
+        .iter()
+        .filter_map(|part| ObjectType::parse(&part.object).ok());
+    let names: Vec<ObjectType> = names.collect();
+    let read = engine.store.read(move |connection| {
+        for name in &names {
+            let is_done = cursors::get(connection, name)?.backfill == Backfill::Done;
+            if !is_done && orders::is_readable(connection, name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    });
+    Ok(read.await?)
 }
 
 async fn is_done(

@@ -70,13 +70,31 @@ pub(crate) async fn begin_if_behind(
     let behind = cursor
         .polled_to
         .is_some_and(|polled_to| now.since(polled_to) > LONGEST_GAP);
+    let begun = cursor.reconcile_started_at;
     if behind {
-        begin(engine, object).await?;
+        begin_not_before(engine, object, engine.now() - LONGEST_GAP).await?;
     }
-    let begun = cursor
-        .reconcile_started_at
-        .is_some_and(|begun| begun >= engine.started_at);
-    Ok(behind || begun)
+    Ok(behind || begun.is_some_and(|begun| engine.is_of_this_run(begun)))
+}
+
+/// Begins a comparison; one that began before that moment begins anew.
+async fn begin_not_before(
+    engine: &Engine,
+    object: &ObjectSync,
+    earliest: Timestamp,
+) -> Result<(), StepError> {
+    let name = object.object().clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let (cursor, now) = (cursors::get(tx, &name)?, tx.now());
+            match cursor.reconcile_started_at {
+                Some(began) if began >= earliest && began <= now => Ok(()),
+                Some(_) | None => cursors::compare(tx, &name, now),
+            }
+        })
+        .await?;
+    Ok(())
 }
 
 /// Sets a cursor back that lies in HubSpot's future, where every poll would find nothing until that time has come. What was
@@ -95,7 +113,8 @@ pub(crate) async fn set_back_if_ahead(
         .store
         .write(Lane::Interactive, move |tx| {
             cursors::set_back(tx, &name, now)?;
-            cursors::begin_reconcile(tx, &name, tx.now())
+            // One that runs has passed records by: what was changed of them since, no poll finds.
+            cursors::compare(tx, &name, tx.now())
         })
         .await?;
     Ok(true)
