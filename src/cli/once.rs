@@ -196,6 +196,7 @@ mod tests {
             unreadable: 500 * warnings.len() as u64,
             refused: 0,
             refusal: None,
+            unmade: None,
         };
         let report = OnceReport {
             objects: vec![contacts],

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::model::association::PairMapping;
 use crate::model::name::ObjectType;
 use crate::store::outbox::links::IS_DECIDED;
+use crate::store::shape::associations::MISSING_RECORD;
 use crate::store::{StoreError, reads};
 
 /// What `once` did to one object, and what is left of it.
@@ -31,6 +32,9 @@ pub struct ObjectReport {
     pub refused: u64,
     /// Why it refuses one of them.
     pub refusal: Option<String>,
+    /// Why one of the pending entries waits for a record that nothing makes, and how many do.
+    #[serde(skip)]
+    pub unmade: Option<(String, u64)>,
 }
 
 /// What all runs of an object did that are still kept. A run may go on after a stop, so that no number of a run parts what
@@ -72,27 +76,33 @@ pub fn of(
         "SELECT
              (SELECT count(*) FROM sync_outbox
               WHERE object = :object AND state IN ('pending', 'in_flight') AND waits_for IS NOT 'guard'
-                AND next_attempt_at IS NOT NULL AND (to_local_id IS NULL OR ({IS_DECIDED}))),
+                AND (next_attempt_at IS NOT NULL OR waits_for = 'create') AND (to_local_id IS NULL OR ({IS_DECIDED}))),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND state = 'dead'),
              (SELECT count(*) FROM sync_conflicts
               WHERE object IN (SELECT :object UNION SELECT value FROM json_each(:pairs)) AND resolved_at IS NULL),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'guard')
              + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL)
              + (SELECT count(*) FROM _sync_held_clears WHERE object = :object),
-             (SELECT count(*) FROM sync_unreadable WHERE object = :object)"
+             (SELECT count(*) FROM sync_unreadable WHERE object = :object),
+             (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'create' AND code = '{MISSING_RECORD}'),
+             -- The cause itself is said before what waits for it.
+             (SELECT last_error FROM sync_outbox
+              WHERE object = :object AND waits_for = 'create' AND code = '{MISSING_RECORD}'
+              ORDER BY instr(last_error, 'waits itself'), id
+              LIMIT 1)"
     ))?;
     let own = pairs.iter().filter(|pair| pair.from == *object);
     let keys: Vec<&str> = own.map(|pair| pair.key.as_str()).collect();
     let keys = serde_json::to_string(&keys).expect("names have a JSON form");
     let named = named_params! { ":object": object.as_str(), ":pairs": keys };
     let row = statement.query_row(named, |row| {
-        let mut numbers = [0_u64; 5];
+        let mut numbers = [0_u64; 6];
         for (index, number) in numbers.iter_mut().enumerate() {
             *number = row.get::<_, i64>(index)?.unsigned_abs();
         }
-        Ok(numbers)
+        Ok((numbers, row.get::<_, Option<String>>(6)?))
     })?;
-    let [pending, dead, conflicts, held, unreadable] = row;
+    let ([pending, dead, conflicts, held, unreadable, unmade], why_unmade) = row;
     let now = done(connection, object)?;
     let (refused, refusal) = reads::refused(connection, object)?;
     Ok(ObjectReport {
@@ -106,5 +116,6 @@ pub fn of(
         unreadable,
         refused,
         refusal,
+        unmade: why_unmade.map(|why| (why, unmade)),
     })
 }

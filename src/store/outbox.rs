@@ -41,7 +41,6 @@ pub(crate) use self::givers::givers;
 pub(crate) use self::guarded::{GuardedEntries, cover};
 pub use self::made::end;
 pub(crate) use self::made::{ensure_update, exclude, queue_create, set_row};
-pub(crate) use self::missing::why_missing;
 pub(crate) use self::queue::MAY_BE_SENT;
 pub(crate) use self::queue::{WaitingEntry, backlog, next_due, waiting, waiting_archives};
 pub use self::queue::{discarded, due, in_flight, objects};

@@ -316,3 +316,82 @@ fn what_waits_for_a_record_that_nothing_makes_says_so_until_something_does() {
         );
     }
 }
+
+#[test]
+fn what_waits_for_two_records_that_nothing_makes_says_so_until_both_are_made_and_what_waits_for_it_too()
+ {
+    let portal = Portal::quick();
+    let objects = OBJECTS
+        .replace("[associations]", "[objects.companies]\n[associations]\nleads_companies = { from = \"leads\", to = \"companies\" }")
+        .replace("deals_notes", "deals_contacts")
+        .replace("\"notes\"", "\"contacts\"");
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    // The deal is too long for a number, the person has no address; the lead waits for her, and its company for the lead.
+    site.program()
+        .execute_batch(
+            "BEGIN;
+             INSERT INTO leads (hs_lead_name) VALUES ('Ada');
+             INSERT INTO companies (name) VALUES ('Acme');
+             INSERT INTO contacts (email) VALUES ('nobody'), ('no one');
+             INSERT INTO deals (dealname, dealstage) VALUES ('Engine', 'nowhere');
+             INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES
+             ('leads', 1, 'contacts', 1), ('leads', 1, 'companies', 1), ('deals', 1, 'contacts', 2);
+             COMMIT",
+        )
+        .expect("is taken");
+    let run = || {
+        let output = site.run(&["once", "--timeout", "5m", "--json"]);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let pending = |object: &str| {
+            let all = told["objects"].as_array().expect("a list");
+            let own = all.iter().find(|one| one["object"] == object);
+            own.and_then(|one| one["pending"].as_u64())
+                .expect("a number")
+        };
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let counts = (pending("leads"), pending("deals"));
+        (output.status.code(), counts, words)
+    };
+    let whys = |object: &str| {
+        crate::calls::lines(
+            &site,
+            &format!(
+                "SELECT operation || coalesce(' ' || to_object, '') || ': ' || coalesce(substr(last_error, 1, instr(last_error, ',') - 1), '-')
+                 FROM sync_outbox WHERE object = '{object}' AND state = 'pending' ORDER BY 1"
+            ),
+        )
+    };
+    let (status, counts, words) = run();
+    assert_eq!((status, counts), (Some(1), (3, 1)), "{words}");
+    assert!(
+        words.contains("one of deals waits for the create of ")
+            && words.contains("waits for the create of contacts row 1, which is dead"),
+        "{words}"
+    );
+    let of_lead = [
+        "associate companies: waits for the create of leads row 1",
+        "associate contacts: waits for the create of contacts row 1",
+        "create: waits for the create of contacts row 1",
+    ];
+    assert_eq!(whys("leads"), of_lead);
+    assert!(whys("deals")[0].starts_with("associate contacts: waits for the create of "));
+    // One of the two ends is mended: the other one is named.
+    site.execute("UPDATE contacts SET email = 'second@example.com' WHERE local_id = 2");
+    assert_eq!(run().0, Some(1));
+    assert_eq!(
+        whys("deals"),
+        ["associate contacts: waits for the create of deals row 1"]
+    );
+    site.execute("UPDATE deals SET dealstage = 'qualifiedtobuy'");
+    site.execute("UPDATE contacts SET email = 'first@example.com' WHERE local_id = 1");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    for pair in [
+        ("leads", "contacts"),
+        ("leads", "companies"),
+        ("deals", "contacts"),
+    ] {
+        assert_eq!(both(&portal, &site, pair), (1, 1), "{pair:?}");
+    }
+}

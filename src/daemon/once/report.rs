@@ -135,12 +135,26 @@ fn left(objects: &[ObjectReport]) -> Option<OnceFailure> {
         Some(_) => ("see `hubsyncd outbox list`, and run it again", "work-left"),
         None => ("change what refuses them, and run it again", REFUSED_HERE),
     };
-    let explanation: Vec<String> = waits.into_iter().chain(stands_apart).collect();
+    let explanation: Vec<String> = waits
+        .into_iter()
+        .chain(objects.iter().filter_map(unmade))
+        .chain(stands_apart)
+        .collect();
     (!explanation.is_empty()).then(|| OnceFailure {
         explanation: explanation.join("; "),
         hint: Some(hint.to_owned()),
         code: Some(code.into()),
     })
+}
+
+/// What of an object waits for a record that nothing makes, so that no further run sends it either.
+fn unmade(object: &ObjectReport) -> Option<String> {
+    let (why, changes) = object.unmade.as_ref()?;
+    let of_all = match changes {
+        1 => String::new(),
+        many => format!(" ({many} such changes)"),
+    };
+    Some(format!("one of {} {why}{of_all}", object.object))
 }
 
 /// The code of records that a table of the user's refuses.

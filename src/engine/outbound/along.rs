@@ -47,35 +47,13 @@ pub(super) fn taken(
         WithLinks::Goes(along) => return Ok(Some(along)),
         WithLinks::WaitsForCreate => {
             let create_of_other = Some(WaitsFor::Create);
-            let why = why_missing(tx, &named)?;
-            let why = why.as_deref();
-            outbox::retry(tx, create.id, now, why, create_of_other, Answered::Yes)?;
+            outbox::retry(tx, create.id, now, None, create_of_other, Answered::Yes)?;
         }
         WithLinks::WaitsForTypes => {
             let next = now + AFTER_TYPES;
             outbox::retry(tx, create.id, next, Some(UNTYPED), None, Answered::Yes)?;
         }
         WithLinks::Lacks(explanation) => outbox::park(tx, create.id, &explanation, Answered::Yes)?,
-    }
-    Ok(None)
-}
-
-/// Why nothing makes a record that one of them names.
-fn why_missing(tx: &Transaction<'_>, named: &[NamedLink]) -> Result<Option<String>, StoreError> {
-    for NamedLink {
-        link, end, object, ..
-    } in named
-    {
-        let other = match end {
-            NewEnd::From => link.to,
-            NewEnd::To => link.from,
-        };
-        let is_unmade = other.is_there && other.hs_id.is_none();
-        if let Some(why) = outbox::why_missing(tx, object.as_str(), other.local_id)?
-            && is_unmade
-        {
-            return Ok(Some(why));
-        }
     }
     Ok(None)
 }

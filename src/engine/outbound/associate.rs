@@ -822,9 +822,7 @@ impl LinkWork<'_> {
             ReadyLink::Goes(call) => return Ok(Some((link, call))),
             ReadyLink::Ends => self.end_unsent(&link)?,
             ReadyLink::WaitsForCreate => {
-                let why = self.why_missing(&link)?;
-                let event = waits(Some(WaitsFor::Create), why.as_deref(), self.now);
-                self.befall(&link, event)?;
+                self.befall(&link, waits(Some(WaitsFor::Create), None, self.now))?;
             }
             ReadyLink::Turns(_) | ReadyLink::Named(_) | ReadyLink::WaitsForTypes => {
                 self.befall(&link, waits(None, Some(UNTYPED), self.now + AFTER_TYPES))?;
@@ -836,17 +834,6 @@ impl LinkWork<'_> {
                     answered: Answered::Yes,
                 },
             )?,
-        }
-        Ok(None)
-    }
-
-    /// Why nothing makes a record that an association waits for.
-    fn why_missing(&self, link: &QueuedLink) -> Result<Option<String>, StoreError> {
-        let mapping = &self.pair.mapping;
-        for (object, end) in [(&mapping.from, link.from), (&mapping.to, link.to)] {
-            if end.is_there && end.hs_id.is_none() {
-                return outbox::why_missing(self.tx, object.as_str(), end.local_id);
-            }
         }
         Ok(None)
     }

@@ -41,10 +41,19 @@ fn carry_over(
         return Ok(false);
     }
     save(tx, id, &after)?;
-    if after.operation == Operation::Create && after.state == EntryState::Dead {
+    let begins_to_wait = after.waits_for == Some(WaitsFor::Create)
+        && (before.waits_for != after.waits_for || before.state != after.state);
+    let says = begins_to_wait && missing::say(tx, id)?;
+    if says || makes_none(before) || makes_none(&after) {
         missing::tell_of_create(tx, id)?;
     }
     Ok(true)
+}
+
+/// Whether it is a create that makes no record by itself, so that what waits for that says so.
+fn makes_none(standing: &Standing) -> bool {
+    let waits = standing.waits_for == Some(WaitsFor::Create);
+    standing.operation == Operation::Create && (waits || standing.state == EntryState::Dead)
 }
 
 /// Carries out what was decided of an entry. What is of its row or its conflicts is not for here.
@@ -134,12 +143,18 @@ pub fn claim(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     hold_to_the_look(tx, queued, at)?;
-    // One that was never refused has told nobody that it was dead.
-    if matches!(attempt, Attempt::Create { .. }) && queued.standing.last_error.is_some() {
-        missing::forget_of_create(tx, queued.id)?;
-    }
     let event = EntryEvent::Claimed { at, attempt };
-    carry_over(tx, queued.id, &queued.standing, event).map(drop)
+    carry_over(tx, queued.id, &queued.standing, event)?;
+    // One that was never refused has told nobody that it was dead.
+    match attempt {
+        Attempt::Create { .. } if queued.standing.last_error.is_some() => {
+            missing::tell_of_create(tx, queued.id)
+        }
+        Attempt::Create { .. }
+        | Attempt::Update { .. }
+        | Attempt::Archive
+        | Attempt::Association => Ok(()),
+    }
 }
 
 /// Writes down that what an entry carries was written at the latest when it was looked at: a program's clock may be ahead,

@@ -664,7 +664,11 @@ fn bring_one_back(tx: &Transaction<'_>, link: &str, now: Timestamp) -> Result<()
 }
 
 /// A row of an object's table, and its record; not there where the object has no table.
-fn end_of(connection: &Connection, object: &str, local_id: LocalId) -> Result<LinkEnd, StoreError> {
+pub(super) fn end_of(
+    connection: &Connection,
+    object: &str,
+    local_id: LocalId,
+) -> Result<LinkEnd, StoreError> {
     let table: Option<String> = connection
         .prepare_cached("SELECT table_name FROM _sync_objects WHERE object = :object")?
         .query_row(named_params! { ":object": object }, |row| row.get(0))
@@ -705,13 +709,12 @@ pub(crate) fn follow(
     })?;
     if hs_id.is_none() {
         // What HubSpot refused of the record that is gone says nothing of the one that is to come.
-        tx.prepare_cached(
-            "UPDATE sync_outbox
-             SET state = 'pending', attempts = 0, last_error = NULL, code = NULL
-             WHERE state = 'dead' AND operation = 'associate' AND code IS NOT 'pair-unmapped'
-               AND ((object = :object AND local_id = :local_id) OR (to_object = :object AND to_local_id = :local_id))",
-        )?
-        .execute(row)?;
+        pending_again(
+            tx,
+            &format!("operation = 'associate' AND {OF_MAPPED_PAIR} AND {NAMES_ROW}"),
+            now,
+            row,
+        )?;
         tx.prepare_cached(
             "UPDATE sync_outbox
              SET waits_for = 'create', next_attempt_at = NULL
@@ -746,9 +749,10 @@ pub(crate) fn follow(
         Ok(!end.is_there || end.hs_id.is_some())
     };
     for (id, from_object, from, to_object, to) in waiting {
-        if is_record(&from_object, from)? && is_record(&to_object, to)? {
-            super::retry(tx, OutboxId(id), now, None, None, Answered::No)?;
-            missing::forget(tx, OutboxId(id))?;
+        match is_record(&from_object, from)? && is_record(&to_object, to)? {
+            true => let_go(tx, OutboxId(id), now)?,
+            // It waits for the other one, and says why.
+            false => missing::say(tx, OutboxId(id)).map(drop)?,
         }
     }
     release_creates(tx, object.as_str(), local_id, now)
@@ -762,30 +766,16 @@ fn release_creates(
     local_id: LocalId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let waiting: Vec<i64> = tx
-        .prepare_cached(
-            "SELECT c.id
-             FROM associations AS a
-             JOIN sync_outbox AS c ON c.object = a.to_object AND c.local_id = a.to_local_id
-             WHERE a.from_object = :object AND a.from_local_id = :local_id
-               AND c.operation NOT IN ('associate', 'disassociate') AND c.operation = 'create' AND c.waits_for = 'create'
-             UNION
-             SELECT c.id
-             FROM associations AS a
-             JOIN sync_outbox AS c ON c.object = a.from_object AND c.local_id = a.from_local_id
-             WHERE a.to_object = :object AND a.to_local_id = :local_id
-               AND c.operation NOT IN ('associate', 'disassociate') AND c.operation = 'create' AND c.waits_for = 'create'",
-        )?
-        .query_map(
-            named_params! { ":object": object, ":local_id": local_id.0 },
-            |row| row.get(0),
-        )?
-        .collect::<Result<_, _>>()?;
-    for id in waiting {
-        super::retry(tx, OutboxId(id), now, None, None, Answered::No)?;
-        missing::forget(tx, OutboxId(id))?;
+    for id in missing::creates_for(tx, object, local_id)? {
+        let_go(tx, id, now)?;
     }
     Ok(())
+}
+
+/// An entry that waited for a record is due, and says no more why there was none.
+fn let_go(tx: &Transaction<'_>, id: OutboxId, now: Timestamp) -> Result<(), StoreError> {
+    super::retry(tx, id, now, None, None, Answered::No)?;
+    missing::say(tx, id).map(drop)
 }
 
 /// The entries of a row's associations are another row's of its object from now on. Doubles go, and so does what would associate a
@@ -867,14 +857,39 @@ pub(crate) fn count_pairs(connection: &Connection, pair: &PairMapping) -> Result
 /// Entries that were dead since their pair was not in the mapping file are pending again where it is. `pairs` is a JSON list of
 /// the ends of those that are.
 pub(crate) fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox AS e
-         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
-         WHERE (operation = 'associate' OR operation = 'disassociate') AND state = 'dead' AND code = 'pair-unmapped'
+    pending_again(
+        tx,
+        "(operation = 'associate' OR operation = 'disassociate') AND code = 'pair-unmapped'
            AND EXISTS (SELECT 1 FROM json_each(:pairs)
-                       WHERE value ->> 'from' = e.object AND value ->> 'to' = e.to_object)",
-    )?
-    .execute(named_params! { ":pairs": pairs, ":now": now.to_string() })?;
+                       WHERE value ->> 'from' = sync_outbox.object AND value ->> 'to' = sync_outbox.to_object)",
+        now,
+        named_params! { ":pairs": pairs },
+    )
+}
+
+/// Dead entries of pairs that are in the mapping file.
+const OF_MAPPED_PAIR: &str = "code IS NOT 'pair-unmapped'";
+
+/// Entries of associations of one row, at either end.
+const NAMES_ROW: &str = "((object = :object AND local_id = :local_id)
+                OR (to_object = :object AND to_local_id = :local_id AND to_local_id IS NOT NULL))";
+
+/// Dead entries of associations are pending again, due and as if never tried: those that a condition names.
+fn pending_again(
+    tx: &Transaction<'_>,
+    which: &str,
+    now: Timestamp,
+    by: &[(&str, &dyn rusqlite::ToSql)],
+) -> Result<(), StoreError> {
+    let now = now.to_string();
+    let mut named: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":now", &now)];
+    named.extend_from_slice(by);
+    tx.prepare_cached(&format!(
+        "UPDATE sync_outbox
+         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
+         WHERE state = 'dead' AND {which}"
+    ))?
+    .execute(&named[..])?;
     Ok(())
 }
 
@@ -886,19 +901,12 @@ pub(crate) fn look_at_gone(
     local_id: LocalId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
-         WHERE operation IN ('associate', 'disassociate') AND state = 'dead' AND code IS NOT 'pair-unmapped'
-           AND ((object = :object AND local_id = :local_id)
-                OR (to_object = :object AND to_local_id = :local_id AND to_local_id IS NOT NULL))",
-    )?
-    .execute(named_params! {
-        ":object": object.as_str(),
-        ":local_id": local_id.0,
-        ":now": now.to_string(),
-    })?;
-    Ok(())
+    pending_again(
+        tx,
+        &format!("operation IN ('associate', 'disassociate') AND {OF_MAPPED_PAIR} AND {NAMES_ROW}"),
+        now,
+        named_params! { ":object": object.as_str(), ":local_id": local_id.0 },
+    )
 }
 
 /// Associations that a limit of their pair forbade are tried again: those of two rows one of which has room by now, or all where
@@ -909,20 +917,18 @@ pub(crate) fn revive_limited(
     ends: Option<(LocalId, LocalId)>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
-         WHERE object = :from AND to_object = :to AND operation = 'associate' AND state = 'dead' AND code = :code
+    pending_again(
+        tx,
+        "object = :from AND to_object = :to AND operation = 'associate' AND code = :code
            AND (:of_all OR local_id = :from_row OR to_local_id = :to_row)",
-    )?
-    .execute(named_params! {
-        ":from": pair.from.as_str(),
-        ":to": pair.to.as_str(),
-        ":code": ASSOCIATION_LIMIT,
-        ":of_all": ends.is_none(),
-        ":from_row": ends.map(|(from, _)| from.0),
-        ":to_row": ends.map(|(_, to)| to.0),
-        ":now": now.to_string(),
-    })?;
-    Ok(())
+        now,
+        named_params! {
+            ":from": pair.from.as_str(),
+            ":to": pair.to.as_str(),
+            ":code": ASSOCIATION_LIMIT,
+            ":of_all": ends.is_none(),
+            ":from_row": ends.map(|(from, _)| from.0),
+            ":to_row": ends.map(|(_, to)| to.0),
+        },
+    )
 }

@@ -566,10 +566,15 @@ fn made_link(pairs: &Pairs<'_>) -> Vec<String> {
         pairs.hs_id("a.from_object", "a.from_local_id"),
         pairs.hs_id("a.to_object", "a.to_local_id"),
     );
-    let (from_why, to_why) = (
-        missing_record("f.from_object", "f.from_local_id"),
-        missing_record("f.to_object", "f.to_local_id"),
-    );
+    let missing = |end: &str| {
+        let (object, local_id) = (format!("f.{end}_object"), format!("f.{end}_local_id"));
+        let told = |why: String| format!("iif(f.{end}_id IS NULL, {why}, NULL)");
+        (
+            told(unmade_record(&object, &local_id)),
+            told(waiting_record(&object, &local_id)),
+        )
+    };
+    let ((from_why, from_waits), (to_why, to_waits)) = (missing("from"), missing("to"));
     // The entry that takes the plain type away takes the whole pair: where it has not been sent, the plain type stays.
     let plain_leaves = format!(
         "{OF_LINK} AND e.operation = 'disassociate' AND {IS_FREE} AND e.object = a.from_object AND e.local_id = a.from_local_id \
@@ -593,7 +598,7 @@ WHERE id IN ({})",
 SELECT a.from_object, a.from_local_id, h.from_id, 'associate', {NOW}, iif(h.waits, NULL, {NOW}), iif(h.waits, 'create', NULL),
     h.why, iif(h.why IS NULL, NULL, '{MISSING_RECORD}'), a.to_object, a.to_local_id, a.category, a.type_id, a.label, new.by_default
 FROM {row} AS a, (SELECT f.from_id, f.from_id IS NULL OR f.to_id IS NULL AS waits,
-        coalesce(iif(f.from_id IS NULL, {from_why}, NULL), iif(f.to_id IS NULL, {to_why}, NULL)) AS why
+        coalesce({from_why}, {to_why}, {from_waits}, {to_waits}) AS why
     FROM (SELECT a.from_object, a.from_local_id, a.to_object, a.to_local_id, {from} AS from_id, {to} AS to_id FROM {row} AS a) AS f) AS h
 WHERE NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE {is_entry})"
         ),
@@ -613,11 +618,10 @@ FROM sync_outbox AS e, {row} AS a WHERE {plain_leaves} AND a.label IS NOT NULL"
 /// The code of what waits for a record that nothing makes.
 pub(crate) const MISSING_RECORD: &str = "waits-for-create";
 
-/// Why nothing makes the record of a row that has none, as a text of SQL, NULL where its create waits or is on its way.
-pub(crate) fn missing_record(object: &str, local_id: &str) -> String {
-    let own = format!(
-        "FROM sync_outbox AS c WHERE c.object = {object} AND c.local_id = {local_id} AND c.operation NOT IN ('associate', 'disassociate')"
-    );
+/// Why nothing makes the record of a row that has none, where its own create is at fault, as a text of SQL; NULL where that waits or
+/// is on its way.
+pub(crate) fn unmade_record(object: &str, local_id: &str) -> String {
+    let own = own_entry(object, local_id);
     format!(
         "coalesce((SELECT 'waits for the create of ' || c.object || ' row ' || c.local_id ||
         ', which is dead: its own entry says why; mend the row, retry that entry, or delete the association [{MISSING_RECORD}]'
@@ -626,6 +630,23 @@ pub(crate) fn missing_record(object: &str, local_id: &str) -> String {
         (SELECT 'waits for a record of ' || x.object || ' row ' || x.local_id ||
         ', whose create was discarded: write to the row, and it is made, or delete the association [{MISSING_RECORD}]'
         FROM _sync_excluded AS x WHERE x.object = {object} AND x.local_id = {local_id})))"
+    )
+}
+
+/// The same where its create waits for another record that nothing makes.
+pub(crate) fn waiting_record(object: &str, local_id: &str) -> String {
+    let own = own_entry(object, local_id);
+    format!(
+        "(SELECT 'waits for the create of ' || c.object || ' row ' || c.local_id ||
+        ', which waits itself for a record that nothing makes: its own entry says which; mend that, or delete the association [{MISSING_RECORD}]'
+        {own} AND c.operation = 'create' AND c.waits_for = 'create' AND c.code = '{MISSING_RECORD}')"
+    )
+}
+
+/// The entry of a row itself, as `c`.
+fn own_entry(object: &str, local_id: &str) -> String {
+    format!(
+        "FROM sync_outbox AS c WHERE c.object = {object} AND c.local_id = {local_id} AND c.operation NOT IN ('associate', 'disassociate')"
     )
 }
 

@@ -82,7 +82,7 @@ impl NewLinks {
     }
 
     /// Whether more hangs on them than on those of another new record.
-    pub(crate) fn exceeds(self, other: Self) -> bool {
+    pub fn exceeds(self, other: Self) -> bool {
         let rank = |links| match links {
             Self::Follow => 0,
             Self::GoAlong => 1,
