@@ -24,6 +24,7 @@ use crate::daemon::table::{Parts, job_of_task};
 use crate::daemon::tasks::{
     Job, Loop, Name, Tasks, is_fatal, is_stopping, wait_after_failure, with_causes,
 };
+use crate::decide::outgoing::associate::UNTYPED;
 use crate::decide::round::once::{Retries, Settled, is_left, settled, wait_for_next};
 use crate::decide::round::{self, Part, Step, Task};
 use crate::engine::decisions::orders;
@@ -804,7 +805,7 @@ async fn retries(work: &OnceWork, object: &ObjectSync) -> Result<Retries, StepEr
     let retries = engine.store().read(move |connection| {
         let mut push = awaited::next_attempt(connection, &name, keyless.as_ref(), now)?;
         for pair in pairs.iter().filter(|pair| pair.from == name) {
-            let next = outbox::links::next_due(connection, pair)?;
+            let next = outbox::links::next_due(connection, pair, Some(UNTYPED))?;
             push = [push, next].into_iter().flatten().min();
         }
         Ok(Retries {

@@ -10,12 +10,14 @@
 //! | a change of a record whose removal is held | somebody decides about the hold |
 //! | a record that can't be read, for more than a minute | HubSpot shows it |
 //! | a record that is to be erased and that HubSpot still shows | HubSpot has deleted it |
+//! | an association, or a create that one goes along with, whose labels HubSpot did not give | the portal's schema is read again |
 //! | a change that waits for a value of another row that rests or is held | that row goes on |
 
 use std::time::Duration;
 
 use rusqlite::{Connection, named_params};
 
+use crate::decide::outgoing::associate::UNTYPED;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -82,6 +84,7 @@ pub(crate) fn next_attempt(
                             OR (e.last_error IS '{UNWRITABLE}'
                                 AND EXISTS (SELECT 1 FROM sync_fields AS s
                                             WHERE s.object = e.object AND s.state = 'degraded' AND s.code IN ({lost})))
+                            OR e.last_error IS '{UNTYPED}'
                             OR (e.operation = 'create'
                                 AND EXISTS (SELECT 1 FROM sync_outbox_fields AS f
                                             WHERE f.outbox_id = e.id AND f.property = :keyless)))

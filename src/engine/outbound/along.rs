@@ -11,11 +11,11 @@ use crate::decide::entry::EntryEvent;
 use crate::decide::outgoing::along::{
     AlongSettlement, NamedLink, WithLinks, settle_along, with_links,
 };
-use crate::decide::outgoing::associate::{LinkAnswer, LinkCall, QueuedLink, TypesSay};
+use crate::decide::outgoing::associate::{LinkAnswer, LinkCall, QueuedLink, TypesSay, UNTYPED};
 use crate::decide::outgoing::settle::Settlement;
 use crate::engine::Engine;
 use crate::engine::inbound::links::PairSync;
-use crate::engine::outbound::associate::{AFTER_TYPES, LinkWork, UNTYPED};
+use crate::engine::outbound::associate::{AFTER_TYPES, LinkWork};
 use crate::engine::pass::Pass;
 use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::objects::ObjectSync;

@@ -13,8 +13,8 @@ use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::incoming::links::LinkEntry;
 use crate::decide::outgoing::associate::{
     LinkAnswer, LinkCall, LinkEnd, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay,
-    failed_link, makes_room, needs_reread, needs_reread_of_other_row, outdone, ready, settle_link,
-    together, waits,
+    UNTYPED, failed_link, makes_room, needs_reread, needs_reread_of_other_row, outdone, ready,
+    settle_link, together, waits,
 };
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::refusal::{code_of, coded};
@@ -61,24 +61,22 @@ const UNREAD: &str = "HubSpot's answer does not show the record's associations, 
 const CROWDED: &str =
     "the portal allows one association of this kind: the other one is taken away first";
 
-/// What is said of one whose pair's types are not known.
-pub(super) const UNTYPED: &str = "the labels of this pair have not been read from HubSpot yet";
-
 /// Sends the next batch of an object's associations.
 pub(super) async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
-    let mut said = Progress::RING;
-    let pairs = pairs_of(engine, object);
-    if pairs.is_empty() {
-        return Ok(said);
-    }
-    for pair in &pairs {
+    let (mut said, mut failure) = (Progress::RING, None);
+    for pair in &pairs_of(engine, object) {
         judge_due(engine, pair).await?;
-        match send_some(engine, pair).await? {
-            Progress::More => return Ok(Progress::More),
-            idle @ Progress::Idle { .. } => said = said.or(idle),
+        match send_some(engine, pair).await {
+            Ok(Progress::More) => return Ok(Progress::More),
+            Ok(idle @ Progress::Idle { .. }) => said = said.or(idle),
+            // A pair of which HubSpot takes nothing does not keep the others from being sent.
+            Err(StepError::Hubspot(error)) => {
+                failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(said)
+    failure.map_or(Ok(said), |error| Err(error.into()))
 }
 
 /// The pairs whose rows start from an object and go to HubSpot.
@@ -240,7 +238,7 @@ fn look(
     let due = links::due(connection, &pair.mapping, now, 1)?;
     let idle = match due.is_empty() {
         true => Some(Progress::Idle {
-            until: links::next_due(connection, &pair.mapping)?,
+            until: links::next_due(connection, &pair.mapping, None)?,
         }),
         false => None,
     };

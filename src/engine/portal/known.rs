@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::portal::objects::{ListedProperty, ObjectSchema};
 use crate::decide::schema::{Definition, Definitions, unlisted};
-use crate::engine::portal::reading::is_of_one_object;
+use crate::engine::portal::reading::keeps_no_other;
 use crate::hubspot::endpoints::list::MAX_PAGE;
 use crate::hubspot::endpoints::properties::PropertyDefinition;
 use crate::hubspot::{Client, HubspotError, ListQuery, Priority};
@@ -31,7 +31,7 @@ pub(super) async fn schemas(
     }
     let listed = match client.schemas().await {
         Ok(listed) => listed,
-        Err(error) if is_of_one_object(&error) => Vec::new(),
+        Err(error) if keeps_no_other(&error) => Vec::new(),
         Err(error) => return Err(error),
     };
     let mut all = Schemas::default();
@@ -44,7 +44,7 @@ pub(super) async fn schemas(
             Some(schema) => Some(schema.clone()),
             None => match client.schema(address).await {
                 Ok(schema) => Some(schema),
-                Err(error) if is_of_one_object(&error) => {
+                Err(error) if keeps_no_other(&error) => {
                     if error.status() == Some(404) {
                         all.unheard_of.insert(object.object.clone());
                     }
@@ -125,7 +125,7 @@ pub(super) async fn unlisted_properties(
     let is_there: Box<dyn Fn(&str) -> bool> = match read.await {
         Ok(page) if page.records.is_empty() => Box::new(unlisted::may_be_hubspots),
         Ok(page) => Box::new(move |name| page.records.iter().any(|record| record.shows(name))),
-        Err(error) if is_of_one_object(&error) => {
+        Err(error) if keeps_no_other(&error) => {
             let former = former.clone();
             Box::new(move |name| former.contains(name))
         }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use crate::decide::portal::link_types::{self, KnownType};
-use crate::engine::portal::reading::is_of_one_object;
+use crate::engine::portal::reading::keeps_no_other;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::endpoints::associations::Ends;
 use crate::hubspot::{Client, HubspotError};
@@ -20,40 +20,72 @@ use crate::store::{Lane, StoreError, outbox};
 pub(super) struct ShownTypes {
     there: Vec<AssociationType>,
     back: Vec<AssociationType>,
-    /// `None` where HubSpot does not give them: what is known of them stays.
-    limits: Option<PairLimits>,
+    limits: PairLimits,
 }
 
-/// With how many records one may have each type that the portal limits, of the pair and of the other direction.
-#[derive(Debug, Clone)]
+/// With how many records one may have each type that the portal limits, of the pair and of the other direction; `None` where
+/// HubSpot does not give them: what is known of them stays.
+#[derive(Debug, Clone, Default)]
 struct PairLimits {
-    there: BTreeMap<TypeId, u32>,
-    back: BTreeMap<TypeId, u32>,
+    there: Option<BTreeMap<TypeId, u32>>,
+    back: Option<BTreeMap<TypeId, u32>>,
 }
 
 impl PairLimits {
-    fn most(&self, kind: &KnownType) -> [Option<u32>; 2] {
-        let back = kind.turned().and_then(|turned| self.back.get(&turned));
-        [self.there.get(&kind.id).copied(), back.copied()]
+    fn most(&self, known: &KnownType) -> [Option<u32>; 2] {
+        let back = |limits: &BTreeMap<TypeId, u32>| {
+            known
+                .turned()
+                .and_then(|turned| limits.get(&turned).copied())
+        };
+        [
+            match &self.there {
+                Some(limits) => limits.get(&known.id).copied(),
+                None => known.most,
+            },
+            match &self.back {
+                Some(limits) => back(limits),
+                None => known.most_back,
+            },
+        ]
     }
 }
 
-/// Reads the types of all pairs. One that HubSpot does not give keeps what is known of it.
-pub(super) async fn read(
-    client: &Client,
-    mapping: &Mapping,
-) -> Result<Vec<(PairMapping, ShownTypes)>, HubspotError> {
-    let mut all = Vec::new();
+/// The types of the pairs, and why those of some could not be read.
+#[derive(Debug, Default)]
+pub(super) struct PairsRead {
+    pub(super) shown: Vec<(PairMapping, ShownTypes)>,
+    pub(super) unread: Vec<(PairMapping, HubspotError)>,
+}
+
+/// Reads the types of all pairs. One that HubSpot does not give keeps what is known of it, and no other from being read.
+pub(super) async fn read(client: &Client, mapping: &Mapping) -> Result<PairsRead, HubspotError> {
+    let mut all = PairsRead::default();
     for pair in &mapping.pairs {
         match read_of(client, pair).await {
-            Ok(types) => all.push((pair.clone(), types)),
-            Err(error) if is_of_one_object(&error) => {
+            Ok(types) => all.shown.push((pair.clone(), types)),
+            Err(error) if keeps_no_other(&error) => {
                 tracing::warn!(object = %pair.key, error = %error, "the types of an association could not be read; they stay as they are known");
+                all.unread.push((pair.clone(), error));
             }
             Err(error) => return Err(error),
         }
     }
     Ok(all)
+}
+
+/// Why a pair waits whose types were never read, where it is likely to go well when it is asked again.
+pub(super) fn waits(
+    connection: &Connection,
+    unread: &[(PairMapping, HubspotError)],
+) -> Result<Option<usize>, StoreError> {
+    for (at, (pair, error)) in unread.iter().enumerate() {
+        let is_lasting = error.is_forbidden() || error.status() == Some(404);
+        if !is_lasting && types::of(connection, pair)?.is_empty() {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
 }
 
 async fn read_of(client: &Client, pair: &PairMapping) -> Result<ShownTypes, HubspotError> {
@@ -81,25 +113,28 @@ fn directions(pair: &PairMapping) -> (Ends<'_>, Option<Ends<'_>>) {
 }
 
 /// The limits of a pair that is written; nothing goes by those of one that only comes from HubSpot.
-async fn read_limits(
-    client: &Client,
-    pair: &PairMapping,
-) -> Result<Option<PairLimits>, HubspotError> {
+async fn read_limits(client: &Client, pair: &PairMapping) -> Result<PairLimits, HubspotError> {
     if !pair.direction.pushes() {
-        return Ok(None);
+        return Ok(PairLimits::default());
     }
     let (forth, turned) = directions(pair);
-    let read = async {
-        let there = client.association_limits(forth).await?;
-        let back = match turned {
-            Some(turned) => client.association_limits(turned).await?,
-            None => there.clone(),
-        };
-        Ok(PairLimits { there, back })
+    let there = read_limits_of(client, pair, forth).await?;
+    let back = match turned {
+        Some(turned) => read_limits_of(client, pair, turned).await?,
+        None => there.clone(),
     };
-    match read.await {
+    Ok(PairLimits { there, back })
+}
+
+/// Those of one direction: where HubSpot does not give them, those of the other one hold all the same.
+async fn read_limits_of(
+    client: &Client,
+    pair: &PairMapping,
+    ends: Ends<'_>,
+) -> Result<Option<BTreeMap<TypeId, u32>>, HubspotError> {
+    match client.association_limits(ends).await {
         Ok(limits) => Ok(Some(limits)),
-        Err(error) if is_of_one_object(&error) => {
+        Err(error) if keeps_no_other(&error) => {
             tracing::debug!(object = %pair.key, error = %error, "the limits of an association could not be read; they stay as they are known");
             Ok(None)
         }
@@ -118,16 +153,16 @@ pub(super) fn save(
     let (mut there, mut back) = (shown.there.clone(), shown.back.clone());
     for kind in &mut there {
         let before = known.iter().find(|known| known.id == kind.id);
-        kind.most = match &shown.limits {
-            Some(limits) => limits.there.get(&kind.id).copied(),
+        kind.most = match &shown.limits.there {
+            Some(limits) => limits.get(&kind.id).copied(),
             None => before.and_then(|known| known.most),
         };
     }
     for kind in &mut back {
         let mut before = known.iter();
         let before = before.find(|known| known.turned().as_ref() == Some(&kind.id));
-        kind.most = match &shown.limits {
-            Some(limits) => limits.back.get(&kind.id).copied(),
+        kind.most = match &shown.limits.back {
+            Some(limits) => limits.get(&kind.id).copied(),
             None => before.and_then(|known| known.most_back),
         };
     }
@@ -158,8 +193,7 @@ pub(super) async fn read_limits_again(
     pair: &PairMapping,
 ) -> Result<bool, StepError> {
     let limits = match read_limits(&engine.client, pair).await {
-        Ok(Some(limits)) => limits,
-        Ok(None) => return Ok(false),
+        Ok(limits) => limits,
         Err(error) => {
             tracing::warn!(object = %pair.key, error = %error, "the limits of an association could not be read again");
             return Ok(false);

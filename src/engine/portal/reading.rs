@@ -68,7 +68,7 @@ pub(crate) async fn read(
         let name = &object.object;
         let found = match client.properties(name).await {
             Ok(found) => found,
-            Err(error) if is_of_one_object(&error) => {
+            Err(error) if keeps_no_other(&error) => {
                 kept_back.push((name.clone(), KeptBack::Refused(error)));
                 portal.extend(former.definitions.remove_entry(name));
                 continue;
@@ -281,6 +281,16 @@ pub(crate) fn is_of_one_object(error: &HubspotError) -> bool {
         | HubspotError::Stale { .. }
         | HubspotError::Invalid { .. } => false,
     }
+}
+
+/// Whether the others are asked all the same: it is about the one that was asked for, or something on the way to that one gave no
+/// answer. Where HubSpot can't be reached at all, the next request tells.
+pub(crate) fn keeps_no_other(error: &HubspotError) -> bool {
+    is_of_one_object(error)
+        || matches!(
+            error,
+            HubspotError::Gateway { .. } | HubspotError::Lost { .. }
+        )
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ struct KnownRefusals {
     kept_back: Vec<String>,
     /// Objects that the portal has not, each with a sentence.
     unknown: BTreeMap<ObjectType, String>,
+    /// Whether a pair waits for its types, which the last read of the schema did not bring.
+    pair_waits: bool,
 }
 
 /// What the log is told of an object's refusals.
@@ -110,9 +112,15 @@ impl Refusals {
         self.known().unknown.values().cloned().collect()
     }
 
-    /// Whether an object was kept back.
+    /// Says whether a pair waits for its types.
+    pub(crate) fn set_pair_waits(&self, waits: bool) {
+        self.known().pair_waits = waits;
+    }
+
+    /// Whether an object, or a pair, was kept back.
     pub(crate) fn has_kept_back(&self) -> bool {
-        !self.known().kept_back.is_empty()
+        let known = self.known();
+        known.pair_waits || !known.kept_back.is_empty()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::decide::outgoing::refusal::OF_PROPERTIES;
 use crate::decide::schema::{FieldProblem, key_is_made, synced_objects};
 use crate::engine::portal::objects::{ObjectSync, Objects, PortalInForce};
-use crate::engine::portal::pair_types::{self, ShownTypes};
+use crate::engine::portal::pair_types::{self, PairsRead};
 use crate::engine::portal::reading::{self, Former, KeptBack, PortalReading};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::endpoints::properties::{NewProperty, PropertyDefinition};
@@ -47,7 +47,7 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
 pub(crate) struct SchemaRead {
     in_file: Arc<Mapping>,
     portal: PortalReading,
-    types: Vec<(PairMapping, ShownTypes)>,
+    pairs: PairsRead,
 }
 
 /// Asks for account, properties and the types of pairs, by a client of its own where another token is to be tried. The mirror
@@ -73,11 +73,11 @@ pub(crate) async fn read(
     if let Some(error) = portal.nothing_is_known() {
         return Err(error.into());
     }
-    let types = pair_types::read(client, &portal.mapping).await?;
+    let pairs = pair_types::read(client, &portal.mapping).await?;
     Ok(SchemaRead {
         in_file,
         portal,
-        types,
+        pairs,
     })
 }
 
@@ -99,12 +99,13 @@ async fn fit(engine: &Engine, read: SchemaRead) -> Result<Refreshed, StepError> 
     let SchemaRead {
         in_file,
         portal: mut read,
-        types,
+        pairs,
     } = read;
+    let PairsRead { shown, unread } = pairs;
     let kept_back = std::mem::take(&mut read.kept_back);
     let (portal, schemas) = (read.portal.clone(), read.schemas.clone());
     let unlisted = read.unlisted.clone();
-    let (mapping, problems) = fit_to_mapping(engine, &in_file, read, types, &kept_back).await?;
+    let (mapping, problems) = fit_to_mapping(engine, &in_file, read, shown, &kept_back).await?;
     engine.memory.refusals.look_again();
     note_kept_back(engine, &in_file, &kept_back);
     let former = engine.mapping();
@@ -119,7 +120,27 @@ async fn fit(engine: &Engine, read: SchemaRead) -> Result<Refreshed, StepError> 
     let soon = kept_back
         .into_iter()
         .find_map(|(_, why)| why.asked_again_soon());
-    Ok(Refreshed { soon })
+    let of_pair = why_a_pair_waits(engine, unread).await?;
+    engine.memory.refusals.set_pair_waits(of_pair.is_some());
+    Ok(Refreshed {
+        soon: soon.or(of_pair),
+    })
+}
+
+/// Why the types of a pair are not known that waits for them.
+async fn why_a_pair_waits(
+    engine: &Engine,
+    unread: Vec<(PairMapping, HubspotError)>,
+) -> Result<Option<HubspotError>, StepError> {
+    if unread.is_empty() {
+        return Ok(None);
+    }
+    let read = engine.store.read(move |connection| {
+        let waits = pair_types::waits(connection, &unread)?;
+        let mut unread = unread;
+        Ok::<_, StoreError>(waits.map(|at| unread.swap_remove(at).1))
+    });
+    Ok(read.await?)
 }
 
 /// Has the triggers go by the guard in force; a read of the schema does so too.
@@ -153,7 +174,7 @@ pub(super) fn with_unlisted(
 /// What a read of the schema left to do.
 #[derive(Debug)]
 pub struct Refreshed {
-    /// Why an object's properties are not known though the token may read them: to be asked again soon.
+    /// Why an object's properties, or a pair's types, are not known though the token may read them: to be asked again soon.
     pub soon: Option<HubspotError>,
 }
 
@@ -219,7 +240,7 @@ async fn fit_to_mapping(
     engine: &Engine,
     in_file: &Arc<Mapping>,
     read: PortalReading,
-    types: Vec<(PairMapping, ShownTypes)>,
+    types: Vec<(PairMapping, pair_types::ShownTypes)>,
     kept_back: &[(ObjectType, KeptBack)],
 ) -> Result<(Mapping, Vec<FieldProblem>), StepError> {
     let PortalReading {

@@ -184,16 +184,18 @@ pub(crate) fn due_reread(
     Ok(found)
 }
 
-/// When the next entry of a pair falls due.
+/// When the next entry of a pair falls due; those that say `besides` are left out.
 pub(crate) fn next_due(
     connection: &Connection,
     pair: &PairMapping,
+    besides: Option<&str>,
 ) -> Result<Option<Timestamp>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT min(next_attempt_at)
          FROM sync_outbox
          WHERE object = :from AND to_object = :to AND operation = :operation AND {MAY_BE_SENT}
-           AND {IS_DECIDED}"
+           AND {IS_DECIDED}
+           AND (:besides IS NULL OR last_error IS NOT :besides)"
     ))?;
     let mut next: Option<Timestamp> = None;
     for operation in OPERATIONS {
@@ -202,6 +204,7 @@ pub(crate) fn next_due(
                 ":from": pair.from.as_str(),
                 ":to": pair.to.as_str(),
                 ":operation": operation.as_str(),
+                ":besides": besides,
             },
             |row| row.get(0),
         )?;

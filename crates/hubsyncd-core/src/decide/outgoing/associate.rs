@@ -392,6 +392,9 @@ pub enum LinkSettlement {
     Befalls(EntryEvent),
 }
 
+/// What is said of an association whose pair's types are not known.
+pub const UNTYPED: &str = "the labels of this pair have not been read from HubSpot yet";
+
 /// How often an association is sent to records that HubSpot does not find before a person is asked.
 pub(crate) const MISSED_ATTEMPTS: u32 = 3;
 
