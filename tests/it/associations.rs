@@ -1,6 +1,7 @@
 //! Associations that a program makes and takes away by SQL are made and taken away in HubSpot, whatever crashes.
 
 use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 
 use crate::daemon::{Site, eventually};
 use crate::links::{FIRST_PASS, OBJECTS, company, in_hubspot, set_primary, until_equal};
@@ -1075,5 +1076,63 @@ fn what_a_person_does_between_two_records_of_one_object_is_seen_from_both_though
     assert!(portal.stand().disassociate(ends.0, ends.1, portal.now_ms()));
     touch("Oslo");
     site.until_sql("SELECT count(*) = 0 FROM associations");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn labels_that_a_gateway_keeps_back_hold_up_their_pair_alone() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let now = portal.now_ms();
+    portal.stand().create("companies", &[("name", "Acme")], now);
+    portal.stand().create("deals", &[("dealname", "Big")], now);
+    let objects = "[objects.contacts]\n[objects.companies]\n[objects.deals]\n[associations]\n\
+                   contacts_companies = { from = \"contacts\", to = \"companies\" }\n\
+                   deals_contacts = { from = \"deals\", to = \"contacts\" }\n";
+    portal.script(
+        FaultKind::HtmlAnswer,
+        1_000_000,
+        "/contacts/companies/labels",
+    );
+    let mut site = Site::with(&portal, "", objects);
+    site.start_and_load();
+    site.until_sql("SELECT count(*) > 0 FROM association_types WHERE from_object = 'deals'");
+    site.until_sql("SELECT last_error LIKE '%labels%' FROM sync_health");
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, label) VALUES ('contacts', 1, 'companies', 1, 'Boss')",
+    );
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('deals', 1, 'contacts', 1)",
+    );
+    site.until_sql(
+        "SELECT count(*) FROM associations WHERE from_object = 'deals' AND type_id IS NOT NULL",
+    );
+    site.until_sql(
+        "SELECT count(*) FROM sync_outbox WHERE object = 'contacts' AND last_error LIKE 'the labels of this pair%'",
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn an_association_is_refused_while_nobody_has_read_what_the_portal_is_like() {
+    let portal = Portal::quick();
+    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    let mut site = Site::with(
+        &portal,
+        "",
+        "[objects.contacts]\n[objects.companies]\n[associations]\n\
+                   contacts_companies = { from = \"contacts\", to = \"companies\" }\n",
+    );
+    site.start();
+    site.until_sql("SELECT state = 'unauthorized' FROM sync_health");
+    let refused = site.program().execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 1, 'companies', 1)",
+        [],
+    );
+    let refused = refused.expect_err("nothing would record it").to_string();
+    assert!(
+        refused.contains("can not be written yet") && refused.ends_with("[pair-unmapped]"),
+        "{refused}"
+    );
     assert_eq!(site.stop(), 0);
 }

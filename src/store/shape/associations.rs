@@ -222,6 +222,19 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
     all
 }
 
+/// What refuses associations while nobody has read what the portal is like: nothing would record them.
+pub(crate) fn before_schema() -> Made {
+    let refuse = raise(
+        "associations can not be written yet: the portal's schema has not been read (sync_health.last_error says why) [pair-unmapped]",
+    );
+    guard(
+        "insert",
+        "BEFORE INSERT",
+        FROM_OUTSIDE,
+        &[format!("SELECT {refuse}")],
+    )
+}
+
 /// What a DELETE fires: a row of a pair that is in the file no more may be taken away too.
 fn taking_away(pairs: &Pairs<'_>) -> Vec<Made> {
     let refuse = refuse_delete(pairs).map(|refuse| {

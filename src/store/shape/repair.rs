@@ -174,7 +174,8 @@ pub(crate) fn put_back(
 }
 
 /// Makes the views where they are missing, before the portal's schema is known: what keeps it from being read must be
-/// seen. Returns the names of those that somebody dropped. The tables and everything else come with the schema.
+/// seen. In a new file associations are refused until then. Returns the names of the views that somebody dropped. The tables and
+/// everything else come with the schema.
 ///
 /// # Errors
 /// SQLite's own.
@@ -206,6 +207,10 @@ pub(crate) fn views_first(
         if left.lines().any(|name| name == made.name) {
             put_back.push(made.name);
         }
+    }
+    let refuse = associations::before_schema();
+    if left.is_empty() && !there.contains_key(&refuse.name) {
+        tx.execute_batch(&sealed(&refuse.sql))?;
     }
     if !put_back.is_empty() {
         meta::note_repair(tx, &meta::put_back(&put_back), now)?;
