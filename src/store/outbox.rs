@@ -28,8 +28,8 @@ pub(crate) use self::bulk::{
     heal_times, is_put_off_by_a_clock, release_backfill, release_property, revive_refused,
 };
 pub(crate) use self::change::{
-    UNRECORDED, become_archive, become_update, hold_to_the_look, lose, never_due, park,
-    park_without_row, put_off, put_off_saying, put_off_unread, refuse_discard, rename_record,
+    UNRECORDED, become_archive, become_update, hold_to_the_look, lose, name_holder, never_due,
+    park, park_without_row, put_off, put_off_saying, put_off_unread, refuse_discard, rename_record,
     unclaim, undelete,
 };
 pub use self::change::{act, claim, decide, retry};

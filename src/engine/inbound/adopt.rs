@@ -190,7 +190,11 @@ pub(crate) fn take_place(
         take_conflicts(tx, object, archive.local_id, &row, record.id)?;
     }
     let base = CleanBase::Given(&agreed);
-    link(tx, applying, record, claimant, base)
+    let linked = link(tx, applying, record, claimant, base)?;
+    // Further rows of the same value name the row that has the record by now.
+    let (former, now) = (archive.local_id, claimant.local_id);
+    outbox::name_holder(tx, pass.name(), record.id, (former, now))?;
+    Ok(linked)
 }
 
 fn wait(tx: &Transaction<'_>, pass: &Pass<'_>, record: &RemoteRecord) -> Result<bool, StoreError> {

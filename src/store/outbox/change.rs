@@ -4,6 +4,7 @@ use rusqlite::{Transaction, named_params};
 
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, Attempt, EntryEvent, step};
+use crate::decide::outgoing::taken::{RECORD_OF_ANOTHER_ROW, holder_words};
 use crate::model::entry::{Entry, EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, TableName};
@@ -309,6 +310,28 @@ pub(crate) fn park(
         },
     )
     .map(drop)
+}
+
+/// What is dead since its value is a record's of another row names the row that has the record now, in place of its former one.
+pub(crate) fn name_holder(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    hs_id: HubspotId,
+    (former, now): (LocalId, LocalId),
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET last_error = replace(last_error, :former, :holder)
+         WHERE object = :object AND operation = 'create' AND state = 'dead' AND code = :code AND local_id <> :row",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":code": RECORD_OF_ANOTHER_ROW,
+        ":former": holder_words((former, hs_id)),
+        ":holder": holder_words((now, hs_id)),
+        ":row": now.0,
+    })?;
+    Ok(())
 }
 
 /// Where a row went whose deletion no trigger has recorded.

@@ -36,19 +36,25 @@ pub struct Giver {
 }
 
 /// The code of a row that means a record which is another row's.
-pub(crate) const RECORD_OF_ANOTHER_ROW: &str = "record-of-another-row";
+pub const RECORD_OF_ANOTHER_ROW: &str = "record-of-another-row";
 
 /// That two rows have one value which only one of their records may have.
 pub fn shared_words(
     object: &SyncedObject,
     own: LocalId,
     shared: &str,
-    (local_id, hs_id): (LocalId, HubspotId),
+    holder: (LocalId, HubspotId),
 ) -> String {
     let table = &object.mapping().table;
     format!(
-        "{table} row {own} has the {shared} of row {local_id}, which is HubSpot record {hs_id} [{RECORD_OF_ANOTHER_ROW}]"
+        "{table} row {own} has the {shared} {}",
+        holder_words(holder)
     )
+}
+
+/// Whose the value is, at the end of such a sentence.
+pub fn holder_words((local_id, hs_id): (LocalId, HubspotId)) -> String {
+    format!("of row {local_id}, which is HubSpot record {hs_id} [{RECORD_OF_ANOTHER_ROW}]")
 }
 
 /// The unique values that an attempt was to give, with their fields.
