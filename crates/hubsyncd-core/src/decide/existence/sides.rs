@@ -73,9 +73,10 @@ impl Hubspot {
         if of_absence(asked_at, version, moment.offset_ms) == Freshness::Stale {
             return Self::Unread;
         }
-        match missing_too_soon(created_at, moment.there(), archived.is_shown()) {
+        let is_told = archived.is_shown() || is_announced;
+        match missing_too_soon(created_at, moment.there(), is_told) {
             Some(again) => Self::Young(again),
-            None if sees == Sees::User && !archived.is_shown() && !is_announced => Self::Hidden,
+            None if sees == Sees::User && !is_told => Self::Hidden,
             None => Self::Gone { archived },
         }
     }

@@ -94,16 +94,16 @@ pub(crate) fn of_absence(
 const NOT_SHOWN_YET: Duration = Duration::from_mins(1);
 
 /// When to ask again for a record that an answer misses although it was made moments ago; `None`: it is gone. Times are
-/// HubSpot's. What lies in the archive is gone, however young.
+/// HubSpot's. What lies in the archive, or whose deletion was announced, is gone, however young.
 pub(crate) fn missing_too_soon(
     created_at: Option<Timestamp>,
     now: Timestamp,
-    is_archived: bool,
+    is_told: bool,
 ) -> Option<Timestamp> {
     let shown_by = created_at? + NOT_SHOWN_YET;
     // A time far ahead is no time of HubSpot's.
     let is_young = now < shown_by && shown_by <= now + 2 * NOT_SHOWN_YET;
-    (is_young && !is_archived).then(|| shown_by.min(now + BETWEEN_LOOKS))
+    (is_young && !is_told).then(|| shown_by.min(now + BETWEEN_LOOKS))
 }
 
 /// Time between two looks at a record that is not shown yet.
