@@ -474,9 +474,12 @@ impl OnceWork {
     }
 
     /// Whether a step that goes on failing keeps others from what they could do: another object is done with its reading,
-    /// so that HubSpot is there, or HubSpot says no to this one request.
+    /// so that HubSpot is there, or HubSpot says no to this one request, or something that nobody understands.
     fn others_wait(&self, error: &StepError) -> bool {
-        let is_said = matches!(error, StepError::Hubspot(HubspotError::Refused { .. }));
+        let is_said = matches!(
+            error,
+            StepError::Hubspot(HubspotError::Refused { .. } | HubspotError::Unreadable { .. })
+        );
         is_said || self.read.load(Ordering::Relaxed) > 0
     }
 

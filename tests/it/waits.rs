@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hubsyncd::clock::{Clock as _, SystemClock};
+use hubsyncd::simulator::faults::{FaultKind, Script};
 use hubsyncd::simulator::settings::Settings;
 use rusqlite::config::DbConfig;
 
@@ -110,4 +111,32 @@ fn a_run_that_ends_before_the_day_does_not_wait_for_the_next_one() {
     let took = clock.monotonic().saturating_sub(begun);
     assert!(took < Duration::from_mins(1), "it took {took:?}");
     assert_eq!(ended.status.code(), Some(1));
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_asked_for_a_few_times_and_its_object_says_so() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let site = Site::new(&portal);
+    // Half of the JSON; lists are the only reads by GET of an object's records.
+    let script = Script {
+        method: Some("GET".to_owned()),
+        ..Script::new(FaultKind::TruncatedJson, 1_000_000, "/objects/")
+    };
+    portal.stand().faults_mut().script(script);
+    let ended = site.run(&["once", "--timeout", "10m"]);
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(told.contains("a body that can't be read"), "{told}");
+    assert_eq!(portal.pages("contacts"), 4);
+    let explanation = site
+        .text("SELECT last_error FROM sync_status")
+        .expect("a sentence");
+    assert!(
+        explanation.contains("a body that can't be read"),
+        "{explanation}"
+    );
+    portal.stand().faults_mut().calm();
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
 }
