@@ -196,6 +196,7 @@ pub(crate) fn record(id: i64, updated: i64, values: &[(&str, &str)]) -> RemoteRe
         merged_ids: Vec::new(),
         own_key: None,
         other_emails: Vec::new(),
+        pipeline: None,
     }
 }
 

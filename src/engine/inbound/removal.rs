@@ -584,6 +584,7 @@ mod guard_tests {
             merged_ids: Vec::new(),
             own_key: None,
             other_emails: Vec::new(),
+            pipeline: None,
         };
         approve(&store, 0, showing(vec![live], &["1007"]));
         let left = "SELECT CAST(hs_id AS TEXT) FROM contacts ORDER BY hs_id";

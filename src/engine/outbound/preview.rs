@@ -676,7 +676,7 @@ impl Rehearsal<'_> {
             .map(|field| field.property.clone())
             .collect();
         let is_sent = |property: &PropertyName| sent.contains(property);
-        if let Some(explanation) = push::unfit(self.tx, pass, row, &is_sent)? {
+        if let Some(explanation) = push::unfit(self.tx, pass, (row, record), &is_sent)? {
             preview.fields.clear();
             return Ok(Some(explanation));
         }

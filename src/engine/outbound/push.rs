@@ -472,7 +472,7 @@ fn claim_update(
     let gone = left_out::gone_options(tx, pass, &row)?;
     let is_sent =
         |property: &PropertyName| entry.field(property).is_some() && !gone.contains(property);
-    if let Some(explanation) = unfit(tx, pass, &row, &is_sent)? {
+    if let Some(explanation) = unfit(tx, pass, (&row, record), &is_sent)? {
         outbox::park(tx, entry.id, &explanation, outbox::Answered::No)?;
         return Ok(None);
     }
@@ -510,13 +510,14 @@ fn claim_update(
 pub(super) fn unfit(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    row: &MirrorRow,
+    (row, record): (&MirrorRow, &RemoteRecord),
     is_sent: &dyn Fn(&PropertyName) -> bool,
 ) -> Result<Option<String>, StoreError> {
-    match unsendable(pass.object.mapping(), row, is_sent) {
-        Some(explanation) => Ok(Some(explanation)),
-        None => stages::misplaced_in(tx, pass, row, needed::SentPart::Some(is_sent)),
+    if let Some(explanation) = unsendable(pass.object.mapping(), row, is_sent) {
+        return Ok(Some(explanation));
     }
+    let shown_in = record.pipeline.as_deref();
+    stages::misplaced_in(tx, pass, row, needed::SentPart::Some { is_sent, shown_in })
 }
 
 /// Parks a field over which two systems fight.

@@ -3,7 +3,7 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::outgoing::needed::{SentPart, is_known, misplaced, place};
+use crate::decide::outgoing::needed::{SentPart, is_known, misplaced, place, sends_unknown_stage};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::reference;
@@ -38,11 +38,20 @@ pub(crate) async fn read_again_for(
                     Operation::Update
                     | Operation::Archive
                     | Operation::Associate
-                    | Operation::Disassociate => SentPart::Some(&is_sent),
+                    | Operation::Disassociate => SentPart::Some {
+                        is_sent: &is_sent,
+                        shown_in: None,
+                    },
                 };
-                let row = sync.table.by_local_id(connection, entry.local_id)?;
-                let place = row.as_ref().and_then(|row| place(&sync, row, sent));
-                if place.is_some_and(|place| !is_known(&place, &known)) {
+                let Some(row) = sync.table.by_local_id(connection, entry.local_id)? else {
+                    continue;
+                };
+                let is_unknown = match place(&sync, &row, sent) {
+                    Some(place) => !is_known(&place, &known),
+                    // In which pipeline it is the read before the write shows.
+                    None => sends_unknown_stage(&sync, &row, sent, &known),
+                };
+                if is_unknown {
                     return Ok(true);
                 }
             }

@@ -277,6 +277,7 @@ pub fn former_record(
         merged_ids: Vec::new(),
         own_key: None,
         other_emails: Vec::new(),
+        pipeline: None,
     }
 }
 

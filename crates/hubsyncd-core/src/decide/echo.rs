@@ -645,6 +645,7 @@ mod tests {
             merged_ids: Vec::new(),
             own_key: None,
             other_emails: Vec::new(),
+            pipeline: None,
         };
         assert!(made_by_us(FoundBy::Key, at(9000), &record, 0));
         assert!(!made_by_us(FoundBy::MatchWithoutKey, at(1000), &record, 0));

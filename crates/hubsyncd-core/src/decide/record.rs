@@ -924,6 +924,7 @@ mod tests {
                 merged_ids: Vec::new(),
                 own_key: None,
                 other_emails: Vec::new(),
+                pipeline: None,
             },
             histories: histories.as_ref(),
             sent_earlier: &[(city(), vec![sent])].into(),

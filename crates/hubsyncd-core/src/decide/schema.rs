@@ -251,11 +251,15 @@ fn synced_object(
         ..object.clone()
     };
     let stages = stage_properties(&object.object, |name| portal.contains_key(name));
-    SyncedObject {
+    let key_wanted = object.carries_own_key() && key_property.is_none();
+    let placed = SyncedObject {
         stages,
-        key_wanted: object.carries_own_key() && key_property.is_none(),
+        ..SyncedObject::of(mapping)
+    };
+    SyncedObject {
+        key_wanted,
         unique,
-        ..SyncedObject::of(mapping).keyed(key_property)
+        ..placed.keyed(key_property)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct RemoteRecord {
     pub own_key: Option<String>,
     /// A contact's further e-mail addresses, each of which finds it as its first one does (`hubspot/api-facts.md#5`).
     pub other_emails: Vec<Value>,
+    /// The pipeline in which it stands, of an object whose stage is mapped and whose pipeline is not.
+    pub pipeline: Option<String>,
 }
 
 impl RemoteRecord {

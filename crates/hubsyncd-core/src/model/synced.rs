@@ -48,7 +48,11 @@ impl SyncedObject {
         let required = standard.map_or(&[][..], |standard| standard.required);
         Self {
             names: FieldNames::of(&mapping),
-            properties: asked_properties(&mapping, None),
+            properties: asked_properties(
+                &mapping,
+                None,
+                standard.and_then(|standard| standard.stages),
+            ),
             required: required.iter().map(ToString::to_string).collect(),
             one_of: standard.map_or(&[][..], |standard| standard.one_of),
             new_links: NewLinks::of(&mapping.object),
@@ -79,7 +83,7 @@ impl SyncedObject {
     #[must_use]
     pub fn keyed(self, key_property: Option<PropertyName>) -> Self {
         Self {
-            properties: asked_properties(&self.mapping, key_property.as_ref()),
+            properties: asked_properties(&self.mapping, key_property.as_ref(), self.stages),
             key_property,
             key_wanted: false,
             ..self
@@ -107,6 +111,11 @@ impl SyncedObject {
         &self.mapping.object
     }
 
+    /// The property that says in which pipeline a record stands, where the mapping has the stage alone.
+    pub fn unmapped_pipeline(&self) -> Option<&'static str> {
+        unmapped_pipeline(&self.mapping, self.stages)
+    }
+
     /// Whether HubSpot gives no two records one value of a property.
     pub fn is_unique(&self, property: &PropertyName) -> bool {
         self.unique.contains(property)
@@ -114,8 +123,12 @@ impl SyncedObject {
 }
 
 /// What a request must ask for beside the mapped properties: merges would be invisible otherwise
-/// (`hubspot/api-facts.md#13`), and our own creates can't be told without their key.
-fn asked_properties(mapping: &ObjectMapping, key: Option<&PropertyName>) -> Vec<String> {
+/// (`hubspot/api-facts.md#13`), our own creates can't be told without their key, and a stage is wrong in its pipeline alone.
+fn asked_properties(
+    mapping: &ObjectMapping,
+    key: Option<&PropertyName>,
+    stages: Option<StageProperties>,
+) -> Vec<String> {
     let mut properties: Vec<String> = mapping
         .fields
         .iter()
@@ -127,11 +140,26 @@ fn asked_properties(mapping: &ObjectMapping, key: Option<&PropertyName>) -> Vec<
     let own = [MERGED_IDS]
         .into_iter()
         .chain(by_email.then_some(OTHER_EMAILS))
-        .chain(key.map(PropertyName::as_str));
+        .chain(key.map(PropertyName::as_str))
+        .chain(unmapped_pipeline(mapping, stages));
     for name in own {
         if !properties.iter().any(|property| property == name) {
             properties.push(name.to_owned());
         }
     }
     properties
+}
+
+fn unmapped_pipeline(
+    mapping: &ObjectMapping,
+    stages: Option<StageProperties>,
+) -> Option<&'static str> {
+    let StageProperties {
+        pipeline, stage, ..
+    } = stages?;
+    let is_mapped = |name: &str| {
+        let mut fields = mapping.fields.iter();
+        fields.any(|field| field.property.as_str() == name)
+    };
+    (is_mapped(stage) && !is_mapped(pipeline)).then_some(pipeline)
 }

@@ -18,6 +18,8 @@ use crate::model::value::Value;
 pub fn remote_record(object: &SyncedObject, mut record: Record) -> RemoteRecord {
     let (merged_ids, own_key) = (record.merged_ids(), own_key(object, &record));
     let other_emails = other_emails(object, &record);
+    let pipeline = object.unmapped_pipeline();
+    let pipeline = pipeline.and_then(|name| record.text(name).map(str::to_owned));
     let mut values = FieldValues::nothing(&object.names);
     let mut invalid = BTreeMap::new();
     for (position, field) in object.mapping().fields.iter().enumerate() {
@@ -46,6 +48,7 @@ pub fn remote_record(object: &SyncedObject, mut record: Record) -> RemoteRecord 
         merged_ids,
         own_key,
         other_emails,
+        pipeline: pipeline.filter(|pipeline| !pipeline.is_empty()),
     }
 }
 

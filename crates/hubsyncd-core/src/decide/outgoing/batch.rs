@@ -250,6 +250,7 @@ mod tests {
             merged_ids: Vec::new(),
             own_key: key.map(str::to_owned),
             other_emails: Vec::new(),
+            pipeline: None,
         }
     }
 

@@ -89,16 +89,50 @@ pub struct Place<'a> {
 pub enum SentPart<'a> {
     /// All of it: its record is to be made.
     New,
-    /// These properties.
-    Some(&'a dyn Fn(&PropertyName) -> bool),
+    /// These properties of a record that HubSpot has.
+    Some {
+        /// Which.
+        is_sent: &'a dyn Fn(&PropertyName) -> bool,
+        /// The pipeline in which HubSpot shows the record, where the mapping does not say it.
+        shown_in: Option<&'a str>,
+    },
+}
+
+impl SentPart<'_> {
+    fn has(&self, field: &FieldMapping) -> bool {
+        let is_sent = match self {
+            Self::New => true,
+            Self::Some { is_sent, .. } => is_sent(&field.property),
+        };
+        field.is_sent() && is_sent
+    }
+}
+
+/// Whether a row sends a stage that no known pipeline has: it may have been made since they were read.
+pub fn sends_unknown_stage(
+    object: &SyncedObject,
+    row: &MirrorRow,
+    sent: SentPart<'_>,
+    pipelines: &[Pipeline],
+) -> bool {
+    let fields = &object.mapping().fields;
+    let field = object.stages.and_then(|stages| {
+        let mut fields = fields.iter();
+        fields.find(|field| field.property.as_str() == stages.stage && sent.has(field))
+    });
+    field.is_some_and(|field| {
+        let stage = text(row.value(&field.property));
+        !stage.is_empty() && !pipelines.iter().any(|one| stage_of(one, stage).is_some())
+    })
 }
 
 /// The place of a row, where it names pipeline and stage and one of the two is sent. What it leaves open HubSpot settles: a new
-/// record that names no pipeline is made in the default one.
+/// record that names no pipeline is made in the default one, and another stays in its own. Where nobody knows that one, there is
+/// no place: HubSpot has the word.
 pub fn place<'a>(
     object: &'a SyncedObject,
     row: &'a MirrorRow,
-    sent: SentPart<'_>,
+    sent: SentPart<'a>,
 ) -> Option<Place<'a>> {
     let StageProperties {
         pipeline,
@@ -108,24 +142,22 @@ pub fn place<'a>(
     let fields = &object.mapping().fields;
     let field = |name: &str| fields.iter().find(|field| field.property.as_str() == name);
     let (pipeline, stage) = (field(pipeline), field(stage)?);
-    let is_written = |field: &FieldMapping| {
-        let is_sent = match sent {
-            SentPart::New => true,
-            SentPart::Some(is_sent) => is_sent(&field.property),
-        };
-        field.is_sent() && is_sent
-    };
+    let is_written = |field: &FieldMapping| sent.has(field);
     if !pipeline.is_some_and(is_written) && !is_written(stage) {
         return None;
     }
     let named = match sent {
         SentPart::New => pipeline.filter(|field| is_written(field)),
-        SentPart::Some(_) => pipeline,
+        SentPart::Some { .. } => pipeline,
     };
     let named = named.map_or("", |field| text(row.value(&field.property)));
-    let pipeline = match (sent, default_pipeline) {
-        (SentPart::New, Some(default)) if named.is_empty() => default,
-        (SentPart::New | SentPart::Some(_), _) => named,
+    let left_open = match sent {
+        SentPart::New => default_pipeline,
+        SentPart::Some { shown_in, .. } => shown_in,
+    };
+    let pipeline = match left_open {
+        Some(pipeline) if named.is_empty() => pipeline,
+        Some(_) | None => named,
     };
     let place = Place {
         pipeline,
@@ -300,12 +332,55 @@ mod tests {
         let row = deal(&[("pipeline", "sales"), ("dealstage", "due")]);
         let is_placed = |row: &MirrorRow, sent: &str| {
             let is_sent = |name: &PropertyName| name.as_str() == sent;
-            place(&object, row, SentPart::Some(&is_sent)).is_some()
+            let part = SentPart::Some {
+                is_sent: &is_sent,
+                shown_in: None,
+            };
+            place(&object, row, part).is_some()
         };
         assert!(!is_placed(&row, "dealname"));
         assert!(is_placed(&row, "pipeline"));
         // The pipeline of a record that HubSpot has is not the default one for being unknown here.
         assert!(!is_placed(&deal(&[("dealstage", "due")]), "dealstage"));
+    }
+
+    #[test]
+    fn a_stage_without_its_pipeline_is_held_to_the_one_in_which_hubspot_shows_the_record() {
+        let known = [
+            pipeline("sales", &["open", "won"]),
+            pipeline("renewals", &["due"]),
+        ];
+        let mut mapping = deals().mapping().clone();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "pipeline");
+        let object = SyncedObject {
+            stages: deals().stages,
+            ..SyncedObject::of(mapping)
+        };
+        let row = deal(&[("dealstage", "due")]);
+        let is_refused = |shown_in| {
+            let sent = SentPart::Some {
+                is_sent: &|_| true,
+                shown_in,
+            };
+            let place = place(&object, &row, sent);
+            place.is_some_and(|place| misplaced(&object, &row, &place, &known).is_some())
+        };
+        assert!(is_refused(Some("sales")));
+        assert!(!is_refused(Some("renewals")));
+        assert!(!is_refused(None), "HubSpot has the word");
+        let is_unknown = |stage| {
+            sends_unknown_stage(
+                &object,
+                &deal(&[("dealstage", stage)]),
+                SentPart::New,
+                &known,
+            )
+        };
+        assert!(is_unknown("new") && !is_unknown("due") && !is_unknown(""));
+        assert_eq!(object.unmapped_pipeline(), Some("pipeline"));
+        assert_eq!(deals().unmapped_pipeline(), None);
     }
 
     #[test]

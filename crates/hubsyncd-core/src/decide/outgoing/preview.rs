@@ -128,6 +128,7 @@ pub fn as_known(
         merged_ids: Vec::new(),
         own_key: None,
         other_emails: Vec::new(),
+        pipeline: None,
     }
 }
 

@@ -84,6 +84,7 @@ fn remote(shown: &str, updated_at: Timestamp) -> RemoteRecord {
         merged_ids: Vec::new(),
         own_key: None,
         other_emails: Vec::new(),
+        pipeline: None,
     }
 }
 

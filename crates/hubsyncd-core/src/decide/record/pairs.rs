@@ -158,6 +158,7 @@ fn plan(fields: &[(PropertyName, FieldCase)], whole: Whole) -> RecordPlan {
             merged_ids: Vec::new(),
             own_key: None,
             other_emails: Vec::new(),
+            pipeline: None,
         },
         histories: histories.as_ref(),
         sent_earlier: &SentValues::new(),
