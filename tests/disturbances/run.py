@@ -29,7 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "soak")]
 
 from beside import free_port, is_open, until  # noqa: E402
-from edits import TOKEN, Hubspot  # noqa: E402
+from edits import PEOPLE, TOKEN, Hubspot  # noqa: E402
 
 PAGE = (ROOT / "docs" / "disturbances.md").read_text()
 
@@ -146,7 +146,9 @@ class Case:
         for variable, value in os.environ.items():
             if variable.lower() not in ("https_proxy", "http_proxy", "all_proxy", "no_proxy"):
                 self.env[variable] = value
-        settings = {"clock_offset_ms": 180_000} if name == "clock-off" else {}
+        settings = {"people_token": PEOPLE}
+        if name == "clock-off":
+            settings["clock_offset_ms"] = 180_000
         (folder / "faults.json").write_text(json.dumps({"settings": settings}))
         (folder / "token").write_text(TOKEN)
         (folder / "token").chmod(0o600)

@@ -9,17 +9,19 @@ import time
 
 VERSION = "2026-03"
 TOKEN = "pat-na1-51111111-2222-4333-8444-555555555555"
+# With this one the simulator takes a write for a person's.
+PEOPLE = "pat-na1-people-1111-2222-4333-8444-555555555555"
 STAGES = ["appointmentscheduled", "qualifiedtobuy", "presentationscheduled"]
 
 
 class Hubspot:
-    """HubSpot's API as an app of somebody else uses it: around the faulty way."""
+    """HubSpot as people use it, around the faulty way: the stand-in's API, with a token of theirs."""
 
-    def __init__(self, port):
-        self.port, self.connection = port, None
+    def __init__(self, port, token=PEOPLE):
+        self.port, self.token, self.connection = port, token, None
 
     def call(self, method, path, body=None):
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         text = None if body is None else json.dumps(body)
         for _ in range(200):
             try:

@@ -110,7 +110,10 @@ def last_words(connection, notes, apart=6.0):
         "SELECT local_id FROM sync_history WHERE object = 'contacts' AND property = '*'"
         " UNION SELECT CAST(new_value AS INTEGER) FROM sync_history WHERE object = 'contacts' AND property = '*'"
         " UNION SELECT local_id FROM sync_conflicts WHERE object = 'contacts' AND (property = '*' OR resolved_at IS NULL)"
-        " UNION SELECT local_id FROM sync_outbox WHERE object = 'contacts'")}
+        " UNION SELECT local_id FROM sync_outbox WHERE object = 'contacts'"
+        # What was noted under a former id is not found by the new one.
+        " UNION SELECT h.local_id FROM sync_history AS h JOIN contacts AS c ON c.local_id = h.local_id"
+        " WHERE h.object = 'contacts' AND h.hs_id <> c.hs_id")}
     written = {}
     for path in notes:
         for line in open(path, encoding="utf-8"):

@@ -33,6 +33,7 @@ use crate::api::request::{Delivery, Reply, Request};
 use crate::api::routes::{Call, Route, route};
 use crate::api::search::SearchCache;
 use crate::catalogue::{OBJECTS, ObjectIndex};
+use crate::portal::commit::Author;
 use crate::portal::custom::CustomObject;
 pub use crate::portal::custom::NewObject;
 pub use crate::portal::link_people::{Link, Named, PairType};
@@ -90,6 +91,8 @@ pub struct Portal {
     late_count: u64,
     logs: Logs,
     page_fault: Option<PageFault>,
+    /// Whether what is called at the moment a person does.
+    person_calls: bool,
     search_cache: Option<SearchCache>,
     purged_ms: i64,
     outgoing: Outgoing,
@@ -116,6 +119,7 @@ impl Portal {
             late_count: 0,
             logs: Logs::default(),
             page_fault: None,
+            person_calls: false,
             search_cache: None,
             purged_ms: now_ms,
             outgoing: Outgoing::default(),
@@ -349,11 +353,12 @@ impl Portal {
             Some(FaultKind::OmittedRecord) => Some(PageFault::Omitted),
             _ => None,
         };
+        self.person_calls = auth::is_a_person(request, &self.settings);
         let handled = match route {
             Ok(route) => self.call(route, request, at_ms),
             Err(problem) => Err(problem.clone()),
         };
-        self.page_fault = None;
+        (self.page_fault, self.person_calls) = (None, false);
         match handled {
             Ok(answer) => json_reply(answer.status, answer.body),
             Err(problem) if problem.status == GATEWAY_TIMEOUT => html_reply(GATEWAY_TIMEOUT),
@@ -387,6 +392,14 @@ impl Portal {
             &hex[17..20],
             &hex[20..]
         )
+    }
+
+    /// Who writes what is called at the moment.
+    pub(crate) fn author(&self, trace_id: Option<&str>) -> Author {
+        if self.person_calls {
+            return Author::someone();
+        }
+        Author::api(trace_id)
     }
 
     pub(crate) fn faults(&self) -> &Faults {

@@ -16,7 +16,6 @@ use crate::api::routes::{Query, Route};
 use crate::api::single::body_of;
 use crate::catalogue::ObjectIndex;
 use crate::catalogue::links::LinkRole;
-use crate::portal::commit::Author;
 use crate::portal::link_commit::LinkRefusal;
 use crate::portal::link_types::{LinkDefinition, LinkType};
 use crate::portal::links::{End, Partners};
@@ -129,7 +128,7 @@ impl Portal {
         };
         self.check_link(from, to, plain.kind)
             .map_err(|refusal| self.link_problem((from, to), plain.kind, &refusal))?;
-        let mut made = self.commit_default_link((from, to), &plain, &Author::api(None), now_ms);
+        let mut made = self.commit_default_link((from, to), &plain, &self.author(None), now_ms);
         if !self.settings().default_names_primary {
             made.truncate(1);
         }
@@ -178,7 +177,7 @@ impl Portal {
             let known = self.link_types().find(from.object, to.object, kind);
             let is_label = known.is_some_and(|one| one.role != LinkRole::Plain);
             if is_label && !kept.iter().any(|one| one.kind == kind) {
-                self.commit_unlink((from, to), kind, &Author::api(None), now_ms);
+                self.commit_unlink((from, to), kind, &self.author(None), now_ms);
             }
         }
     }
@@ -206,7 +205,7 @@ impl Portal {
         now_ms: i64,
     ) -> Value {
         for definition in definitions {
-            self.commit_link((from, to), definition, &Author::api(None), now_ms);
+            self.commit_link((from, to), definition, &self.author(None), now_ms);
         }
         let labels = definitions
             .iter()
@@ -223,7 +222,7 @@ impl Portal {
             self.written_end(route.object, &route.name),
             self.written_end(route.to, &route.to_name),
         );
-        self.commit_unlink_pair(ends, &Author::api(None), now_ms);
+        self.commit_unlink_pair(ends, &self.author(None), now_ms);
         Answer::empty()
     }
 

@@ -13,7 +13,6 @@ use crate::api::request::Request;
 use crate::api::routes::Route;
 use crate::api::single::{api_aim, body_of, id_text};
 use crate::catalogue::ObjectIndex;
-use crate::portal::commit::Author;
 use crate::portal::links::End;
 use crate::portal::prepare::{Claims, Wanted, wanted_of};
 use crate::portal::record::Stored;
@@ -168,7 +167,7 @@ impl Portal {
                     .iter()
                     .filter_map(|input| input.id.trim().parse().ok())
                 {
-                    self.commit_archive(route.object, id, &Author::api(None), now_ms);
+                    self.commit_archive(route.object, id, &self.author(None), now_ms);
                 }
                 return Ok(Answer::empty());
             }
@@ -215,7 +214,7 @@ impl Portal {
                     let id = self.commit_create(
                         route.object,
                         &changes,
-                        &Author::api(input.trace_id.as_deref()),
+                        &self.author(input.trace_id.as_deref()),
                         now_ms,
                     );
                     let end = End {
@@ -322,7 +321,7 @@ impl Portal {
                     route.object,
                     id,
                     &changes,
-                    &Author::api(input.trace_id.as_deref()),
+                    &self.author(input.trace_id.as_deref()),
                     now_ms,
                 );
                 if answers {

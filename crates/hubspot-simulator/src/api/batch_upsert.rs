@@ -6,7 +6,6 @@ use crate::api::routes::Route;
 use crate::api::single::api_aim;
 use crate::catalogue::ObjectIndex;
 use crate::portal::Portal;
-use crate::portal::commit::Author;
 use crate::portal::prepare::Claims;
 use crate::portal::record::PropertyId;
 use crate::portal::value::unique_key;
@@ -34,7 +33,7 @@ impl Portal {
         }
         for (key, input) in keys.into_iter().zip(inputs) {
             let (id, keyed) = self.keyed(route.object, key, input);
-            let author = Author::api(input.trace_id.as_deref());
+            let author = self.author(input.trace_id.as_deref());
             let prepared = self.prepare(api_aim(route, id, &Claims::new()), &keyed.wanted);
             // An upsert takes no associations, so it can't create what needs one.
             let linked = match id {

@@ -7,7 +7,6 @@ use crate::api::problem::Problem;
 use crate::api::request::Request;
 use crate::api::routes::{Query, Route};
 use crate::catalogue::ObjectIndex;
-use crate::portal::commit::Author;
 use crate::portal::links::End;
 use crate::portal::prepare::{Aim, Claims, wanted_of};
 use crate::portal::{Handled, Portal};
@@ -123,7 +122,7 @@ impl Portal {
             .prepare(api_aim(route, None, &Claims::new()), &wanted)
             .map_err(Problem::without_context)?;
         let links = self.new_links(route.object, &body)?;
-        let id = self.commit_create(route.object, &changes, &Author::api(None), now_ms);
+        let id = self.commit_create(route.object, &changes, &self.author(None), now_ms);
         let end = End {
             object: route.object,
             id,
@@ -147,7 +146,7 @@ impl Portal {
         let changes = self
             .prepare(aim, &wanted)
             .map_err(Problem::without_context)?;
-        self.commit_update(route.object, id, &changes, &Author::api(None), now_ms);
+        self.commit_update(route.object, id, &changes, &self.author(None), now_ms);
         let names: Vec<String> = wanted.into_iter().map(|(name, _)| name).collect();
         self.written(route.object, id, 200, &names)
     }
@@ -155,7 +154,7 @@ impl Portal {
     /// 204 also for what is archived already or was never there; a merged-away id touches nothing.
     pub(crate) fn delete(&mut self, route: &Route, now_ms: i64) -> Answer {
         if let Ok(id) = route.name.trim().parse() {
-            self.commit_archive(route.object, id, &Author::api(None), now_ms);
+            self.commit_archive(route.object, id, &self.author(None), now_ms);
         }
         Answer::empty()
     }
@@ -172,7 +171,7 @@ impl Portal {
                 "primaryObjectId and objectIdToMerge are required",
             ));
         };
-        let merged = self.commit_merge(route.object, primary, other, &Author::api(None), now_ms);
+        let merged = self.commit_merge(route.object, primary, other, &self.author(None), now_ms);
         let words = || Problem::validation(format!("Unable to merge {other} into {primary}"));
         self.written(route.object, merged.ok_or_else(words)?, 200, &[])
     }
@@ -189,7 +188,7 @@ impl Portal {
         let text = text.ok_or_else(|| Problem::validation("objectId is required"))?;
         let id_property = body.get("idProperty").and_then(Value::as_str);
         if let Some(id) = self.look_up(route.object, &text, id_property)? {
-            self.commit_privacy_delete(route.object, id, &Author::api(None), now_ms);
+            self.commit_privacy_delete(route.object, id, &self.author(None), now_ms);
         }
         Ok(Answer::empty())
     }
@@ -211,7 +210,7 @@ mod tests {
     use serde_json::json;
 
     use crate::testing::Desk;
-    use crate::world::settings::Settings;
+    use crate::world::settings::{DEFAULT_TOKEN, Settings};
 
     const CONTACTS: &str = "/crm/objects/2026-03/contacts";
 
@@ -239,6 +238,22 @@ mod tests {
         );
         assert!(!properties.contains_key("nonsense"));
         assert_eq!(read["updatedAt"], properties["lastmodifieddate"]);
+    }
+
+    #[test]
+    fn what_is_written_with_the_people_s_token_a_person_has_written() {
+        for (people, source) in [(None, "INTEGRATION"), (Some(DEFAULT_TOKEN), "CRM_UI")] {
+            let mut desk = Desk::new(Settings {
+                people_token: people.map(str::to_owned),
+                ..Settings::quick()
+            });
+            let body = json!({"properties": {"email": "ada@example.com"}});
+            let (_, created) = desk.post(CONTACTS, &body);
+            let id = created["id"].as_str().expect("an id");
+            let (_, read) = desk.get(&format!("{CONTACTS}/{id}?propertiesWithHistory=email"));
+            let told = &read["propertiesWithHistory"]["email"][0]["sourceType"];
+            assert_eq!(told, source);
+        }
     }
 
     /// api-facts.md#4, 409.

@@ -27,6 +27,8 @@ pub struct Settings {
     /// Accepted bearer tokens.
     #[serde(skip_deserializing)]
     pub tokens: Tokens,
+    /// One more token: what is written with it a person has written in HubSpot's pages, and no app.
+    pub people_token: Option<String>,
     /// Scopes that the tokens lack, such as `crm.objects.contacts.write`; a request that needs one gets 403.
     pub denied_scopes: BTreeSet<String>,
     /// HubSpot's clock minus the clock of the caller, in milliseconds: the `Date` header and all times follow it.
@@ -170,6 +172,7 @@ impl Default for Settings {
             app_id: 1_160_452,
             time_zone: "US/Eastern".to_owned(),
             tokens: Tokens::default(),
+            people_token: None,
             denied_scopes: BTreeSet::new(),
             clock_offset_ms: 0,
             latency_min_ms: 0,

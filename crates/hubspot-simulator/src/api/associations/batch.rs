@@ -13,7 +13,6 @@ use crate::api::problem::Problem;
 use crate::api::request::Request;
 use crate::api::routes::Route;
 use crate::api::single::{body_of, id_text};
-use crate::portal::commit::Author;
 use crate::portal::link_commit::LinkRefusal;
 use crate::portal::{Handled, PageFault, Portal};
 
@@ -211,7 +210,7 @@ impl Portal {
         let pairs = fans_of(inputs_list(&body, MOST_WRITTEN)?)?;
         for pair in &pairs {
             let ends = self.ends_of(route, pair);
-            self.commit_unlink_pair(ends, &Author::api(None), now_ms);
+            self.commit_unlink_pair(ends, &self.author(None), now_ms);
         }
         Ok(self.archived_links(route, now_ms))
     }
@@ -226,7 +225,7 @@ impl Portal {
         for pair in &pairs {
             let ends = self.ends_of(route, pair);
             for kind in &pair.types {
-                self.commit_unlink(ends, *kind, &Author::api(None), now_ms);
+                self.commit_unlink(ends, *kind, &self.author(None), now_ms);
             }
         }
         Ok(self.archived_links(route, now_ms))

@@ -9,7 +9,6 @@ use crate::api::request::Request;
 use crate::api::routes::Route;
 use crate::api::single::{body_of, id_text};
 use crate::catalogue::links::LinkRole;
-use crate::portal::commit::Author;
 use crate::portal::link_types::{LinkDefinition, LinkType, NewLabel};
 use crate::portal::{Handled, Portal};
 
@@ -79,7 +78,7 @@ impl Portal {
     pub(crate) fn label_delete(&mut self, route: &Route, now_ms: i64) -> Handled {
         let kind = self.own_label(route, &route.to_name)?.kind;
         let pair = (route.object, route.to);
-        self.commit_delete_label(pair, kind, &Author::api(None), now_ms);
+        self.commit_delete_label(pair, kind, &self.author(None), now_ms);
         Ok(Answer::empty())
     }
 

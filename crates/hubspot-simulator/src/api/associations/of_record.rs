@@ -6,7 +6,6 @@ use crate::api::associations::inputs::{Spec, id_in, specs_of};
 use crate::api::problem::Problem;
 use crate::catalogue::ObjectIndex;
 use crate::portal::Portal;
-use crate::portal::commit::Author;
 use crate::portal::link_commit::LinkRefusal;
 use crate::portal::link_types::LinkDefinition;
 use crate::portal::links::{End, Partners};
@@ -83,7 +82,7 @@ impl Portal {
 
     pub(crate) fn commit_new_links(&mut self, from: End, links: &NewLinks, now_ms: i64) {
         for (to, definition) in links {
-            self.commit_link((from, *to), definition, &Author::api(None), now_ms);
+            self.commit_link((from, *to), definition, &self.author(None), now_ms);
         }
     }
 
