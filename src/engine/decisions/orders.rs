@@ -307,14 +307,13 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
 
 /// Whether the first full read of one of these objects is under way.
 async fn is_loading(engine: &Engine, work: &[OrderWork]) -> Result<bool, StepError> {
-    let names = work
-        .iter()
-        .filter_map(|part| ObjectType::parse(&part.object).ok());
-    let names: Vec<ObjectType> = names.collect();
+    let readable = work.iter().filter(|part| part.is_readable);
+    let names: Vec<ObjectType> = readable
+        .filter_map(|part| ObjectType::parse(&part.object).ok())
+        .collect();
     let read = engine.store.read(move |connection| {
         for name in &names {
-            let is_done = cursors::get(connection, name)?.backfill == Backfill::Done;
-            if !is_done && orders::is_readable(connection, name)? {
+            if cursors::get(connection, name)?.backfill != Backfill::Done {
                 return Ok(true);
             }
         }
