@@ -265,13 +265,13 @@ mod tests {
             TempDir::new().expect("a folder"),
         );
         let (path, replacing) = (database(&folder), database(&other));
-        execute(&replacing, "DELETE FROM sync_outbox WHERE state = 'dead'");
+        execute(&replacing, "DELETE FROM sync_holds");
         let mut looked = LookedAt::new(&path);
-        let dead = |looked: &mut LookedAt| {
-            let rows = looked.read(CommandDb::watched).expect("read");
-            rows.dead.len()
+        let holds = |looked: &mut LookedAt| {
+            let rows = looked.read(CommandDb::status).expect("read");
+            rows.holds.len()
         };
-        assert!(dead(&mut looked) > 0);
+        assert!(holds(&mut looked) > 0);
         assert!(looked.open.is_some());
         for ending in ["-wal", "-shm"] {
             let mut beside = path.clone().into_os_string();
@@ -279,7 +279,7 @@ mod tests {
             drop(std::fs::remove_file(beside));
         }
         std::fs::rename(&replacing, &path).expect("replaced");
-        assert_eq!(dead(&mut looked), 0);
+        assert_eq!(holds(&mut looked), 0);
         std::fs::remove_file(&path).expect("removed");
         assert!(looked.read(CommandDb::watched).is_err());
         assert!(looked.open.is_none());
