@@ -33,7 +33,7 @@ use crate::daemon::run::{RunError, keeper};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::table::{self, Begins, Parts, goes_by_the_mapping};
 use crate::daemon::tasks::{Loop, Name, Tasks, is_fatal, wait_after_failure, with_causes};
-use crate::decide::round::Task;
+use crate::decide::round::{Step, Task};
 use crate::engine::portal::schema::{self, SchemaRead};
 use crate::engine::source::reconcile;
 use crate::engine::{Engine, StepError};
@@ -41,6 +41,7 @@ use crate::hubspot::Client;
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
 use crate::store::StoreError;
+use crate::store::measured::working;
 
 /// Between two tries of a file that was refused without a word of HubSpot's.
 const AGAIN: Duration = Duration::from_secs(3);
@@ -503,7 +504,8 @@ async fn put_mapping(
                 at.stop(|name| goes_by_the_mapping(name, &reshaped)).await;
             }
             let known = engine.objects();
-            let put = schema::put_in_force(&engine, schema).await;
+            let fitting = schema::put_in_force(&engine, schema);
+            let put = working(Step::Schema.work(), fitting).await;
             if put.is_ok() {
                 begin_those_that_are_new(&engine, |name| known.get(name).is_some()).await;
             }

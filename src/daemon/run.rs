@@ -19,7 +19,7 @@ use crate::daemon::settings::{InForce, TaskSettings};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::table::{Begins, Parts};
 use crate::daemon::tasks::{Loop, Tasks, is_fatal, wait_after_failure, with_causes};
-use crate::decide::round::Task;
+use crate::decide::round::{Step, Task};
 use crate::engine::portal::schema;
 use crate::engine::portal::tokens::{self, Keeper};
 use crate::engine::source::reconcile;
@@ -28,6 +28,7 @@ use crate::http::health::Health;
 use crate::http::tls::TlsError;
 use crate::hubspot::NO_TOKEN_YET;
 use crate::store::database::watch::Watch;
+use crate::store::measured::working;
 use crate::store::meta::Phase;
 use crate::store::{Lane, StoreError, quota};
 
@@ -217,7 +218,7 @@ pub async fn begin(all: &Loop) -> Result<(), StepError> {
     let mut failures = 0;
     let source = Source::Loop(Task::Schema.into());
     loop {
-        match schema::refresh(&all.engine).await {
+        match working(Step::Schema.work(), schema::refresh(&all.engine)).await {
             Ok(_) => {
                 all.condition.went_well(&source);
                 for object in all.engine.objects().iter() {

@@ -24,7 +24,7 @@ type PageHeaders = [(HeaderName, HeaderValue); 6];
 
 /// What is served, and how.
 #[derive(Clone)]
-struct Page {
+struct StatusPage {
     html: Arc<str>,
     policy: HeaderValue,
     report: StatusReport,
@@ -35,7 +35,7 @@ pub(super) fn router(report: StatusReport) -> Router {
     let html = HTML
         .replace("/*STYLE*/", STYLE)
         .replace("/*SCRIPT*/", SCRIPT);
-    let page = Page {
+    let page = StatusPage {
         html: html.into(),
         policy: policy(),
         report,
@@ -69,12 +69,12 @@ fn headers(content_type: &'static str, policy: HeaderValue) -> PageHeaders {
     ]
 }
 
-async fn html_of(State(page): State<Page>) -> (PageHeaders, String) {
+async fn html_of(State(page): State<StatusPage>) -> (PageHeaders, String) {
     let headers = headers("text/html; charset=utf-8", page.policy);
     (headers, page.html.to_string())
 }
 
-async fn json_of(State(page): State<Page>) -> (PageHeaders, String) {
+async fn json_of(State(page): State<StatusPage>) -> (PageHeaders, String) {
     let report = (page.report)().await;
     (headers("application/json", page.policy), report)
 }
