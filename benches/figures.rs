@@ -17,7 +17,7 @@ use hubsyncd::decide::quota::LimitSettings;
 use hubsyncd::decide::record::{CleanBase, RecordInput, merge_record};
 use hubsyncd::engine::portal::schema;
 use hubsyncd::engine::source::backfill;
-use hubsyncd::engine::{Engine, Progress, Settings as EngineSettings};
+use hubsyncd::engine::{Engine, Progress, Settings as EngineSettings, StepEnd};
 use hubsyncd::hubspot::Client;
 use hubsyncd::hubspot::call::limiter::{Limiter, StartState};
 use hubsyncd::hubspot::call::transport::{HttpRequest, HttpResponse, Transport, TransportError};
@@ -248,7 +248,11 @@ async fn backfill_once(recorded: &Arc<Recorded>) -> Duration {
     schema::refresh(&engine).await.expect("the schema");
     let object = engine.objects().iter().next().cloned().expect("contacts");
     let begun = clock.monotonic();
-    while backfill::step(&engine, &object).await.expect("a page") == Progress::More {}
+    while backfill::step(&engine, &object, &StepEnd::never())
+        .await
+        .expect("a page")
+        == Progress::More
+    {}
     let took = clock.monotonic().saturating_sub(begun);
     let rows: i64 = Connection::open(&config.database)
         .and_then(|connection| {

@@ -185,7 +185,7 @@ impl StepEnd {
 
     /// Or at that moment, by the steady clock.
     #[must_use]
-    pub fn or_at(self, at: Duration) -> Self {
+    pub(crate) fn or_at(self, at: Duration) -> Self {
         Self {
             at: Some(at),
             ..self

@@ -153,12 +153,14 @@ mod tests {
         let next = r#","paging":{"next":{"after":"102"}}"#;
         desk.hubspot.answer("/contacts?", page(101, next));
         assert_eq!(
-            run(step(&desk.engine, &contacts)).ok(),
+            run(step(&desk.engine, &contacts, &StepEnd::never())).ok(),
             Some(Progress::More)
         );
         desk.clock.pass(Duration::from_mins(1));
         desk.hubspot.answer("/contacts?", page(102, ""));
-        while run(step(&desk.engine, &contacts)).expect("a page") == Progress::More {}
+        while run(step(&desk.engine, &contacts, &StepEnd::never())).expect("a page")
+            == Progress::More
+        {}
         let cursor = desk.cursor();
         assert_eq!((cursor.backfill, cursor.backfill_rows), (Backfill::Done, 2));
         assert_eq!(cursor.polled_to, Some(began));
@@ -179,7 +181,7 @@ mod tests {
         }));
         ahead.expect("a start");
         let before = desk.hubspot.now();
-        run(step(&desk.engine, &contacts)).expect("a page");
+        run(step(&desk.engine, &contacts, &StepEnd::never())).expect("a page");
         let polled_to = desk.cursor().polled_to.expect("an end");
         assert!(polled_to <= before + Duration::from_secs(1), "{polled_to}");
     }

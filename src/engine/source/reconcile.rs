@@ -391,7 +391,7 @@ mod tests {
         let compare = |page: &str| {
             desk.hubspot.answer("/objects/2026-03/contacts?", page);
             run(begin(&desk.engine, &contacts)).expect("begins");
-            run(step(&desk.engine, &contacts)).expect("a page");
+            run(step(&desk.engine, &contacts, &StepEnd::never())).expect("a page");
         };
         compare(
             r#"{"results":[{"id":"101","properties":{"email":"ann@example.com"},
@@ -441,7 +441,7 @@ mod tests {
         list(&[101, 102, 103], "", "");
         run(begin(&desk.engine, &contacts)).expect("begins");
         assert_eq!(
-            run(step(&desk.engine, &contacts)).expect("a page"),
+            run(step(&desk.engine, &contacts, &StepEnd::never())).expect("a page"),
             Progress::RING,
             "a token that sees all is done"
         );
@@ -459,7 +459,10 @@ mod tests {
         list(&[103], archived_at, "");
         run(begin(&desk.engine, &contacts)).expect("begins");
         for said in [Progress::More, Progress::More, Progress::RING] {
-            assert_eq!(run(step(&desk.engine, &contacts)).expect("a page"), said);
+            assert_eq!(
+                run(step(&desk.engine, &contacts, &StepEnd::never())).expect("a page"),
+                said
+            );
         }
         let announced = "SELECT hs_id || ' ' || archived_at FROM _sync_absent WHERE announced = 1";
         let at = "2026-11-23T00:00:00.000Z";
