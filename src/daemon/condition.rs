@@ -12,6 +12,7 @@ use crate::http::health::Health;
 use crate::hubspot::call::oauth::OAuthError;
 use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
+use crate::store::database::log_readers::LogReader;
 use crate::store::meta::{Codes, Daemon};
 use parking_lot::Mutex;
 
@@ -23,12 +24,17 @@ const NOTHING_WORKS: u32 = 3;
 /// the same.
 const STALE: Duration = Duration::from_secs(30);
 
+/// A program that has read in one transaction for that long, while the log grows, is named.
+const LONG_READ: Duration = Duration::from_secs(15);
+
 /// What is wrong, shared by all tasks.
 #[derive(Debug, Default)]
 pub struct Condition {
     inner: Mutex<ConditionState>,
     changed: Arc<Ring>,
     anew: Ring,
+    /// Processes that read beside a long log, and since when, by the steady clock.
+    log_readers: Mutex<BTreeMap<u32, Duration>>,
 }
 
 /// Whose errors end with its own next success.
@@ -121,6 +127,26 @@ impl Condition {
     /// Rings when the state becomes another one.
     pub fn changed(&self) -> Arc<Ring> {
         Arc::clone(&self.changed)
+    }
+
+    /// Learns who reads in a transaction beside a long log. Gives whoever has done so for long, and for how long.
+    pub(crate) fn long_reader(
+        &self,
+        readers: Vec<LogReader>,
+        at: Duration,
+    ) -> Option<(LogReader, Duration)> {
+        let mut known = self.log_readers.lock();
+        known.retain(|pid, _| readers.iter().any(|reader| reader.pid == *pid));
+        for reader in &readers {
+            known.entry(reader.pid).or_insert(at);
+        }
+        let read_for = |reader: LogReader| {
+            let since = known.get(&reader.pid).copied().unwrap_or(at);
+            (reader, at.saturating_sub(since))
+        };
+        let longest = readers.into_iter().map(read_for);
+        let longest = longest.max_by_key(|(_, read_for)| *read_for);
+        longest.filter(|(_, read_for)| *read_for >= LONG_READ)
     }
 
     /// Rings when what kept steps from going well is another: whoever waits after a failure tries again at once.
@@ -384,6 +410,27 @@ mod tests {
                 .is_some_and(|explanation| explanation.ends_with(": the disk is full")),
             "{explanation:?}"
         );
+    }
+
+    #[test]
+    fn whoever_reads_for_long_beside_a_long_log_is_named_until_that_is_over() {
+        let condition = Condition::default();
+        let reader = |pid| LogReader {
+            pid,
+            name: "python3".to_owned(),
+        };
+        let told = |pids: &[u32], seconds| {
+            let readers = pids.iter().map(|pid| reader(*pid)).collect();
+            let found = condition.long_reader(readers, Duration::from_secs(seconds));
+            found.map(|(reader, read_for)| (reader.pid, read_for.as_secs()))
+        };
+        assert_eq!(told(&[1], 100), None);
+        assert_eq!(told(&[1, 2], 110), None);
+        assert_eq!(told(&[1, 2], 115), Some((1, 15)));
+        assert_eq!(told(&[2], 120), None);
+        assert_eq!(told(&[2], 130), Some((2, 20)));
+        assert_eq!(told(&[], 135), None);
+        assert_eq!(told(&[2], 140), None, "another transaction");
     }
 
     #[test]

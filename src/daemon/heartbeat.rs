@@ -6,6 +6,7 @@ use crate::daemon::condition::Condition;
 use crate::engine::forgetting;
 use crate::engine::{Engine, StepError};
 use crate::store::calls::ring::{self, KeepCalls};
+use crate::store::database::log_readers::{self, LogReader};
 use crate::store::meta::{self, Phase};
 use crate::store::quota::LimitsInForce;
 use crate::store::retention::{self, Keep};
@@ -40,6 +41,16 @@ fn clock_problem(offset_ms: i64) -> Option<String> {
     })
 }
 
+/// What to say of a program that keeps the log from being written back.
+fn log_problem(bytes: u64, reader: &LogReader, read_for: Duration) -> String {
+    let LogReader { pid, name } = reader;
+    format!(
+        "the log beside the database has {} MiB and grows, since `{name}` (pid {pid}) has read in one transaction for {} s: end that transaction",
+        bytes >> 20,
+        read_for.as_secs()
+    )
+}
+
 /// Says that the daemon lives, and what it counted.
 pub(crate) async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
     let usage = engine.client().limiter().snapshot();
@@ -55,6 +66,11 @@ pub(crate) async fn beat(engine: &Engine, condition: &Condition) -> Result<(), S
         let missed = engine.deliveries().problem();
         problems.extend(missed.map(|problem| (problem, Some("webhooks-missed"))));
     }
+    let log = log_readers::of_long_log(engine.store().path());
+    let (bytes, readers) = log.unwrap_or_default();
+    let reader = condition.long_reader(readers, engine.clock().monotonic());
+    let held = reader.map(|(reader, read_for)| log_problem(bytes, &reader, read_for));
+    problems.extend(held.map(|problem| (problem, Some("log-held"))));
     daemon.forbidden = engine.forbidden();
     daemon.codes.forbidden = engine.forbidden_code();
     // One problem must not hide another, nor the last error.

@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod head;
 pub mod lease;
+pub(crate) mod log_readers;
 pub mod migrate;
 pub mod program;
 pub(crate) mod readers;

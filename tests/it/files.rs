@@ -458,3 +458,34 @@ fn a_dropped_table_names_what_waited_and_archives_nothing() {
         "what was put back may still be told"
     );
 }
+
+#[test]
+fn a_program_that_keeps_the_log_from_being_written_back_is_named_until_it_ends() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    site.start_and_settle();
+    let reader = site.program();
+    reader.execute_batch("BEGIN").expect("begins");
+    let seen: i64 = reader
+        .query_row("SELECT count(*) FROM contacts", [], |row| row.get(0))
+        .expect("a read");
+    assert_eq!(seen, 1);
+    site.program()
+        .execute_batch(
+            "CREATE TABLE filling (a BLOB);
+             INSERT INTO filling SELECT randomblob(1048576) FROM (WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 24) SELECT v FROM n)",
+        )
+        .expect("a program's table");
+    let named = format!(
+        "SELECT code = 'log-held' AND last_error LIKE '%(pid {})%' FROM sync_health",
+        std::process::id()
+    );
+    site.until_sql(&named);
+    // It goes on meanwhile.
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_pushed();
+    reader.execute_batch("COMMIT").expect("ends");
+    site.until_sql("SELECT code IS NULL AND last_error IS NULL FROM sync_health");
+    assert_eq!(site.stop(), 0);
+}

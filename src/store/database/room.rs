@@ -8,7 +8,7 @@ use crate::store::StoreError;
 use crate::store::database::{access, lease};
 
 /// Where the system lists who holds which lock.
-const LOCKS: &str = "/proc/locks";
+pub(super) const LOCKS: &str = "/proc/locks";
 
 /// The daemon that holds a database, by its lock; its pid, where the lock file says it.
 pub(crate) fn holder(database: &Path) -> Option<u32> {
