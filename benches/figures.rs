@@ -24,7 +24,7 @@ use hubsyncd::hubspot::call::transport::{HttpRequest, HttpResponse, Transport, T
 use hubsyncd::model::field_values::{FieldNames, FieldValues};
 use hubsyncd::model::id::{HubspotId, LocalId};
 use hubsyncd::model::record::{LocalRecord, RemoteRecord};
-use hubsyncd::model::settings::{ApiVersion, Limits, Tier};
+use hubsyncd::model::settings::{ApiVersion, Checkpoint, Limits, Tier};
 use hubsyncd::model::time::Timestamp;
 use hubsyncd::model::value::Value;
 use hubsyncd::simulator::portal::Portal;
@@ -206,6 +206,7 @@ async fn backfill_once(recorded: &Arc<Recorded>) -> Duration {
         path: config.database.clone(),
         mode: Mode::Threads,
         busy_timeout: Duration::from_secs(5),
+        checkpoint: Checkpoint::Own,
     };
     let store = Store::open(&options, clock.clone()).expect("a database");
     let now = clock.now();

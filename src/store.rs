@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::clock::Clock;
+use crate::model::settings::Checkpoint;
 use crate::model::time::Timestamp;
 
 pub mod absent;
@@ -58,7 +59,7 @@ use calls::{CallBook, TakenCalls};
 use database::lease::Lease;
 use database::readers::Readers;
 use database::writer::Writer;
-use database::{access, lease, migrate, writer};
+use database::{access, checkpoints, lease, migrate, writer};
 
 pub use database::writer::WriteTx;
 pub use error::StoreError;
@@ -81,6 +82,8 @@ pub struct OpenOptions {
     pub mode: Mode,
     /// How long to wait for another program's transaction before [`StoreError::Busy`].
     pub busy_timeout: Duration,
+    /// Who writes the log back into the file.
+    pub checkpoint: Checkpoint,
 }
 
 /// Which queue a write waits in.
@@ -106,6 +109,7 @@ struct StoreInner {
     lease: Lease,
     restored: bool,
     calls: CallBook,
+    checkpoint: Checkpoint,
 }
 
 impl Store {
@@ -137,6 +141,7 @@ impl Store {
                 lease,
                 restored,
                 calls,
+                checkpoint: options.checkpoint,
             }),
         })
     }
@@ -199,6 +204,11 @@ impl Store {
         self.inner.lease.check_file()
     }
 
+    /// Who writes the log back into the file.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        self.inner.checkpoint
+    }
+
     /// Writes the log back into the file and cuts it to nothing, so that what was erased is nowhere. `false`: a reader
     /// holds it; to be tried again.
     ///
@@ -249,6 +259,9 @@ fn take_over(
     let mut connection = writer::connect(options)?;
     let found = lease::file_identity(&options.path)?;
     let recognised = migrate::migrate(&mut connection, now)?;
+    let tx = connection.transaction()?;
+    checkpoints::keep(&tx, options.checkpoint)?;
+    tx.commit()?;
     let epoch = lease::take(&mut connection, now)?;
     let lease = Lease::new(options.path.clone(), found, epoch)?;
     Ok((connection, lease, recognised))

@@ -97,7 +97,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let root = reader.root(document, keys::ROOT);
     let portal = connection::portal(reader, &root);
     let (auth, sees) = auth::auth(reader, &root);
-    let database = connection::database(reader, &root);
+    let (database, checkpoint) = connection::database(reader, &root);
     let is_oauth = matches!(auth, Auth::OAuth(_));
     let limits = daemon::limits(reader, &root, portal.tier, is_oauth);
     let mut poll = rhythm::schedule(reader, &root);
@@ -119,6 +119,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
         portal,
         auth,
         database,
+        checkpoint,
         limits,
         poll,
         webhooks,

@@ -324,12 +324,20 @@ pub(crate) const OAUTH_KEYS: &[MappingKey] = &[
 pub(crate) const OAUTH: &[&str] = &names::<{ OAUTH_KEYS.len() }>(OAUTH_KEYS);
 
 /// `[database]`, key by key.
-pub(crate) const DATABASE_KEYS: &[MappingKey] = &[MappingKey {
-    name: "path",
-    shape: ValueShape::Text,
-    default: r#"`"/var/lib/hubsyncd/crm.db"`"#,
-    meaning: "the SQLite file",
-}];
+pub(crate) const DATABASE_KEYS: &[MappingKey] = &[
+    MappingKey {
+        name: "path",
+        shape: ValueShape::Text,
+        default: r#"`"/var/lib/hubsyncd/crm.db"`"#,
+        meaning: "the SQLite file",
+    },
+    MappingKey {
+        name: "checkpoint",
+        shape: ValueShape::OneOf(&["own", "outside"]),
+        default: r#"`"own"`"#,
+        meaning: "who writes the log (`-wal`) back into the file: `own`, or another program that copies it elsewhere (`outside`: Litestream, see [replicas.md](replicas.md)); then hubsyncd never does, also not at its end",
+    },
+];
 /// `[database]`.
 pub(crate) const DATABASE: &[&str] = &names::<{ DATABASE_KEYS.len() }>(DATABASE_KEYS);
 

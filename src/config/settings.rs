@@ -14,7 +14,7 @@ use crate::decide::portal::wishes::PropertyWish;
 use crate::decide::quota::LimitSettings;
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
-use crate::model::settings::{ApiVersion, Guard, SignatureVersion, Tier};
+use crate::model::settings::{ApiVersion, Checkpoint, Guard, SignatureVersion, Tier};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[database] path`; a relative one is taken from the file's folder.
     pub database: PathBuf,
+    /// `[database] checkpoint`.
+    pub checkpoint: Checkpoint,
     /// `[limits]`, with what the tier, or an OAuth app, says where the file doesn't.
     pub limits: LimitSettings,
     /// `[schedule]`, and each object's own `poll`.

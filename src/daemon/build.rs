@@ -106,6 +106,7 @@ fn open(
         path: config.database.clone(),
         mode: Mode::Threads,
         busy_timeout,
+        checkpoint: config.checkpoint,
     };
     Store::open(&options, Arc::clone(clock))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::daemon::condition::Condition;
 use crate::engine::forgetting;
 use crate::engine::{Engine, StepError};
+use crate::model::settings::Checkpoint;
 use crate::store::calls::ring::{self, KeepCalls};
 use crate::store::database::log_readers::{self, LogReader};
 use crate::store::meta::{self, Phase};
@@ -29,6 +30,9 @@ pub(crate) const RING: Duration = Duration::from_mins(1);
 /// A clock that is off by more makes times in the mirror's bookkeeping hard to read, and signatures of webhooks invalid
 /// soon (`hubspot/api-facts.md#10`).
 const CLOCK_TOLERANCE_MS: i64 = 60_000;
+
+/// The code of the log's line about an erasure, for whatever watches the log.
+const ERASED: &str = "erased";
 
 /// What to say of a clock that differs from HubSpot's.
 fn clock_problem(offset_ms: i64) -> Option<String> {
@@ -178,17 +182,30 @@ pub(crate) async fn forget_calls(engine: &Engine, keep: KeepCalls) -> Result<(),
     Ok(())
 }
 
-/// Empties the log of the database once something was erased, so that no copy stays in it. A reader that holds the log
-/// puts it off.
+/// Empties the log of the database once something was erased, so that no copy stays in it, and names what was. A reader
+/// that holds the log puts it off. Where another program owns the log, that one has to be told.
 pub(crate) async fn empty_log(engine: &Engine) -> Result<(), StepError> {
     let store = engine.store();
-    if !store.read(erase::log_is_to_be_emptied).await? || !store.empty_log().await? {
+    let is_ours = store.checkpoint() == Checkpoint::Own;
+    if !store.read(erase::log_is_to_be_emptied).await? || (is_ours && !store.empty_log().await?) {
         return Ok(());
     }
-    store
+    let erased = store
         .write(Lane::Bulk, |tx| erase::log_was_emptied(tx))
         .await?;
-    tracing::info!("the log was emptied after an erasure");
+    for (object, id) in erased {
+        if is_ours {
+            tracing::info!(%object, hs_id = %id, code = ERASED, "a record was erased, and the log was emptied after it");
+        } else {
+            tracing::warn!(
+                %object,
+                hs_id = %id,
+                code = ERASED,
+                hint = "run `litestream reset PATH`; once its retention has passed no replica can restore the record",
+                "a record was erased; the log and its replicas still hold it"
+            );
+        }
+    }
     Ok(())
 }
 

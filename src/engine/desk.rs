@@ -23,7 +23,7 @@ use crate::model::mapping::{
     Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
-use crate::model::settings::{ApiVersion, Guard, Limits, Tier};
+use crate::model::settings::{ApiVersion, Checkpoint, Guard, Limits, Tier};
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
 use crate::store::cursors::{self, Cursor};
@@ -239,6 +239,7 @@ impl Desk {
             path: folder.path().join("crm.db"),
             mode: Mode::Inline,
             busy_timeout: Duration::from_millis(50),
+            checkpoint: Checkpoint::Own,
         };
         let store = Store::open(&options, Arc::clone(&steady)).expect("a database");
         let settings = Settings {

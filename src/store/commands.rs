@@ -24,6 +24,7 @@ pub(crate) use crate::store::commands::explained::{ExplainedRecord, WantedRecord
 pub(crate) use crate::store::commands::watched::WatchedRows;
 use crate::store::conflicts::ASSOCIATION;
 use crate::store::database::access;
+use crate::store::database::checkpoints;
 use crate::store::database::lease::{FileIdentity, file_identity};
 use crate::store::database::migrate::known_version;
 
@@ -456,6 +457,7 @@ impl CommandDb {
             path: path.to_owned(),
         };
         db.check()?;
+        checkpoints::as_the_daemon_does(&db.connection)?;
         Ok(db)
     }
 

@@ -2,6 +2,7 @@
 //! Knows no table of the mirror.
 
 pub(crate) mod access;
+pub(crate) mod checkpoints;
 pub(crate) mod head;
 pub mod lease;
 pub(crate) mod log_readers;

@@ -3,7 +3,7 @@
 //! SQLite overwrites the freed bytes (`secure_delete`, on for all that the daemon writes), and the log is emptied after
 //! the commit (`Store::empty_log`), so that no copy stays in the file.
 
-use rusqlite::{Transaction, named_params};
+use rusqlite::{Connection, Transaction, named_params};
 
 use crate::model::association::PairMapping;
 use crate::model::conflict::WHOLE_RECORD;
@@ -14,7 +14,7 @@ use crate::store::database::savepoint;
 use crate::store::mirror::MirrorTable;
 use crate::store::{StoreError, merges, meta, outbox, property_history, reads, unreadable};
 
-/// Set while the log still holds what was erased.
+/// The time of the first erasure since the log was emptied; `0` where there was none.
 const LOG_TO_EMPTY: &str = "log_to_empty";
 
 /// Erases a record from mirror, history, conflicts, inbox and outbox, with all that was merged into it, under whatever
@@ -107,7 +107,10 @@ pub(crate) fn erase(
     for id in ids {
         erase_id(tx, object, id, now)?;
     }
-    meta::set(tx, LOG_TO_EMPTY, "1")
+    if erased_since(tx)?.is_none() {
+        meta::set(tx, LOG_TO_EMPTY, &now.to_string())?;
+    }
+    Ok(())
 }
 
 /// Forgets what was told of the record's associations, from either end of a pair.
@@ -364,21 +367,31 @@ fn listed(numbers: impl Iterator<Item = i64>) -> String {
     format!("[{}]", texts.join(","))
 }
 
-/// Whether the log still holds what was erased.
-pub(crate) fn log_is_to_be_emptied(connection: &rusqlite::Connection) -> Result<bool, StoreError> {
-    Ok(meta::get(connection, LOG_TO_EMPTY)?.is_some_and(|value| value == "1"))
+/// Since when the log may still hold what was erased; `None` where it does not.
+fn erased_since(connection: &Connection) -> Result<Option<String>, StoreError> {
+    Ok(meta::get(connection, LOG_TO_EMPTY)?.filter(|since| since != "0"))
 }
 
-/// The log was emptied.
-pub(crate) fn log_was_emptied(tx: &Transaction<'_>) -> Result<(), StoreError> {
-    meta::set(tx, LOG_TO_EMPTY, "0")
+/// Whether the log still holds what was erased.
+pub(crate) fn log_is_to_be_emptied(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(erased_since(connection)?.is_some())
+}
+
+/// The log was emptied, or is another program's business. Tells which records were erased since the last time.
+pub(crate) fn log_was_emptied(
+    tx: &Transaction<'_>,
+) -> Result<Vec<(String, HubspotId)>, StoreError> {
+    let Some(since) = erased_since(tx)? else {
+        return Ok(Vec::new());
+    };
+    meta::set(tx, LOG_TO_EMPTY, "0")?;
+    reads::erased_since(tx, &since)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use rusqlite::Connection;
     use tempfile::TempDir;
 
     use super::*;

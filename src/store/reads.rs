@@ -611,6 +611,23 @@ pub(crate) fn note_erased(
     Ok(())
 }
 
+/// What was erased at or after a time.
+pub(crate) fn erased_since(
+    connection: &Connection,
+    since: &str,
+) -> Result<Vec<(String, HubspotId)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object, hs_id
+         FROM _sync_erasures
+         WHERE erased_at >= :since
+         ORDER BY object, hs_id",
+    )?;
+    let rows = statement.query_map(named_params! { ":since": since }, |row| {
+        Ok((row.get(0)?, HubspotId(row.get(1)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Forgets erasures that were done before `before`.
 pub(crate) fn forget_erased(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(

@@ -13,6 +13,7 @@ use crate::model::mapping::{
     Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
+use crate::model::settings::Checkpoint;
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
 use crate::store::{Mode, OpenOptions, Store, StoreError};
@@ -44,6 +45,7 @@ pub(crate) fn options(folder: &TempDir, mode: Mode) -> OpenOptions {
         path: folder.path().join("crm.db"),
         mode,
         busy_timeout: Duration::from_millis(50),
+        checkpoint: Checkpoint::Own,
     }
 }
 

@@ -10,11 +10,12 @@ use secrecy::SecretString;
 
 use crate::clock::Clock;
 use crate::model::id::PortalId;
+use crate::model::settings::Checkpoint;
 use crate::model::time::Timestamp;
 use crate::store::database::migrate::{NEWEST, known_version};
 use crate::store::database::readers;
 use crate::store::database::writer;
-use crate::store::database::{access, lease};
+use crate::store::database::{access, checkpoints, lease};
 use crate::store::seal::{SealError, Sealer};
 use crate::store::{Mode, OpenOptions, Store, StoreError, meta};
 
@@ -270,14 +271,20 @@ fn write_beside<T>(
     job: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     if version(path)? < NEWEST {
+        let checkpoint = match look_beside(path, |connection| Ok(checkpoints::kept(connection)?))? {
+            Some(kept) => kept,
+            None => Checkpoint::Own,
+        };
         let options = OpenOptions {
             path: path.to_owned(),
             mode: Mode::Inline,
             busy_timeout: BUSY_TIMEOUT,
+            checkpoint,
         };
         Store::open(&options, Arc::clone(clock))?.close();
     }
     let mut connection = open(path)?;
+    checkpoints::as_the_daemon_does(&connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", true)?;

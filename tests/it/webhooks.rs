@@ -863,9 +863,51 @@ fn a_privacy_deletion_leaves_no_byte_behind() {
             .any(|needle| holds(&site, needle))
     });
     assert!(holds(&site, "other@example.com"));
+    eventually("the log names the record", || {
+        is_named_as_erased(&site.log(), id)
+    });
     portal.edit(other, &[("city", "Oslo")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
     assert_eq!(site.stop(), 0);
+}
+
+/// Whether a line of the log says that a record was erased.
+fn is_named_as_erased(log: &str, id: u64) -> bool {
+    let (code, id) = ("erased", id.to_string());
+    log.lines().any(|line| {
+        [code, id.as_str(), "a record was erased"]
+            .iter()
+            .all(|word| line.contains(word))
+    })
+}
+
+#[test]
+fn where_another_program_owns_the_log_an_erasure_says_what_to_run_and_nothing_is_written_back() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("zebulon@example.com");
+    let mut site = door.site(&portal, RARELY);
+    let text = std::fs::read_to_string(site.path("config.toml")).expect("the mapping file");
+    let text = text.replace(
+        "path = \"crm.db\"",
+        "path = \"crm.db\"\ncheckpoint = \"outside\"",
+    );
+    std::fs::write(site.path("config.toml"), text).expect("written");
+    site.start_and_settle();
+    door.subscribe(&portal, Webhooks::default());
+    let before = std::fs::read(site.path("crm.db")).expect("the file");
+    let now = portal.now_ms();
+    assert!(portal.stand().delete_for_good("contacts", id, now));
+    site.until_sql("SELECT count(*) = 0 FROM contacts");
+    eventually("the log names the record", || {
+        is_named_as_erased(&site.log(), id)
+    });
+    assert!(site.log().contains("litestream reset"), "{}", site.log());
+    assert_eq!(site.stop(), 0);
+    assert_eq!(site.run(&["status"]).status.code(), Some(0));
+    let after = std::fs::read(site.path("crm.db")).expect("the file");
+    assert!(after == before, "something was written back");
+    assert!(holds(&site, "zebulon@"));
 }
 
 #[test]

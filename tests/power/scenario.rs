@@ -20,6 +20,7 @@ use hubsyncd::model::mapping::{
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::record::RemoteRecord;
+use hubsyncd::model::settings::Checkpoint;
 use hubsyncd::model::synced::SyncedObject;
 use hubsyncd::model::time::Timestamp;
 use hubsyncd::model::value::{PropertyType, Value};
@@ -129,6 +130,7 @@ pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
         path: path.to_path_buf(),
         mode: Mode::Inline,
         busy_timeout: Duration::from_secs(5),
+        checkpoint: Checkpoint::Own,
     };
     Store::open(&options, Arc::new(Standing))
 }

@@ -328,12 +328,13 @@ def erased(site):
             site.stop("litestream")
         elif word == "start":
             site.start_litestream()
-        asked.write_text("")
+        if word:
+            asked.write_text("")
         return running.poll() is not None
 
     until("the script", served, 60)
     said = running.stdout.read().decode()
-    assert running.returncode == 0, said
+    assert running.returncode == 0 and "litestream" in site.running, said
     begun = time.monotonic()
     until("nothing of the person is on this disk", lambda: not holds(site.state, PERSON), 30)
     again = site.shell(script)

@@ -24,7 +24,7 @@ use hubsyncd::http::health::Health;
 use hubsyncd::hubspot::Client;
 use hubsyncd::hubspot::call::limiter::{Limiter, StartState};
 use hubsyncd::hubspot::webhook;
-use hubsyncd::model::settings::{ApiVersion, Limits, Tier};
+use hubsyncd::model::settings::{ApiVersion, Checkpoint, Limits, Tier};
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 use hubsyncd::store::calls::ring::KeepCalls;
 use hubsyncd::store::retention::Keep;
@@ -87,6 +87,7 @@ impl Daemon {
             mode: Mode::Inline,
             // Whoever holds the lock holds it for virtual time: waiting for it is no use.
             busy_timeout: Duration::from_millis(1),
+            checkpoint: Checkpoint::Own,
         };
         let store = Store::open(&options, clock)?;
         Self::on(plan, world, store, executor, &Begun::default())

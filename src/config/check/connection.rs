@@ -12,7 +12,7 @@ use crate::config::reader::Reader;
 use crate::config::secret::PortalIdSource;
 use crate::config::settings::PortalSettings;
 use crate::model::id::PortalId;
-use crate::model::settings::{ApiVersion, Tier};
+use crate::model::settings::{ApiVersion, Checkpoint, Tier};
 
 /// HubSpot's one API host, for every region (`hubspot/api-facts.md#1`).
 const BASE_URL: &str = "https://api.hubapi.com";
@@ -204,10 +204,10 @@ fn is_hubspot(host: &str) -> bool {
 }
 
 /// `[database]`.
-pub(super) fn database(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> PathBuf {
+pub(super) fn database(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> (PathBuf, Checkpoint) {
     let table = reader.section(root, "database", keys::DATABASE);
     let default = (PathBuf::from(DATABASE_PATH), "\"/var/lib/hubsyncd/crm.db\"");
-    reader.or_default(&table, "path", default, |reader, entry| {
+    let path = reader.or_default(&table, "path", default, |reader, entry| {
         let text = reader.text(entry)?;
         let is_file = !text.is_empty() && !text.ends_with('/') && !text.contains('\0');
         if !is_file || text == ":memory:" || text.starts_with("file:") {
@@ -223,7 +223,15 @@ pub(super) fn database(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> PathBuf
             return None;
         }
         Some(path)
-    })
+    });
+    let owners = Checkpoint::ALL.map(|owner| (owner.as_str(), owner));
+    let checkpoint = reader.or_default(
+        &table,
+        "checkpoint",
+        (Checkpoint::default(), "\"own\""),
+        |reader, entry| reader.choice(entry, "owner of the checkpoints", &owners),
+    );
+    (path, checkpoint)
 }
 
 /// What stands at the database's path and can't be one, and what to write.

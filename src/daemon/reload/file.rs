@@ -146,6 +146,7 @@ impl FileRead {
             .extend(kept.filter(|own| needs_restart(&own.path)).cloned());
         self.config.portal.clone_from(portal);
         self.config.database.clone_from(&former.config.database);
+        self.config.checkpoint = former.config.checkpoint;
         if limits_wait {
             self.config.limits = former.config.limits;
         }

@@ -17,8 +17,10 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::clock::Clock;
+use crate::model::settings::Checkpoint;
 use crate::model::time::Timestamp;
 use crate::store::calls::{self, CallBook, CallingTask, TakenCalls};
+use crate::store::database::checkpoints;
 use crate::store::database::lease::{Lease, Lock};
 use crate::store::shape::matching;
 use crate::store::{Lane, Mode, OpenOptions, StoreError, measured};
@@ -170,6 +172,7 @@ struct FileOwner {
     lock: Lock,
     turns: LockTurns,
     calls: CallBook,
+    checkpoint: Checkpoint,
 }
 
 /// When bulk jobs leave the lock to other programs. A load without anybody beside it rests never: whose commits show nobody
@@ -250,6 +253,7 @@ impl Writer {
             lock,
             turns: LockTurns::default(),
             calls,
+            checkpoint: options.checkpoint,
         };
         if options.mode == Mode::Inline {
             return Ok(Self {
@@ -495,14 +499,16 @@ impl FileOwner {
 
     /// Closes the file with everything in it: what stands in the log is written back and the log cut to nothing, also where
     /// another program has the file open and the log stays. A log that was only removed is the one place of what it holds,
-    /// and is saved so; beside another one it must not touch the file, nor where it was cut.
+    /// and is saved so; beside another one it must not touch the file, nor where it was cut, nor where writing it back is
+    /// another program's business.
     fn end(mut self) {
         if self.lease.log_was_cut()
             && let Err(error) = self.lock.unsign()
         {
             tracing::warn!(%error, "the lock file could not be emptied; the next start takes the database for what was left");
         }
-        let ended = if self.lease.log_may_be_written_back() {
+        let is_ours = self.checkpoint == Checkpoint::Own;
+        let ended = if is_ours && self.lease.log_may_be_written_back() {
             let wait = self.patience.left(LAST_WAIT, &*self.clock);
             let wait = self.connection.busy_timeout(wait);
             let emptied = wait.and_then(|()| {
@@ -564,9 +570,12 @@ pub(crate) fn connect(options: &OpenOptions) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // The log is written back often and in small parts: at SQLite's 1,000 pages one commit in a hundred of a busy inbox
-    // waited 10 ms for it, at 300 it is 5 ms (`docs/figures.md`).
-    connection.pragma_update(None, "wal_autocheckpoint", 300)?;
+    match options.checkpoint {
+        // The log is written back often and in small parts: at SQLite's 1,000 pages one commit in a hundred of a busy inbox
+        // waited 10 ms for it, at 300 it is 5 ms (`docs/figures.md`).
+        Checkpoint::Own => connection.pragma_update(None, "wal_autocheckpoint", 300)?,
+        Checkpoint::Outside => checkpoints::leave(&connection)?,
+    }
     // What a row held before must not stay in the file when its person's data is erased later (`store/erase.rs`).
     connection.pragma_update(None, "secure_delete", true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;

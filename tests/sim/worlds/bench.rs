@@ -13,7 +13,7 @@ use hubsyncd::model::mapping::{
     OnLocalDelete, OnRemoteDelete, Policy, Sees, WriteMode,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
-use hubsyncd::model::settings::Guard;
+use hubsyncd::model::settings::{Checkpoint, Guard};
 use hubsyncd::model::value::PropertyType;
 use hubsyncd::simulator::portal::{LinkType, Portal};
 use hubsyncd::simulator::settings::Settings;
@@ -220,6 +220,7 @@ impl Bench {
             path: path.clone(),
             mode: StoreMode::Inline,
             busy_timeout: Duration::ZERO,
+            checkpoint: Checkpoint::Own,
         };
         let store = Store::open(&options, clock).expect("a new file");
         let first = Daemon::on(

@@ -96,6 +96,29 @@ impl Tier {
     }
 }
 
+/// Who writes the database's log back into the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Checkpoint {
+    /// The daemon, in small parts as it writes, and all of it at its end.
+    #[default]
+    Own,
+    /// Another program that copies the log elsewhere (Litestream). hubsyncd never does, also not at its end.
+    Outside,
+}
+
+impl Checkpoint {
+    /// Both, in the order of the manual.
+    pub const ALL: [Self; 2] = [Self::Own, Self::Outside];
+
+    /// The name in the mapping file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Outside => "outside",
+        }
+    }
+}
+
 /// How a webhook is signed (`hubspot/api-facts.md#11`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SignatureVersion {
