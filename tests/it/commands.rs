@@ -809,50 +809,6 @@ fn the_json_of_the_demo_is_one_value_of_all_objects() {
     }
 }
 
-/// SQL lines of a page of the manual.
-fn statements(page: &str) -> Vec<String> {
-    page.split("```sql\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .flat_map(|block| block.split_inclusive(';'))
-        .map(|statement| statement.trim().to_owned())
-        .filter(|statement| !statement.is_empty())
-        .collect()
-}
-
-#[test]
-fn every_sql_line_of_the_manual_runs() {
-    let portal = Portal::quick();
-    portal.fill("contacts", 5);
-    portal.fill("companies", 3);
-    let pair = "contacts_companies = { from = \"contacts\", to = \"companies\" }";
-    let objects = format!("{CONTACTS}\n[objects.companies]\n[associations]\n{pair}\n");
-    let site = Site::with(&portal, "", &objects);
-    site.once();
-    let pages = ["operating.md", "clients.md"].map(|page| {
-        let path = format!("{}/docs/{page}", env!("CARGO_MANIFEST_DIR"));
-        statements(&std::fs::read_to_string(path).expect("the manual"))
-    });
-    assert!(pages[0].len() > 10 && pages[1].len() > 4, "{pages:?}");
-    let all = pages.concat();
-    let program = site.program();
-    // What the daemon sets aside of a table that a program put in the mirror's place.
-    program
-        .execute_batch("CREATE TABLE contacts_replaced_1 AS SELECT * FROM contacts WHERE false")
-        .expect("a table");
-    assert!(program.prepare("SELECT nothing FROM sync_status").is_err());
-    for statement in &all {
-        let statement = statement.replace(
-            "'backup.db'",
-            &format!("'{}'", site.path("backup.db").display()),
-        );
-        if let Err(error) = program.execute_batch(&statement) {
-            panic!("{statement}\n{error}");
-        }
-    }
-    assert!(site.path("backup.db").exists());
-}
-
 #[test]
 fn a_reader_that_ends_first_is_told_of_in_the_one_form_of_all_errors() {
     let portal = Portal::quick();

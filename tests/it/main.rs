@@ -5,6 +5,7 @@ mod ahead;
 mod alone;
 mod along;
 mod associations;
+mod book;
 mod both_ways;
 mod calls;
 mod commands;

@@ -47,7 +47,7 @@ fn read(name: &str) -> String {
 }
 
 /// A database with something of everything.
-fn filled() -> Site {
+pub(crate) fn filled() -> Site {
     let portal = Portal::quick();
     portal.fill("contacts", 20);
     portal.fill("companies", 5);
@@ -179,7 +179,7 @@ fn every_public_table_and_column_stands_in_the_manual_with_its_type() {
 }
 
 /// The texts of a page's blocks of one language.
-fn blocks(page: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
     let opening = format!("```{language}\n");
     let parts = page.split(&opening).skip(1);
     parts
