@@ -109,7 +109,7 @@ soak:
 
 soak-short:
 	cargo build
-	tests/soak/run.py target/debug/hubsyncd --minutes 1 $(SOAK)
+	tests/soak/run.py target/debug/hubsyncd --minutes 1.5 $(SOAK)
 
 # The Debian package and the wheel in dist/, then both installed in roots without a compiler. Needs cargo-deb (cargo install
 # cargo-deb), python3 with venv, mmdebstrap, bubblewrap and binutils; installing in a root needs root.

@@ -37,7 +37,6 @@ from way import Way  # noqa: E402
 RECORDS = 240
 # How long the quiet may take until both sides are equal: a lost create is looked for, and repeated a minute after its loss.
 QUIET_SECONDS = 240
-WARM_SECONDS = 40
 
 HEAD = """
 [portal]
@@ -115,7 +114,7 @@ class Soak:
         self.ports = {"http": free_port(), "webhooks": free_port()}
         self.hubspot_port = free_port()
         self.simulator = self.daemon = self.way = None
-        self.valid = True
+        self.valid, self.warm = True, 20.0
         self.began_at, self.lives, self.reloads = 0.0, 0, 0
         self.samples, self.problems = [], []
         self.log = open(folder / "log", "w", encoding="utf-8")
@@ -190,7 +189,7 @@ class Soak:
             self.start()
             return
         # What a daemon takes while it starts and fills its caches is no growth.
-        if time.monotonic() - self.began_at > WARM_SECONDS:
+        if time.monotonic() - self.began_at > self.warm:
             self.samples.append(figures(self.daemon.pid))
 
     def query(self, sql, *parameters):
@@ -219,6 +218,7 @@ class Soak:
     def soak(self, seconds):
         """Everything at once; the daemon is killed in the first half."""
         self.way.faulty = True
+        self.warm = max(20.0, min(60.0, seconds / 8))
         stop, errors = multiprocessing.Event(), multiprocessing.Queue()
         notes = [self.folder / f"notes.{name}" for name in ("a", "b", "c", "people")]
         started = [multiprocessing.Process(target=edits.program, args=(self.database, notes[index].suffix[1:], self.seed * 10 + index, stop,
