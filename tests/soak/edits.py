@@ -159,11 +159,12 @@ def program(path, name, seed, stop, errors, notes, pace):
             before = time.time()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                connection.execute("DELETE FROM contacts WHERE local_id = ?", (row[0],))
+                former = connection.execute("DELETE FROM contacts WHERE local_id = ? RETURNING city", (row[0],)).fetchone()
                 again = connection.execute("INSERT INTO contacts (email, first_name) VALUES (?, 'Again')", (row[1],)).lastrowid
                 connection.execute("COMMIT")
-                # The new row is the same person without a city.
-                notes.write(side="local", local_id=again, before=before, after=time.time(), value=None)
+                # The new row is the same person without a city: a change only where there was one.
+                if former and former[0]:
+                    notes.write(side="local", local_id=again, before=before, after=time.time(), value=None)
             except sqlite3.Error:
                 connection.execute("ROLLBACK")
                 raise
