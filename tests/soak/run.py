@@ -317,13 +317,18 @@ class Soak:
 
 
 def figures(pid):
-    """Resident memory in MiB, and open file descriptors."""
+    """Resident memory in MiB, and open file descriptors: -1 where this user may not count them, since the daemon makes no dumps."""
     try:
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
         resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) / 1024
-        return resident, len(os.listdir(f"/proc/{pid}/fd"))
     except (OSError, StopIteration):
         return 0.0, 0
+    try:
+        return resident, len(os.listdir(f"/proc/{pid}/fd"))
+    except PermissionError:
+        return resident, -1
+    except OSError:
+        return resident, 0
 
 
 def arguments():
@@ -370,6 +375,8 @@ def main():
                   f" the last life: {len(memory)} looks, {memory[0]:.0f} to {memory[-1]:.0f} MiB, {files[0]} to {files[-1]} descriptors")
     finally:
         soak.end()
+    if any(count == -1 for _, count in soak.samples):
+        print("soak: file descriptors were not counted: only root may look at those of a process that makes no dumps")
     soak.log.flush()
     text = (folder / "log").read_text(errors="replace")
     soak.problems += [line for line in text.splitlines() if "panicked" in line]
