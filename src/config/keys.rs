@@ -365,7 +365,7 @@ pub(crate) const LIMITS_KEYS: &[MappingKey] = &[
         name: "associations_per_second",
         shape: ValueShape::Number(0.1, 100.0),
         default: "a tenth of the tier's burst",
-        meaning: "bulk calls for associations and their labels, which spend nothing of the burst; at most 4 are unanswered at once, and for a minute after a 429 they go at half this pace; 0.1 – 100",
+        meaning: "bulk calls for associations and their labels, which spend nothing of the burst; at most 4 are unanswered at once, as a write goes with the reads that it rests on, and for a minute after a 429 they go at half this pace; 0.1 – 100",
     },
     MappingKey {
         name: "per_day",

@@ -24,6 +24,8 @@ pub(crate) struct StepMemory {
     pub(crate) searches: SearchTurns,
     /// Of the push: whose turn it is, the oldest's or the youngest's.
     pub(crate) turns: Turns,
+    /// Of the associations of the push: the same of each pair, and of each object which of its pairs comes first.
+    pub(crate) link_turns: Turns,
     /// Of the push: how many batches go at once.
     pub(crate) at_once: BatchesAtOnce,
     /// Of the decisions: which wait for a better answer.

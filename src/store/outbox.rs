@@ -8,6 +8,7 @@ mod fields;
 mod givers;
 mod guarded;
 pub mod links;
+pub(crate) mod links_due;
 mod made;
 mod missing;
 mod queue;

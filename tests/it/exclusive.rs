@@ -1,9 +1,11 @@
 //! What a record can have only once: HubSpot's primaries, and what a portal limits to one record, at either end of a pair.
 
+use std::time::Duration;
+
 use hubsyncd::simulator::faults::{FaultKind, Script};
 
-use crate::daemon::Site;
-use crate::links::{company, set_primary};
+use crate::daemon::{Site, eventually, wait};
+use crate::links::{FIRST_PASS, company, set_primary};
 use crate::portal::Portal;
 
 /// The types between two objects' records on each side, as `from to type`.
@@ -342,4 +344,137 @@ fn a_primary_of_hubspots_own_that_nobody_could_read_at_once_is_nobodys_word_agai
             "{ends:?}"
         );
     }
+}
+
+/// Ann, three companies, and a daemon that has loaded all of it. Its next read of Ann's associations is answered late.
+fn before_a_primary() -> (Portal, u64, [u64; 3], Site) {
+    let portal = Portal::quick();
+    portal.stand().settings_mut().first_company_is_primary = false;
+    let ann = portal.contact("ann@example.com");
+    let companies = ["Acme", "Beta", "Gamma"].map(|name| company(&portal, name));
+    let objects = "[objects.contacts]\n[objects.companies]\n[associations]\n\
+         staff = { from = \"contacts\", to = \"companies\", conflict = \"remote\" }\n";
+    let mut site = Site::with(&portal, "[schedule]\npoll = \"1h\"\n", objects);
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    site.execute(&associate(
+        ("contacts", ann),
+        ("companies", companies[0]),
+        1,
+    ));
+    site.until_pushed();
+    portal.stand().faults_mut().slow_ms = 700;
+    portal.script(FaultKind::Slow, 1, READ);
+    (portal, ann, companies, site)
+}
+
+const READ: &str = "contacts/companies/batch/read";
+
+/// The companies that both sides named as primary, and who won.
+const OF_PRIMARIES: &str = "SELECT group_concat(winner || ' ' || json_extract(local_value, '$[0].to_hs_id') || ' ' || json_extract(remote_value, '$[0].to_hs_id'))
+     FROM sync_conflicts WHERE object = 'staff' AND property = 'association'";
+
+fn primary_of(portal: &Portal, contact: u64) -> Vec<u64> {
+    let links = portal.stand().links("contacts", "companies");
+    let primaries = links.iter().filter(|link| link.kind.type_id == 1);
+    primaries
+        .filter(|link| link.from_id == contact)
+        .map(|link| link.to_id)
+        .collect()
+}
+
+#[test]
+fn a_primary_that_a_person_names_behind_a_programs_lock_is_seen_before_ours_goes() {
+    let (portal, ann, [_, beta, gamma], site) = before_a_primary();
+    let (reads, writes) = (portal.requests(READ), portal.requests(WRITE));
+    site.execute(&associate(("contacts", ann), ("companies", beta), 1));
+    eventually("the read before the write", || {
+        portal.requests(READ) > reads
+    });
+    let program = site.program();
+    program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    wait(Duration::from_millis(1_500));
+    set_primary(&portal, ann, gamma);
+    wait(Duration::from_millis(1_500));
+    program
+        .execute_batch("COMMIT")
+        .expect("the lock is given up");
+    site.until_pushed();
+    assert_eq!(primary_of(&portal, ann), [gamma]);
+    let told = format!("remote {beta} {gamma}");
+    assert_eq!(site.text(OF_PRIMARIES), Some(told));
+    // Ours keeps its plain type, which goes by a call of its own.
+    assert!(portal.requests(WRITE) <= writes + 1);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+}
+
+const WRITE: &str = "contacts/companies/batch/create";
+
+#[test]
+fn a_primary_that_a_person_names_while_a_limit_holds_ours_up_is_seen_before_it_goes() {
+    let (portal, ann, [_, beta, gamma], site) = before_a_primary();
+    let writes = portal.requests(WRITE);
+    portal.script(FaultKind::RateLimited, 1, WRITE);
+    site.execute(&associate(("contacts", ann), ("companies", beta), 1));
+    eventually("the refused write", || portal.requests(WRITE) > writes);
+    set_primary(&portal, ann, gamma);
+    site.until_pushed();
+    assert_eq!(primary_of(&portal, ann), [gamma]);
+    let told = format!("remote {beta} {gamma}");
+    assert_eq!(site.text(OF_PRIMARIES), Some(told));
+}
+
+#[test]
+fn a_primary_goes_out_where_every_claim_takes_longer_than_a_read_stays_fresh() {
+    let (portal, ann, [_, beta, _], site) = before_a_primary();
+    let (first, writes) = (portal.requests(READ), portal.requests(WRITE));
+    site.execute(&associate(("contacts", ann), ("companies", beta), 1));
+    let program = site.program();
+    portal.script(FaultKind::Slow, 12, READ);
+    let mut seen = first;
+    while portal.requests(WRITE) == writes && seen < first + 12 {
+        eventually("another read or the write", || {
+            portal.requests(READ) > seen || portal.requests(WRITE) > writes
+        });
+        seen = portal.requests(READ);
+        program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        wait(Duration::from_millis(2_200));
+        program
+            .execute_batch("COMMIT")
+            .expect("the lock is given up");
+    }
+    assert_eq!(primary_of(&portal, ann), [beta]);
+    let reads = seen - first;
+    assert!(reads <= 5, "{reads} reads for one write");
+    let counted = "SELECT count(*) FROM sync_outbox WHERE attempts > 1";
+    assert_eq!(
+        site.number(counted),
+        0,
+        "a claim that was taken back is no attempt"
+    );
+}
+
+#[test]
+fn a_disassociation_that_was_not_sent_is_not_counted_by_the_guard() {
+    let (portal, ann, [acme, ..], site) = before_a_primary();
+    let (reads, archive) = (portal.requests(READ), "contacts/companies/batch/archive");
+    site.execute("DELETE FROM associations WHERE type_id <> 1");
+    eventually("the read before the write", || {
+        portal.requests(READ) > reads
+    });
+    let program = site.program();
+    program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    wait(Duration::from_millis(2_000));
+    program
+        .execute_batch("COMMIT")
+        .expect("the lock is given up");
+    site.until_pushed();
+    let links = portal.stand().links("contacts", "companies");
+    assert!(
+        links
+            .iter()
+            .all(|link| (link.from_id, link.to_id) != (ann, acme))
+    );
+    assert_eq!(portal.requests(archive), 1);
+    assert_eq!(site.number("SELECT sum(records) FROM _sync_guard_log"), 1);
 }

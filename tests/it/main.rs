@@ -24,6 +24,7 @@ mod guard;
 mod histories;
 mod init;
 mod keys;
+mod linking;
 mod links;
 mod lost;
 mod manual;

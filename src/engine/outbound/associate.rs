@@ -5,6 +5,7 @@
 //! answer that is lost is asked for by sending it again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction};
 
@@ -16,27 +17,32 @@ use crate::decide::outgoing::associate::{
     UNTYPED, failed_link, makes_room, needs_reread, needs_reread_of_other_row, outdone, ready,
     settle_link, together, waits,
 };
-use crate::decide::outgoing::plan::BATCH;
+use crate::decide::outgoing::batch::TogetherLinks;
+use crate::decide::outgoing::plan::{BATCH, Order, first_queue, order};
 use crate::decide::outgoing::refusal::{code_of, coded};
-use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
+use crate::decide::outgoing::settle::{BatchFate, settle_failure};
 use crate::decide::portal::exclusion::{Exclusion, PairExclusion, SeenLink};
 use crate::decide::portal::link_types::KnownType;
-use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD, latest_due};
+use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::acts::EntryWork;
-use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply, plain_of};
-use crate::engine::inbound::other_end::apply_other_end;
+use crate::engine::inbound::links::{PairSync, Taken, plain_of};
+use crate::engine::outbound::batches::{Batches, FailedBatch, send_all};
 use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
+use crate::engine::outbound::links_read::{
+    self, LinksReread, TakenEnds, number, read_before, read_ends, take_in, to_be_read_first,
+};
 use crate::engine::outbound::sending::Correlated;
 use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::endpoints::associations::{
-    AssociationsRead, Ends, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
+    AssociationsRead, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
 };
-use crate::hubspot::{HubspotError, Priority, Retry};
+use crate::hubspot::{HubspotError, Priority, Reread};
 use crate::model::association::json::LinkJson;
 use crate::model::association::{ExclusiveEnd, PairMapping, TypeId};
+use crate::model::attempt::Late;
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::ObjectType;
@@ -46,8 +52,8 @@ use crate::store::history::Origin;
 use crate::store::links::due::Side;
 use crate::store::links::told::{self, LinkWay};
 use crate::store::links::{due, rows, types};
-use crate::store::outbox::links::{self, RereadEnds};
 use crate::store::outbox::{self, Attempt, GuardedEntries};
+use crate::store::outbox::{links, links_due};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, WriteTx, conflicts, holds, reads};
 
@@ -61,10 +67,17 @@ const UNREAD: &str = "HubSpot's answer does not show the record's associations, 
 const CROWDED: &str =
     "the portal allows one association of this kind: the other one is taken away first";
 
-/// Sends the next batch of an object's associations.
+/// Sends the next batch of an object's associations. Its pairs take turns.
 pub(super) async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let (mut said, mut failure) = (Progress::RING, None);
-    for pair in &pairs_of(engine, object) {
+    let mut pairs = pairs_of(engine, object);
+    if pairs.is_empty() {
+        return Ok(said);
+    }
+    let turn = engine.memory.link_turns.next(object.object());
+    let first = first_queue(pairs.len(), turn);
+    pairs.rotate_left(first);
+    for pair in &pairs {
         judge_due(engine, pair).await?;
         match send_some(engine, pair).await {
             Ok(Progress::More) => return Ok(Progress::More),
@@ -140,242 +153,157 @@ pub(super) fn guarded_pair<'a>(
     })
 }
 
-/// Entries that go out together.
+/// Entries that were claimed to go out together.
 struct LinkBatch {
     call: LinkCall,
-    links: Vec<QueuedLink>,
-    /// What HubSpot called the answer, once there is one.
-    answered: Correlated,
+    links: Vec<ClaimedLink>,
+    claimed_at: Timestamp,
 }
 
-impl LinkBatch {
-    /// With what HubSpot called this task's last request.
-    fn correlated(&self, engine: &Engine) -> Correlated {
-        Correlated::just_now(engine, self.links.iter().map(|link| link.id))
-    }
+/// An entry that was claimed.
+struct ClaimedLink {
+    /// As it stood before.
+    link: QueuedLink,
+    /// Whether the guard has counted its two records with it.
+    is_counted: bool,
 }
 
 async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepError> {
     let (sync, now) = (pair.clone(), engine.now());
+    let turn = engine.memory.link_turns.next(&pair.mapping.name());
     let look = engine
         .store
-        .read(move |connection| look(connection, &sync, now))
+        .read(move |connection| look(connection, &sync, turn, now))
         .await?;
-    if let Some(idle) = look.idle {
-        return Ok(idle);
-    }
+    let (batch, is_to_be_read_first) = match look {
+        LookedLinks::Idle(idle) => return Ok(idle),
+        LookedLinks::Due {
+            batch,
+            is_to_be_read_first,
+        } => (batch, is_to_be_read_first),
+    };
     // It is asked again with the next read of the schema.
     if access::pair_waits(engine, pair.ends(), Access::Write) {
         return Ok(Progress::RING);
     }
-    let reread = match look.is_to_be_read_first {
-        true => reread(engine, pair).await?,
-        false => LinksReread::default(),
-    };
-    let (sync, offset) = (pair.clone(), engine.client.clock_offset_ms());
-    let claimed = engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            claim(tx, &sync, &reread, offset)
-        })
-        .await?;
-    if let Some(batch) = claimed {
-        send_batch(engine, pair, batch).await?;
+    let mut batches = vec![batch];
+    while let Some(batch) = batches.pop() {
+        let is_read = is_to_be_read_first || batch.late > 0;
+        let (late, reads) = send_once(engine, pair, &batch, is_read).await?;
+        let again = late.into_iter().filter_map(|late| batch.again(late, reads));
+        batches.extend(again);
     }
     Ok(Progress::More)
 }
 
-/// What HubSpot shows, before the write, of the records of which it may go over what somebody did meanwhile
-/// (`decide/outgoing/associate`).
-#[derive(Default)]
-struct LinksReread {
-    read: AssociationsRead,
-    /// The numbers of its questions.
-    asked: BTreeMap<HubspotId, i64>,
-    /// The same from the end where the associations lead.
-    other_end: AssociationsRead,
-    asked_other_end: BTreeMap<HubspotId, i64>,
-}
-
-/// What became of the answers that were taken in, by the records of each end.
-#[derive(Default)]
-struct TakenEnds {
-    from: BTreeMap<HubspotId, Taken>,
-    to: BTreeMap<HubspotId, Taken>,
-}
-
-impl LinksReread {
-    /// Whether an answer was to tell of one of an association's ends, and could not, or could not be taken in.
-    fn is_unsettled(&self, pair: &PairSync, link: &QueuedLink, taken: &TakenEnds) -> bool {
-        let is_unsettled =
-            |id: HubspotId, read: &AssociationsRead, taken: &BTreeMap<HubspotId, Taken>| {
-                read.unread.contains(&id) || taken.get(&id) == Some(&Taken::InFlight)
-            };
-        if let Some(to) = link.to.hs_id
-            && is_unsettled(to, &self.other_end, &taken.to)
-        {
-            return true;
+/// One try; tells what came too late, and how many requests the read before it took. What came too late before is read once more
+/// behind its claim, as records are (`together`).
+async fn send_once(
+    engine: &Engine,
+    pair: &PairSync,
+    batch: &TogetherLinks,
+    is_read: bool,
+) -> Result<(Vec<Late>, u32), StepError> {
+    let asked = match is_read {
+        true => links_read::ask(engine, pair, batch.entries.clone()).await?,
+        false => [BTreeMap::new(), BTreeMap::new()],
+    };
+    let (mut reread, shown) = read_before(engine, pair, batch, asked).await?;
+    let shown = Arc::new(shown);
+    let (sync, read, going) = (pair.clone(), Arc::clone(&shown), batch.clone());
+    let offset = engine.client.clock_offset_ms();
+    let claimed = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            claim(tx, &sync, &going, &read, offset)
+        })
+        .await?;
+    let Some(claimed) = claimed else {
+        return Ok((Vec::new(), 0));
+    };
+    let mut sending = LinkSending {
+        engine,
+        pair,
+        call: claimed.call,
+        reread: None,
+        claimed_at: claimed.claimed_at,
+        look: access::look(engine),
+    };
+    let mut links = claimed.links;
+    if batch.late > 0 && reread.take().is_some() {
+        match read_before(engine, pair, batch, shown.again()).await {
+            Ok((again, second)) => {
+                let is_alike =
+                    |claimed: &ClaimedLink| shown.shows_alike(&second, pair, &claimed.link);
+                let (same, other): (Vec<_>, Vec<_>) = links.into_iter().partition(is_alike);
+                if !other.is_empty() {
+                    sending.unclaim(other).await?;
+                }
+                (reread, links) = (again, same);
+            }
+            // Nothing was sent: an entry that stayed in flight would count as one whose answer was lost.
+            Err(error) => {
+                sending.unclaim(links).await?;
+                return Err(error);
+            }
         }
-        // Ids of two objects are numbers of their own.
-        let other = link.to.hs_id.filter(|_| pair.mapping.is_of_one_object());
-        let mut ends = [link.from.hs_id, other].into_iter().flatten();
-        ends.any(|id| is_unsettled(id, &self.read, &taken.from))
     }
+    sending.reread = reread.as_ref();
+    let late = send_all(&sending, links).await?;
+    Ok((late, reread.map_or(0, |reread| reread.reads())))
 }
 
 /// What a look at a pair's entries finds.
-struct LookedLinks {
+enum LookedLinks {
     /// How the step ends where nothing is due.
-    idle: Option<Progress>,
-    is_to_be_read_first: bool,
+    Idle(Progress),
+    /// What is to go next.
+    Due {
+        batch: TogetherLinks,
+        is_to_be_read_first: bool,
+    },
 }
 
 fn look(
     connection: &Connection,
     pair: &PairSync,
+    turn: u64,
     now: Timestamp,
 ) -> Result<LookedLinks, StoreError> {
-    let due = links::due(connection, &pair.mapping, now, 1)?;
-    let idle = match due.is_empty() {
-        true => Some(Progress::Idle {
-            until: links::next_due(connection, &pair.mapping, None)?,
-        }),
-        false => None,
-    };
-    let is_to_be_read_first =
-        idle.is_none() && !to_be_read_first(connection, pair, now)?.is_empty();
-    Ok(LookedLinks {
-        idle,
+    let mapping = &pair.mapping;
+    let mut entries = links_due::due(
+        connection,
+        mapping,
+        Order::OldestFirst,
+        now,
+        MOST_WRITTEN + 1,
+    )?;
+    if entries.is_empty() {
+        let until = links::next_due(connection, mapping, None)?;
+        return Ok(LookedLinks::Idle(Progress::Idle { until }));
+    }
+    let is_long = entries.len() > MOST_WRITTEN;
+    entries.truncate(MOST_WRITTEN);
+    let mut batch = TogetherLinks::of(entries, Order::OldestFirst);
+    if order(is_long, turn) == Order::NewestFirst {
+        let known = types::of(connection, mapping)?;
+        let youngest = links_due::youngest(connection, mapping, &known, now, MOST_WRITTEN)?;
+        if !youngest.is_empty() {
+            batch = TogetherLinks::of(youngest, Order::NewestFirst);
+        }
+    }
+    let is_to_be_read_first = !to_be_read_first(connection, pair, &batch.entries)?.is_empty();
+    Ok(LookedLinks::Due {
+        batch,
         is_to_be_read_first,
     })
-}
-
-/// Records whose associations are to be read before what is due of them goes out.
-fn to_be_read_first(
-    connection: &Connection,
-    pair: &PairSync,
-    now: Timestamp,
-) -> Result<RereadEnds, StoreError> {
-    if !pair.mapping.direction.pulls() {
-        return Ok(RereadEnds::default());
-    }
-    let known = types::of(connection, &pair.mapping)?;
-    links::due_reread(connection, &pair.mapping, &known, now, MOST_WRITTEN)
-}
-
-async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepError> {
-    let sync = pair.clone();
-    let asked = engine
-        .store
-        .write(Lane::Interactive, move |tx| ask_first(tx, &sync))
-        .await?;
-    read_ends(engine, pair, asked).await
-}
-
-/// Reads the associations of the records that questions name, of each end.
-async fn read_ends(
-    engine: &Engine,
-    pair: &PairSync,
-    [asked, asked_other_end]: [BTreeMap<HubspotId, i64>; 2],
-) -> Result<LinksReread, StepError> {
-    let ends = pair.ends();
-    let turned = Ends {
-        from: ends.to,
-        to: ends.from,
-    };
-    Ok(LinksReread {
-        read: read_asked(engine, ends, &asked).await?,
-        other_end: read_asked(engine, turned, &asked_other_end).await?,
-        asked,
-        asked_other_end,
-    })
-}
-
-/// Reads the associations of the records that questions name.
-async fn read_asked(
-    engine: &Engine,
-    ends: Ends<'_>,
-    asked: &BTreeMap<HubspotId, i64>,
-) -> Result<AssociationsRead, StepError> {
-    let ids: BTreeSet<HubspotId> = asked.keys().copied().collect();
-    if ids.is_empty() {
-        return Ok(AssociationsRead::default());
-    }
-    let read = engine
-        .client
-        .read_associations(ends, &ids, Priority::Interactive);
-    let read = access::of_pair(engine, ends, Access::Read, read).await?;
-    // A pair that the token may not read holds up nothing else.
-    Ok(read.unwrap_or_else(|| AssociationsRead {
-        unread: ids,
-        ..AssociationsRead::default()
-    }))
-}
-
-/// Looks which records are to be read first, and numbers the questions: those of each end.
-fn ask_first(
-    tx: &WriteTx<'_>,
-    pair: &PairSync,
-) -> Result<[BTreeMap<HubspotId, i64>; 2], StoreError> {
-    let ids = to_be_read_first(tx, pair, tx.now())?;
-    Ok([
-        number(tx, pair, Side::From, &ids.from)?,
-        number(tx, pair, Side::To, &ids.to)?,
-    ])
-}
-
-/// Gives each question a number: an answer that was slow to come says nothing where a later one was taken in meanwhile. Where
-/// none comes, the question is there still.
-fn number(
-    tx: &WriteTx<'_>,
-    pair: &PairSync,
-    side: Side,
-    ids: &BTreeSet<HubspotId>,
-) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
-    let (key, again) = ((&pair.mapping.key, side), tx.now() + AFTER_FLIGHT);
-    let mut numbers = BTreeMap::new();
-    for id in ids {
-        due::ask_from(tx, key, *id, Origin::Poll, again)?;
-        let number = due::number_of(tx, key, *id)?;
-        numbers.extend(number.map(|number| (*id, number)));
-    }
-    Ok(numbers)
-}
-
-/// Takes in what was read, and tells of which records: over what is not known nothing is written.
-fn take_in(
-    tx: &WriteTx<'_>,
-    pair: &PairSync,
-    reread: &LinksReread,
-) -> Result<TakenEnds, StoreError> {
-    let mut taken = TakenEnds::default();
-    for (id, links) in &reread.other_end.links {
-        let shown = ShownLinks {
-            id: *id,
-            links: links.clone(),
-            asked: reread.asked_other_end.get(id).copied(),
-            origin: Some(Origin::Poll),
-        };
-        let what = apply_other_end(tx, pair, &shown, &reread.read.links, tx.now())?;
-        taken.to.insert(*id, what);
-    }
-    for (id, links) in &reread.read.links {
-        let shown = ShownLinks {
-            id: *id,
-            links: links.clone(),
-            asked: reread.asked.get(id).copied(),
-            origin: Some(Origin::Poll),
-        };
-        let what = apply(tx, pair, &shown, &reread.read.types, tx.now())?;
-        taken.from.insert(*id, what);
-    }
-    Ok(taken)
 }
 
 /// Claims the entries of the next request; what can't go out is settled on the way.
 fn claim(
     tx: &WriteTx<'_>,
     pair: &PairSync,
+    batch: &TogetherLinks,
     reread: &LinksReread,
     offset_ms: i64,
 ) -> Result<Option<LinkBatch>, StoreError> {
@@ -392,7 +320,7 @@ fn claim(
     let mut going: Vec<(QueuedLink, LinkCall)> = Vec::new();
     let mut crowded: Vec<(QueuedLink, OutboxId)> = Vec::new();
     let mut to_be_read: BTreeSet<OutboxId> = BTreeSet::new();
-    for id in links::due(tx, &pair.mapping, now, MOST_WRITTEN)? {
+    for id in links_due::still_due(tx, &batch.entries, now)? {
         let Some((link, call)) = writing.prepare(id)? else {
             continue;
         };
@@ -415,29 +343,26 @@ fn claim(
         }
     }
     take_whole_pairs(&mut going);
-    let mut chosen = together(&going, &exclusion);
-    // One association that makes HubSpot fail must not hold up the others.
-    if let Some(first) = chosen.first()
-        && going[*first].0.standing.attempts > ALONE_AFTER
-    {
-        chosen.truncate(1);
+    if let Some((_, youngest)) = going.last().filter(|_| batch.are_youngest) {
+        let youngest = *youngest;
+        going.retain(|(_, call)| *call == youngest);
     }
+    let chosen = together(&going, &exclusion);
     let Some(call) = chosen.first().map(|first| going[*first].1) else {
         return Ok(None);
     };
-    let links: Vec<QueuedLink> = chosen.iter().map(|at| going[*at].0.clone()).collect();
     let mut leaving = BTreeSet::new();
-    for link in &links {
+    let mut claimed = Vec::new();
+    for link in chosen.iter().map(|at| going[*at].0.clone()) {
         let Some(entry) = outbox::by_id(tx, link.id)? else {
             continue;
         };
         outbox::claim(tx, &entry, Attempt::Association, now)?;
-        let is_counted = link.standing.operation == Operation::Disassociate
+        let is_first = link.standing.operation == Operation::Disassociate
             && link.standing.attempts == 0
             && link.standing.approved_hold.is_none();
-        if is_counted {
-            leaving.insert((link.from.local_id, link.to.local_id));
-        }
+        let is_counted = is_first && leaving.insert((link.from.local_id, link.to.local_id));
+        claimed.push(ClaimedLink { link, is_counted });
     }
     if !leaving.is_empty() {
         let name = pair.mapping.name();
@@ -446,8 +371,8 @@ fn claim(
     }
     Ok(Some(LinkBatch {
         call,
-        links,
-        answered: Correlated::default(),
+        links: claimed,
+        claimed_at: now,
     }))
 }
 
@@ -467,89 +392,150 @@ fn take_whole_pairs(going: &mut [(QueuedLink, LinkCall)]) {
     }
 }
 
-async fn send_batch(engine: &Engine, pair: &PairSync, batch: LinkBatch) -> Result<(), StepError> {
-    let mut batches = vec![batch];
-    let mut first_error = None;
-    let look = access::look(engine);
-    while let Some(mut batch) = batches.pop() {
-        let error = match send(engine, pair, &batch).await {
-            Ok(written) => {
-                batch.answered = batch.correlated(engine);
-                let implied = read_implied(engine, pair, &batch).await?;
-                settle(engine, pair, batch, (written, implied)).await?;
-                continue;
-            }
-            Err(error) => error,
+/// How claimed entries of a pair are sent.
+struct LinkSending<'a> {
+    engine: &'a Engine,
+    pair: &'a PairSync,
+    call: LinkCall,
+    /// The read before them; `None` where nothing was to be read.
+    reread: Option<&'a Reread>,
+    claimed_at: Timestamp,
+    /// The last read of the schema before them.
+    look: u64,
+}
+
+impl Batches for LinkSending<'_> {
+    type Claimed = ClaimedLink;
+    type Answer = LinksWritten;
+
+    fn engine(&self) -> &Engine {
+        self.engine
+    }
+
+    fn entry(claimed: &ClaimedLink) -> OutboxId {
+        claimed.link.id
+    }
+
+    fn attempts(claimed: &ClaimedLink) -> u32 {
+        claimed.link.standing.attempts + 1
+    }
+
+    /// A record that HubSpot does not find may be that of any of them.
+    fn fate(&self, error: &HubspotError, inputs: usize, attempts: u32) -> BatchFate {
+        match LinkError::of_missing(error) {
+            Some(_) if inputs > 1 => BatchFate::Split,
+            Some(_) | None => settle_failure(error.batch_failure(), inputs, attempts),
+        }
+    }
+
+    /// A pair that the token may not write holds up nothing else, and a record that is missing is settled.
+    fn ends_step(&self, error: &HubspotError, fate: BatchFate) -> bool {
+        let is_settled = error.is_forbidden() || LinkError::of_missing(error).is_some();
+        fate != BatchFate::Dead && !is_settled
+    }
+
+    async fn send(&self, batch: &[ClaimedLink]) -> Result<LinksWritten, HubspotError> {
+        let (client, ends) = (&self.engine.client, self.pair.ends());
+        let priority = match batch.len() < BATCH {
+            true => Priority::Interactive,
+            false => Priority::Poll,
         };
-        batch.answered = batch.correlated(engine);
-        let attempts = batch.links.iter().map(|link| link.standing.attempts + 1);
-        let missing = LinkError::of_missing(&error);
-        let fate = match (&missing, batch.links.len()) {
-            (Some(_), 2..) => BatchFate::Split,
-            (_, inputs) => {
-                let attempts = attempts.max().unwrap_or(1);
-                settle_failure(error.batch_failure(), inputs, attempts)
-            }
-        };
-        if let (Some(missing), 1) = (missing, batch.links.len()) {
+        let within = (priority, self.reread);
+        let inputs = inputs_of(self.call, batch);
+        match self.call {
+            LinkCall::Default => client.associate_by_default(ends, &inputs, within).await,
+            LinkCall::Create => client.create_associations(ends, &inputs, within).await,
+            LinkCall::ArchiveLabels => client.archive_labels(ends, &inputs, within).await,
+            LinkCall::ArchiveAll => client.archive_associations(ends, &inputs, within).await,
+        }
+    }
+
+    async fn answered(
+        &self,
+        batch: Vec<ClaimedLink>,
+        written: LinksWritten,
+        _asked_at: Timestamp,
+    ) -> Result<(), StepError> {
+        let sent = self.sent(batch);
+        let implied = read_implied(self.engine, self.pair, &sent).await?;
+        settle(self.engine, self.pair, sent, (written, implied)).await
+    }
+
+    async fn unclaim(&self, batch: Vec<ClaimedLink>) -> Result<(), StoreError> {
+        let (name, claimed_at) = (self.pair.mapping.name(), self.claimed_at);
+        let offset = self.engine.client.clock_offset_ms();
+        self.engine
+            .store
+            .write(Lane::Interactive, move |tx| {
+                for claimed in &batch {
+                    outbox::unclaim(tx, claimed.link.id, claimed_at)?;
+                }
+                let counted = batch.iter().filter(|claimed| claimed.is_counted).count() as u64;
+                let at = tx.now().plus_millis(offset);
+                match counted {
+                    0 => Ok(()),
+                    _ => holds::uncount(tx, disassociation_key(&name), counted, at),
+                }
+            })
+            .await
+    }
+
+    async fn failed(
+        &self,
+        batch: Vec<ClaimedLink>,
+        failed: FailedBatch,
+        error: &HubspotError,
+    ) -> Result<(), StepError> {
+        let (engine, pair, sent) = (self.engine, self.pair, self.sent(batch));
+        if let Some(missing) = LinkError::of_missing(error) {
             let written = LinksWritten {
                 errors: vec![missing],
                 ..LinksWritten::default()
             };
-            settle(engine, pair, batch, (written, LinksReread::default())).await?;
-            continue;
+            return settle(engine, pair, sent, (written, LinksReread::default())).await;
         }
-        if fate == BatchFate::Split {
-            let rest = batch.links.split_off(batch.links.len() / 2);
-            batches.push(LinkBatch {
-                call: batch.call,
-                links: rest,
-                answered: Correlated::default(),
-            });
-            batches.push(batch);
-            continue;
-        }
-        fail(engine, pair, batch, fate, &error).await?;
+        fail(engine, pair, sent, failed).await?;
         if error.is_forbidden() {
-            access::meet_of_pair(engine, pair.ends(), Access::Write, look);
+            access::meet_of_pair(engine, pair.ends(), Access::Write, self.look);
         }
-        // A pair that the token may not write holds up nothing else.
-        if fate != BatchFate::Dead && !error.is_forbidden() {
-            first_error.get_or_insert(error);
-        }
+        Ok(())
     }
-    first_error.map_or(Ok(()), |error| Err(error.into()))
 }
 
-async fn send(
-    engine: &Engine,
-    pair: &PairSync,
-    batch: &LinkBatch,
-) -> Result<LinksWritten, HubspotError> {
-    let (client, ends) = (&engine.client, pair.ends());
-    let priority = match batch.links.len() < BATCH {
-        true => Priority::Interactive,
-        false => Priority::Poll,
-    };
+impl LinkSending<'_> {
+    /// What was sent just now, with what HubSpot called the request.
+    fn sent(&self, batch: Vec<ClaimedLink>) -> SentLinks {
+        let links: Vec<QueuedLink> = batch.into_iter().map(|claimed| claimed.link).collect();
+        SentLinks {
+            call: self.call,
+            answered: Correlated::just_now(self.engine, links.iter().map(|link| link.id)),
+            links,
+        }
+    }
+}
+
+/// Entries that were sent in one request.
+struct SentLinks {
+    call: LinkCall,
+    links: Vec<QueuedLink>,
+    answered: Correlated,
+}
+
+/// The inputs of a request, one for each two records.
+fn inputs_of(call: LinkCall, batch: &[ClaimedLink]) -> Vec<LinkInput> {
     let mut inputs: BTreeMap<(HubspotId, HubspotId), BTreeSet<TypeId>> = BTreeMap::new();
-    for link in &batch.links {
+    for ClaimedLink { link, .. } in batch {
         if let Some(ends) = link.from.hs_id.zip(link.to.hs_id) {
             let types = inputs.entry(ends).or_default();
-            if matches!(batch.call, LinkCall::Create | LinkCall::ArchiveLabels) {
+            if matches!(call, LinkCall::Create | LinkCall::ArchiveLabels) {
                 types.extend(link.kind.clone());
             }
         }
     }
-    let inputs: Vec<LinkInput> = inputs
-        .into_iter()
+    let inputs = inputs.into_iter();
+    inputs
         .map(|((from, to), types)| LinkInput { from, to, types })
-        .collect();
-    match batch.call {
-        LinkCall::Default => client.associate_by_default(ends, &inputs, priority).await,
-        LinkCall::Create => client.create_associations(ends, &inputs, priority).await,
-        LinkCall::ArchiveLabels => client.archive_labels(ends, &inputs, priority).await,
-        LinkCall::ArchiveAll => client.archive_associations(ends, &inputs, priority).await,
-    }
+        .collect()
 }
 
 /// What HubSpot made beside what it was asked for: it answers which types it set, not what that took from others, and may not say
@@ -557,7 +543,7 @@ async fn send(
 async fn read_implied(
     engine: &Engine,
     pair: &PairSync,
-    batch: &LinkBatch,
+    batch: &SentLinks,
 ) -> Result<LinksReread, StepError> {
     let makes = matches!(batch.call, LinkCall::Default | LinkCall::Create);
     if !makes || !pair.mapping.direction.pulls() {
@@ -576,7 +562,7 @@ async fn read_implied(
             }
         })
         .await?;
-    match read_ends(engine, pair, [asked.clone(), BTreeMap::new()]).await {
+    match read_ends(engine, pair, [asked.clone(), BTreeMap::new()], None).await {
         Err(StepError::Hubspot(error)) => {
             tracing::debug!(object = %pair.mapping.key, error = %error, "what HubSpot made of associations could not be read at once");
             Ok(LinksReread {
@@ -592,7 +578,7 @@ async fn read_implied(
 async fn settle(
     engine: &Engine,
     pair: &PairSync,
-    batch: LinkBatch,
+    batch: SentLinks,
     (written, implied): (LinksWritten, LinksReread),
 ) -> Result<(), StepError> {
     let is_alone = batch.links.len() == 1;
@@ -700,24 +686,14 @@ fn answer_to(sent: &QueuedLink, written: &LinksWritten, is_alone: bool) -> LinkA
 async fn fail(
     engine: &Engine,
     pair: &PairSync,
-    batch: LinkBatch,
-    fate: BatchFate,
-    error: &HubspotError,
+    batch: SentLinks,
+    failed: FailedBatch,
 ) -> Result<(), StepError> {
-    let explanation = match fate {
-        _ if error.is_forbidden() => error.refusal_words(),
-        BatchFate::Dead => error.refusal_words(),
-        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.explanation(),
-    };
-    let until = match error.retry() {
-        Retry::At(until) => Some(until),
-        Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => None,
-    };
-    let rest = error.retry_after().unwrap_or_default();
+    let fate = failed.fate;
     let waits: Vec<_> = batch
         .links
         .iter()
-        .map(|link| engine.backoff(link.standing.attempts + 1).max(rest))
+        .map(|link| failed.wait(engine, link.standing.attempts + 1))
         .collect();
     let sync = pair.clone();
     engine
@@ -732,8 +708,8 @@ async fn fail(
                 if entry.standing.state != EntryState::InFlight {
                     continue;
                 }
-                let next = until.unwrap_or(now + wait).min(latest_due(now));
-                let acts = failed_link(fate, &explanation, next, now);
+                let until = (failed.next(wait, now), failed.waits_for());
+                let acts = failed_link(fate, &failed.explanation, until, now);
                 EntryWork::of_entry(tx, &sync.mapping.from, &entry, now).carry_out(acts)?;
                 ask_again(tx, &sync, sent, &known, now)?;
             }

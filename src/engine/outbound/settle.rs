@@ -1,7 +1,6 @@
-//! Sends a claimed batch and settles its answer: one transaction for all entries that the answer names.
+//! Sends a claimed batch of records (`batches`) and settles its answer: one transaction for all entries that the answer names.
 //!
-//! A batch that is refused as a whole is halved until the bad record is alone. An answer that never came is never taken
-//! for a refusal.
+//! An answer that never came is never taken for a refusal.
 
 use std::time::Duration;
 
@@ -19,12 +18,10 @@ use crate::decide::outgoing::batch::{NamedRefusal, met, settlements};
 use crate::decide::outgoing::gap::Push;
 use crate::decide::outgoing::refusal::coded;
 use crate::decide::outgoing::settle::{
-    ALONE_AFTER, BatchFate, FailedOutcome, Failure, Refusal, Settlement, contradicted,
-    settle_failed, settle_failure,
+    BatchFate, FailedOutcome, Failure, Refusal, Settlement, contradicted, settle_failed,
 };
 use crate::decide::outgoing::taken::shared_words;
 use crate::decide::record::CleanBase;
-use crate::decide::retry::{RetryClass, latest_due, next_attempt};
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::adopt::{self, Claimant, become_record};
 use crate::engine::inbound::apply::apply_record;
@@ -32,6 +29,7 @@ use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::note_made;
 use crate::engine::inbound::went::{MadeRecord, row_went};
 use crate::engine::outbound::along;
+use crate::engine::outbound::batches::{Batches, FailedBatch, send_all};
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::archive_key;
 use crate::engine::outbound::pushed::note_archived;
@@ -41,10 +39,10 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, WriteInput};
+use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, WriteInput};
 use crate::model::attempt::{Late, Sent};
-use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
-use crate::model::id::{HubspotId, LocalId};
+use crate::model::entry::{Entry, EntryState, Operation};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -54,67 +52,72 @@ use crate::store::outbox::{self, links};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, conflicts, gaps, holds, reads, unreadable};
 
-/// Sends a batch and settles it, in halves where it is refused as a whole. What rests on a read that
-/// is too old by then is answered with.
+/// Sends a batch and settles it. What rests on a read that is too old by then is answered with.
 pub(crate) async fn settle_batch(
     sending: Sending<'_>,
     claimed: Vec<Sent>,
 ) -> Result<Vec<Late>, StepError> {
-    let (engine, ground) = (sending.engine, sending.ground);
-    let in_all = claimed.len();
-    let mut late = Vec::new();
-    // What makes HubSpot fail again and again goes by itself: the others of its batch must not fail with it.
-    let (alone, together): (Vec<_>, Vec<_>) = claimed
-        .into_iter()
-        .partition(|sent| sent.attempts > ALONE_AFTER);
-    let mut batches: Vec<Vec<Sent>> = alone.into_iter().map(|sent| vec![sent]).collect();
-    // One call takes associations along and the other knows records by their keys: they go one after the other.
-    let (bare, linked) = together.into_iter().partition(|sent| sent.along.is_empty());
-    batches.extend([linked, bare]);
-    let mut first_error = None;
-    while let Some(mut batch) = batches.pop() {
-        if batch.is_empty() {
-            continue;
-        }
-        let asked_at = engine.now();
-        match send(sending, &batch).await {
-            Ok(answer) => {
-                let push = ground.map(|ground| Push {
-                    records: batch.len(),
-                    age: ground.reread.age(),
-                    has_webhooks: engine.settings().relaxed_poll.is_some(),
-                });
-                match answer {
-                    BatchAnswer::Each(answer) => {
-                        settle_answer(sending, &batch, answer, asked_at, push).await?;
-                    }
-                    BatchAnswer::Archived => archived(sending, batch, push).await?,
-                }
-            }
-            Err(HubspotError::Stale { .. }) => {
-                let entries = batch.iter().map(|sent| sent.entry).collect();
-                let is_part = batch.len() < in_all;
-                if let Some(ground) = ground {
-                    unclaim(sending, ground.claimed_at, batch).await?;
-                }
-                late.push(Late { entries, is_part });
-            }
-            Err(error) => {
-                let attempts = batch.iter().map(|sent| sent.attempts).max().unwrap_or(1);
-                let fate = settle_failure(error.batch_failure(), batch.len(), attempts);
-                if fate == BatchFate::Split {
-                    let rest = batch.split_off(batch.len() / 2);
-                    batches.extend([rest, batch]);
-                    continue;
-                }
-                settle_failed_batch(sending, &batch, fate, &error).await?;
-                if fate != BatchFate::Dead {
-                    first_error.get_or_insert(error);
-                }
-            }
+    send_all(&sending, claimed).await
+}
+
+impl Batches for Sending<'_> {
+    type Claimed = Sent;
+    type Answer = BatchAnswer;
+
+    fn engine(&self) -> &Engine {
+        self.engine
+    }
+
+    fn entry(claimed: &Sent) -> OutboxId {
+        claimed.entry
+    }
+
+    fn attempts(claimed: &Sent) -> u32 {
+        claimed.attempts
+    }
+
+    /// One call takes associations along and the other knows records by their keys: they go one after the other.
+    fn parts(claimed: Vec<Sent>) -> Vec<Vec<Sent>> {
+        let (bare, linked) = claimed.into_iter().partition(|sent| sent.along.is_empty());
+        vec![linked, bare]
+    }
+
+    async fn send(&self, batch: &[Sent]) -> Result<BatchAnswer, HubspotError> {
+        send(*self, batch).await
+    }
+
+    async fn answered(
+        &self,
+        batch: Vec<Sent>,
+        answer: BatchAnswer,
+        asked_at: Timestamp,
+    ) -> Result<(), StepError> {
+        let push = self.ground.map(|ground| Push {
+            records: batch.len(),
+            age: ground.reread.age(),
+            has_webhooks: self.engine.settings().relaxed_poll.is_some(),
+        });
+        match answer {
+            BatchAnswer::Each(answer) => settle_answer(*self, &batch, answer, asked_at, push).await,
+            BatchAnswer::Archived => archived(*self, batch, push).await,
         }
     }
-    first_error.map_or(Ok(late), |error| Err(error.into()))
+
+    async fn unclaim(&self, batch: Vec<Sent>) -> Result<(), StoreError> {
+        match self.ground {
+            Some(ground) => unclaim(*self, ground.claimed_at, batch).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn failed(
+        &self,
+        batch: Vec<Sent>,
+        failed: FailedBatch,
+        error: &HubspotError,
+    ) -> Result<(), StepError> {
+        settle_failed_batch(*self, &batch, failed, error).await
+    }
 }
 
 /// Takes the claims of entries back, those of archives also from what the guard has counted.
@@ -145,7 +148,7 @@ pub(super) async fn unclaim(
 }
 
 /// What HubSpot said to a batch.
-enum BatchAnswer {
+pub(super) enum BatchAnswer {
     /// Something of each input.
     Each(BatchWrite),
     /// That all of its records are archived.
@@ -539,7 +542,7 @@ fn refuse_second(
 async fn settle_failed_batch(
     sending: Sending<'_>,
     batch: &[Sent],
-    fate: BatchFate,
+    failed: FailedBatch,
     error: &HubspotError,
 ) -> Result<(), StepError> {
     let Sending {
@@ -550,33 +553,16 @@ async fn settle_failed_batch(
     } = sending;
     let asked_at = engine.now();
     let answered = Correlated::just_now(engine, batch.iter().map(|sent| sent.entry));
-    let explanation = match fate {
-        _ if error.is_forbidden() => error.refusal_words(),
-        BatchFate::Dead => error.refusal_words(),
-        BatchFate::Split | BatchFate::Retry | BatchFate::Lost => error.explanation(),
-    };
+    let (fate, explanation) = (failed.fate, failed.explanation.clone());
     let in_doubt = error.batch_failure() == Failure::ServerError;
     let existing = error.answer().and_then(|answer| answer.existing_id);
-    let (until, lock_lasts) = match error.retry() {
-        Retry::At(until) => (Some(until), None),
-        Retry::Backoff(RetryClass::Locked) => {
-            let wait = next_attempt(RetryClass::Locked, 1, engine.jitter());
-            (None, Some(wait))
-        }
-        Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => (None, None),
-    };
-    let locked = lock_lasts.is_some();
     let contradicted = contradicted(&explanation)
         .filter(|_| fate == BatchFate::Dead)
         .into_iter()
         .collect();
-    let rest = error.retry_after().unwrap_or_default();
     let entries: Vec<(Sent, Duration)> = batch
         .iter()
-        .map(|sent| {
-            let wait = lock_lasts.unwrap_or_else(|| engine.backoff(sent.attempts).max(rest));
-            (sent.clone(), wait)
-        })
+        .map(|sent| (sent.clone(), failed.wait(engine, sent.attempts)))
         .collect();
     let refusal = error.answer().map(|answer| Refusal {
         category: answer.category.clone(),
@@ -598,7 +584,7 @@ async fn settle_failed_batch(
             next,
         };
         let settle_one = |sent: &Sent, wait| {
-            let next = until.unwrap_or(now + wait).min(latest_due(now));
+            let next = failed.next(wait, now);
             let Some(entry) = outbox::by_id(tx, sent.entry)? else {
                 return Ok(());
             };
@@ -625,8 +611,8 @@ async fn settle_failed_batch(
                 }
                 FailedOutcome::Refuse => refuse(tx, &applying.pass, &entry, &explanation)?,
                 FailedOutcome::Retry => {
-                    let waits_for = locked.then_some(WaitsFor::Lock);
-                    work.carry_out(back_and_uncounted(next, &explanation, waits_for))?;
+                    let acts = back_and_uncounted(next, &explanation, failed.waits_for());
+                    work.carry_out(acts)?;
                 }
                 FailedOutcome::Lose => {
                     work.carry_out(lost(&entry, &explanation, next, now))?;

@@ -16,6 +16,7 @@ use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::call::transport::HttpResponse;
 use crate::hubspot::endpoints::batch::to_body;
 use crate::hubspot::endpoints::paths::Endpoint;
+use crate::hubspot::endpoints::reread::Reread;
 use crate::hubspot::wire::{self, Elements};
 use crate::model::association::{AssociationType, Category, Links, TypeId};
 use crate::model::id::HubspotId;
@@ -166,6 +167,18 @@ impl Client {
         ids: &BTreeSet<HubspotId>,
         priority: Priority,
     ) -> Result<AssociationsRead, HubspotError> {
+        self.read_associations_within(ends, ids, priority, None)
+            .await
+    }
+
+    /// The same, before a write that rests on it.
+    pub(crate) async fn read_associations_within(
+        &self,
+        ends: Ends<'_>,
+        ids: &BTreeSet<HubspotId>,
+        priority: Priority,
+        reread: Option<&Reread>,
+    ) -> Result<AssociationsRead, HubspotError> {
         if ids.len() > MOST_READ {
             return Err(self.invalid(
                 Endpoint::ReadAssociations,
@@ -177,7 +190,7 @@ impl Client {
         for _ in 0..ASKED_IN_SILENCE {
             let asked = silent.into_iter().map(|id| (id, None)).collect();
             silent = self
-                .read_all_pages(ends, asked, priority, &mut read)
+                .read_all_pages(ends, asked, (priority, reread), &mut read)
                 .await?;
             if silent.is_empty() {
                 return Ok(read);
@@ -193,7 +206,7 @@ impl Client {
         &self,
         ends: Ends<'_>,
         mut asked: BTreeMap<HubspotId, Option<String>>,
-        priority: Priority,
+        within: (Priority, Option<&Reread>),
         read: &mut AssociationsRead,
     ) -> Result<BTreeSet<HubspotId>, HubspotError> {
         let mut silent = BTreeSet::new();
@@ -201,7 +214,7 @@ impl Client {
             if asked.is_empty() {
                 return Ok(silent);
             }
-            let left = self.read_page(ends, &asked, priority, read).await?;
+            let left = self.read_page(ends, &asked, within, read).await?;
             silent.extend(left.silent);
             asked = left.next;
         }
@@ -218,7 +231,7 @@ impl Client {
         &self,
         ends: Ends<'_>,
         asked: &BTreeMap<HubspotId, Option<String>>,
-        priority: Priority,
+        (priority, reread): (Priority, Option<&Reread>),
         read: &mut AssociationsRead,
     ) -> Result<LeftOpen, HubspotError> {
         let inputs = asked.iter().map(|(id, after)| AssociationsOf {
@@ -228,7 +241,7 @@ impl Client {
         let inputs = inputs.collect();
         let endpoint = Endpoint::ReadAssociations;
         let request = request(endpoint, ends, inputs, priority);
-        let response = self.send(&request).await?;
+        let response = self.send_within(&request, reread).await?;
         let batch = self.parse::<wire::Batch<wire::RecordLinks>>(endpoint, &response)?;
         self.note_unread(endpoint, &batch.results);
         Ok(take_page(batch, asked, read))
@@ -292,7 +305,7 @@ impl Client {
         &self,
         ends: Ends<'_>,
         pairs: &[LinkInput],
-        priority: Priority,
+        within: (Priority, Option<&Reread>),
     ) -> Result<LinksWritten, HubspotError> {
         let endpoint = Endpoint::AssociateByDefault;
         let inputs = pairs.iter().map(|pair| PairBody {
@@ -301,7 +314,7 @@ impl Client {
             types: Vec::new(),
         });
         let response = self
-            .write_links(endpoint, ends, inputs.collect(), priority)
+            .write_links(endpoint, ends, inputs.collect(), within)
             .await?;
         let batch = self.parse::<wire::Batch<wire::DefaultLink>>(endpoint, &response)?;
         let mut written = LinksWritten {
@@ -329,11 +342,11 @@ impl Client {
         &self,
         ends: Ends<'_>,
         pairs: &[LinkInput],
-        priority: Priority,
+        within: (Priority, Option<&Reread>),
     ) -> Result<LinksWritten, HubspotError> {
         let endpoint = Endpoint::CreateAssociations;
         let response = self
-            .write_links(endpoint, ends, typed(pairs), priority)
+            .write_links(endpoint, ends, typed(pairs), within)
             .await?;
         let batch = self.parse::<wire::Batch<wire::LabelledPair>>(endpoint, &response)?;
         let done = batch.results.read.iter().map(|result| {
@@ -352,11 +365,11 @@ impl Client {
         &self,
         ends: Ends<'_>,
         pairs: &[LinkInput],
-        priority: Priority,
+        within: (Priority, Option<&Reread>),
     ) -> Result<LinksWritten, HubspotError> {
         let endpoint = Endpoint::ArchiveLabels;
         let response = self
-            .write_links(endpoint, ends, typed(pairs), priority)
+            .write_links(endpoint, ends, typed(pairs), within)
             .await?;
         self.archived(endpoint, &response, pairs)
     }
@@ -366,7 +379,7 @@ impl Client {
         &self,
         ends: Ends<'_>,
         pairs: &[LinkInput],
-        priority: Priority,
+        within: (Priority, Option<&Reread>),
     ) -> Result<LinksWritten, HubspotError> {
         let endpoint = Endpoint::ArchiveAssociations;
         let mut fans: BTreeMap<HubspotId, Vec<IdBody>> = BTreeMap::new();
@@ -378,7 +391,7 @@ impl Client {
             to,
         });
         let response = self
-            .write_links(endpoint, ends, fans.collect(), priority)
+            .write_links(endpoint, ends, fans.collect(), within)
             .await?;
         self.archived(endpoint, &response, pairs)
     }
@@ -418,12 +431,13 @@ impl Client {
         endpoint: Endpoint,
         ends: Ends<'_>,
         inputs: Vec<T>,
-        priority: Priority,
+        (priority, reread): (Priority, Option<&Reread>),
     ) -> Result<HttpResponse, HubspotError> {
         if inputs.len() > MOST_WRITTEN {
             return Err(self.invalid(endpoint, "too many pairs for one write of associations"));
         }
-        self.send(&request(endpoint, ends, inputs, priority)).await
+        let request = request(endpoint, ends, inputs, priority);
+        self.send_within(&request, reread).await
     }
 }
 

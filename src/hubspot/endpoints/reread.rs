@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
 use crate::decide::outgoing::gap::{Age, FRESH};
-use crate::decide::quota::{EndpointClass, Priority, RestingWork};
+use crate::decide::quota::Priority;
 use crate::hubspot::Client;
 use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::call::limiter::Permit;
@@ -23,7 +23,7 @@ use crate::model::name::ObjectType;
 use crate::model::time::ClockMoment;
 
 /// A read and a write.
-const REQUESTS: u32 = 2;
+pub(crate) const READ_AND_WRITE: u32 = 2;
 
 /// Between two looks at the clocks while the answer is waited for.
 const LOOK: Duration = Duration::from_millis(250);
@@ -32,14 +32,16 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) struct Reread {
     clock: Arc<dyn Clock>,
     state: Mutex<RereadState>,
-    /// Whether the limits let two requests go at once. Where they never do, no write can follow its read within a second.
-    is_pair: bool,
+    /// Whether the limits let all of them go at once. Where they never do, no write can follow its read within a second.
+    are_together: bool,
 }
 
 #[derive(Default)]
 struct RereadState {
     permits: Vec<Permit>,
     read: Option<ReadTimes>,
+    /// How many requests the read took.
+    reads: u32,
 }
 
 /// When the read was sent, by the attempt that was answered, and when its answer came.
@@ -50,27 +52,49 @@ struct ReadTimes {
 }
 
 impl Client {
-    /// Waits until a read and a write may go at once.
+    /// Waits until a read of records and a write may go at once.
     ///
     /// # Errors
     /// The limiter lets nothing go.
     pub(crate) async fn begin_reread(&self, priority: Priority) -> Result<Reread, HubspotError> {
+        self.begin(Endpoint::BatchRead, READ_AND_WRITE, priority)
+            .await
+    }
+
+    /// Waits until so many requests may go at once: reads of associations, and the write that rests on them.
+    ///
+    /// # Errors
+    /// The limiter lets nothing go.
+    pub(crate) async fn begin_reread_of_links(
+        &self,
+        requests: u32,
+        priority: Priority,
+    ) -> Result<Reread, HubspotError> {
+        self.begin(Endpoint::ReadAssociations, requests, priority)
+            .await
+    }
+
+    async fn begin(
+        &self,
+        read: Endpoint,
+        requests: u32,
+        priority: Priority,
+    ) -> Result<Reread, HubspotError> {
         let limiter = &self.inner.limiter;
+        let class = read.class(self.inner.version);
         let let_go = async {
-            limiter.rest(RestingWork::Read).await?;
-            limiter
-                .acquire_together(EndpointClass::Crm, priority, REQUESTS)
-                .await
+            limiter.rest(read.work()).await?;
+            limiter.acquire_together(class, priority, requests).await
         };
         let let_go = let_go.await;
-        let permits =
-            let_go.map_err(|source| self.held_back(&self.name(Endpoint::BatchRead), source))?;
+        let permits = let_go.map_err(|source| self.held_back(&self.name(read), source))?;
         Ok(Reread {
             clock: Arc::clone(&self.inner.clock),
-            is_pair: permits.len() == REQUESTS as usize,
+            are_together: permits.len() == requests as usize,
             state: Mutex::new(RereadState {
                 permits,
                 read: None,
+                reads: 0,
             }),
         })
     }
@@ -108,7 +132,7 @@ impl Reread {
     /// Whether what was read is too old for a write to rest on it. It counts from the answer: a HubSpot that takes long over
     /// each of them would be asked without end; what was edited meanwhile is looked for afterwards (`decide/outgoing/gap`).
     pub(crate) fn is_stale(&self) -> bool {
-        self.is_pair && self.age().answered > FRESH
+        self.are_together && self.age().answered > FRESH
     }
 
     /// A place that was reserved, for the first attempt of a request. Whoever must wait for another place gives up what
@@ -157,7 +181,19 @@ impl Reread {
             asked_at,
             answered_at,
         };
-        self.state().read.get_or_insert(read);
+        let mut state = self.state();
+        state.read.get_or_insert(read);
+        state.reads += 1;
+    }
+
+    /// Lets the write go however old the read is.
+    pub(crate) fn never_stale(&mut self) {
+        self.are_together = false;
+    }
+
+    /// How many requests the read took.
+    pub(crate) fn reads(&self) -> u32 {
+        self.state().reads
     }
 
     fn state(&self) -> MutexGuard<'_, RereadState> {

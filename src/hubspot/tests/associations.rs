@@ -142,21 +142,25 @@ fn writes_name_their_types_and_tell_what_was_done_pair_by_pair() {
     ]);
     let priority = Priority::Interactive;
     let done = BTreeSet::from([(HubspotId(11), HubspotId(901))]);
-    let create = bench.client.create_associations(ends, &pairs, priority);
+    let create = bench
+        .client
+        .create_associations(ends, &pairs, (priority, None));
     let created = run(&bench.clock, create).expect("taken");
     assert_eq!((&created.done, created.errors.len()), (&done, 1));
     assert_eq!(created.errors[0].ids, ids(&[902]));
     let default = bench
         .client
-        .associate_by_default(ends, &pairs[..1], priority);
+        .associate_by_default(ends, &pairs[..1], (priority, None));
     let made = run(&bench.clock, default).expect("taken");
     assert_eq!(
         (&made.done, made.types.into_values().flatten().collect()),
         (&done, vec![plain()])
     );
-    let labels = bench.client.archive_labels(ends, &pairs, priority);
+    let labels = bench.client.archive_labels(ends, &pairs, (priority, None));
     assert_eq!(run(&bench.clock, labels).expect("taken").done.len(), 2);
-    let all = bench.client.archive_associations(ends, &pairs, priority);
+    let all = bench
+        .client
+        .archive_associations(ends, &pairs, (priority, None));
     assert_eq!(run(&bench.clock, all).expect("taken").done.len(), 2);
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     let bodies: Vec<serde_json::Value> = (0..4).map(|number| bench.script.body(number)).collect();

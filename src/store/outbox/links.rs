@@ -1,8 +1,6 @@
 //! Entries of associations: which are due, what they are about, and their rows in `associations`. Triggers write them
 //! (`store/shape/associations`).
 
-use std::collections::BTreeSet;
-
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::entry::Answered;
@@ -19,11 +17,12 @@ use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::conflicts;
-use crate::store::outbox::{MAY_BE_SENT, STANDING, missing, standing_of, time_of};
+pub(crate) use crate::store::outbox::links_due::next_due;
+use crate::store::outbox::{STANDING, missing, standing_of};
 use crate::store::shape::ddl::quoted;
 
 /// The operations of associations, one after the other: each goes by an index of its own.
-const OPERATIONS: [Operation; 2] = [Operation::Associate, Operation::Disassociate];
+pub(super) const OPERATIONS: [Operation; 2] = [Operation::Associate, Operation::Disassociate];
 
 /// Neither of an association's records is in an open conflict of the whole record: while a person decides about one, nothing of it
 /// is sent.
@@ -33,58 +32,6 @@ pub(crate) const IS_DECIDED: &str = "NOT EXISTS (SELECT 1 FROM sync_conflicts AS
            AND NOT EXISTS (SELECT 1 FROM sync_conflicts AS w
                            WHERE w.object = sync_outbox.to_object AND w.local_id = sync_outbox.to_local_id
                              AND w.property = '*' AND w.resolved_at IS NULL)";
-
-/// The entries of a pair that may be sent, oldest first.
-pub fn due(
-    connection: &Connection,
-    pair: &PairMapping,
-    now: Timestamp,
-    limit: usize,
-) -> Result<Vec<OutboxId>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT next_attempt_at, id
-         FROM sync_outbox
-         WHERE object = :from AND to_object = :to AND operation = :operation
-           AND {MAY_BE_SENT} AND next_attempt_at <= :now
-           AND {IS_DECIDED}
-         ORDER BY next_attempt_at, id
-         LIMIT :limit"
-    ))?;
-    let mut found: Vec<(String, i64)> = Vec::new();
-    for operation in OPERATIONS {
-        let rows = statement.query_map(
-            named_params! {
-                ":from": pair.from.as_str(),
-                ":to": pair.to.as_str(),
-                ":operation": operation.as_str(),
-                ":now": now.to_string(),
-                ":limit": limit as i64,
-            },
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
-        found.extend(rows.collect::<Result<Vec<_>, _>>()?);
-    }
-    // Each operation gave its oldest: the oldest of both are among them.
-    found.sort_unstable();
-    found.truncate(limit);
-    Ok(found.into_iter().map(|(_, id)| OutboxId(id)).collect())
-}
-
-/// Records whose associations are to be read before what is due of them goes out.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct RereadEnds {
-    /// Where the associations start.
-    pub from: BTreeSet<HubspotId>,
-    /// Where they lead.
-    pub to: BTreeSet<HubspotId>,
-}
-
-impl RereadEnds {
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.from.is_empty() && self.to.is_empty()
-    }
-}
 
 /// Whether the record to which an association leads is read before its entry goes out.
 pub(crate) fn is_reread_at_other_end(
@@ -126,92 +73,6 @@ pub(crate) fn counted(
         is_read_first: pair.direction.pulls() && is_read,
         is_read_at_other_end: pair.direction.pulls() && is_read_there,
     })
-}
-
-/// Those of a pair, by its types; of each end at most `limit` an operation.
-pub(crate) fn due_reread(
-    connection: &Connection,
-    pair: &PairMapping,
-    types: &[KnownType],
-    now: Timestamp,
-    limit: usize,
-) -> Result<RereadEnds, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT local_id, category, type_id, label, to_local_id
-         FROM sync_outbox
-         WHERE object = :from AND to_object = :to AND operation = :operation
-           AND {MAY_BE_SENT} AND next_attempt_at <= :now
-           AND {IS_DECIDED}
-         ORDER BY next_attempt_at, id
-         LIMIT :limit"
-    ))?;
-    let name = pair.name();
-    let mut found = RereadEnds::default();
-    for operation in OPERATIONS {
-        let mut rows = statement.query(named_params! {
-            ":from": pair.from.as_str(),
-            ":to": pair.to.as_str(),
-            ":operation": operation.as_str(),
-            ":now": now.to_string(),
-            ":limit": limit as i64,
-        })?;
-        while let Some(row) = rows.next()? {
-            let local_id = LocalId(row.get(0)?);
-            let (category, label): (Option<String>, Option<String>) = (row.get(1)?, row.get(3)?);
-            let named = NamedType {
-                category: category.as_deref(),
-                number: row.get(2)?,
-                label: label.as_deref(),
-            };
-            let is_open = |row| conflicts::is_open(connection, &name, row, conflicts::ASSOCIATION);
-            if needs_reread(operation, named, types, is_open(local_id)?) {
-                let end = end_of(connection, pair.from.as_str(), local_id)?;
-                found.from.extend(end.hs_id);
-            }
-            let other = LocalId(row.get(4)?);
-            if pair.is_of_one_object()
-                && needs_reread_of_other_row(operation, named, types, is_open(other)?)
-            {
-                let end = end_of(connection, pair.to.as_str(), other)?;
-                found.from.extend(end.hs_id);
-            }
-            if is_reread_at_other_end(connection, pair, types, (operation, named, other))? {
-                let end = end_of(connection, pair.to.as_str(), other)?;
-                found.to.extend(end.hs_id);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// When the next entry of a pair falls due; those that say `besides` are left out.
-pub(crate) fn next_due(
-    connection: &Connection,
-    pair: &PairMapping,
-    besides: Option<&str>,
-) -> Result<Option<Timestamp>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT min(next_attempt_at)
-         FROM sync_outbox
-         WHERE object = :from AND to_object = :to AND operation = :operation AND {MAY_BE_SENT}
-           AND {IS_DECIDED}
-           AND (:besides IS NULL OR last_error IS NOT :besides)"
-    ))?;
-    let mut next: Option<Timestamp> = None;
-    for operation in OPERATIONS {
-        let text: Option<String> = statement.query_row(
-            named_params! {
-                ":from": pair.from.as_str(),
-                ":to": pair.to.as_str(),
-                ":operation": operation.as_str(),
-                ":besides": besides,
-            },
-            |row| row.get(0),
-        )?;
-        let due = text.as_deref().map(time_of).transpose()?;
-        next = [next, due].into_iter().flatten().min();
-    }
-    Ok(next)
 }
 
 /// Entries of an object's associations that were left in flight.

@@ -45,7 +45,8 @@ pub const LONGEST_REST: Duration = Duration::from_mins(1);
 /// What was on the wire at a kill arrives this long after the start, at the latest.
 pub(crate) const ON_THE_WIRE: Duration = Duration::from_secs(5);
 
-/// So many bulk association calls are unanswered at once, at most (`contract-crm.md`, section 1).
+/// So many bulk association calls are unanswered at once, at most (`contract-crm.md`, section 1). Their window holds as many, however
+/// slow their pace: a write goes at once with the reads that it rests on, and the pace is met before and afterwards.
 pub const ASSOCIATIONS_IN_FLIGHT: u32 = 4;
 
 /// So long after a 429 association calls go at half their pace: what limit they have beside the day nobody says.
@@ -187,29 +188,32 @@ struct RateWindow {
     window: RollingWindow,
     limit: u32,
     rate: f64,
+    /// How many it holds at least.
+    least: u32,
 }
 
 impl RateWindow {
-    fn new(per_second: f64) -> Self {
-        let (rate, limit, length) = Self::shape(per_second);
+    fn new(per_second: f64, least: u32) -> Self {
+        let (rate, limit, length) = Self::shape(per_second, least);
         Self {
             window: RollingWindow::new(length),
             limit,
             rate,
+            least,
         }
     }
 
     /// The rate that can be met, how many the window holds, and how long it is.
-    fn shape(per_second: f64) -> (f64, u32, Duration) {
+    fn shape(per_second: f64, least: u32) -> (f64, u32, Duration) {
         let rate = per_second.clamp(0.001, 1000.0);
-        let limit = (rate as u32).max(1);
+        let limit = (rate as u32).max(least);
         let length = Duration::from_secs_f64((f64::from(limit) / rate).max(1.0));
         (rate, limit, length + WINDOW_MARGIN)
     }
 
     /// Another rate; what was sent counts against it.
     fn set_rate(&mut self, per_second: f64) {
-        let (rate, limit, length) = Self::shape(per_second);
+        let (rate, limit, length) = Self::shape(per_second, self.least);
         self.window.set_length(length);
         (self.rate, self.limit) = (rate, limit);
     }
@@ -341,8 +345,9 @@ impl Quota {
     /// The state at a start: `recent` were sent before it, `day` is what the database knows.
     pub fn new(settings: LimitSettings, recent: &[Recent], day: QuotaDay, now: Now) -> Self {
         let mut burst = RollingWindow::new(BURST_WINDOW + WINDOW_MARGIN);
-        let mut search = RateWindow::new(settings.search_per_second);
-        let mut associations = RateWindow::new(settings.associations_per_second);
+        let mut search = RateWindow::new(settings.search_per_second, 1);
+        let mut associations =
+            RateWindow::new(settings.associations_per_second, ASSOCIATIONS_IN_FLIGHT);
         // Nobody knows which of them were searches, or of associations.
         for sent in recent {
             let (searches, others) = (search.limit, associations.limit);

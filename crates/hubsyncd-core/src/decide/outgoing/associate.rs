@@ -193,6 +193,30 @@ pub fn needs_reread_at_other_end(
     (operation == Operation::Associate || is_open) && excludes_at(ExclusiveEnd::To, named, types)
 }
 
+/// Which other entries of a pair may not be overtaken by one, beside those of its two records: where its type excludes others, the last
+/// write has the last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overtakes {
+    /// Not those of the row where it starts.
+    pub none_of_from: bool,
+    /// Not those of the row where it leads.
+    pub none_of_to: bool,
+}
+
+impl Overtakes {
+    /// By the type that is written of the entry.
+    pub fn of(named: NamedType<'_>, types: &[KnownType]) -> Self {
+        let kind = kind_of(named, types);
+        let turned = turned_in(types, kind.as_ref());
+        let from = Exclusion::of(types, ExclusiveEnd::From);
+        let excludes_turned = turned.is_some_and(|turned| from.why(Some(turned)).is_some());
+        Self {
+            none_of_from: excludes_at(ExclusiveEnd::From, named, types),
+            none_of_to: excludes_at(ExclusiveEnd::To, named, types) || excludes_turned,
+        }
+    }
+}
+
 /// Whether what is written of a type is one that excludes others at an end.
 fn excludes_at(end: ExclusiveEnd, named: NamedType<'_>, types: &[KnownType]) -> bool {
     let kind = kind_of(named, types);
@@ -470,11 +494,12 @@ fn turned_round(operation: Operation) -> Operation {
     }
 }
 
-/// What is written of an entry whose batch failed as a whole and is not split. `until` is when HubSpot is to be asked again.
+/// What is written of an entry whose batch failed as a whole and is not split. `until` is when HubSpot is to be asked again,
+/// `waits_for` what it waits for where it is surely not done.
 pub fn failed_link(
     fate: BatchFate,
     explanation: &str,
-    until: Timestamp,
+    (until, waits_for): (Timestamp, Option<WaitsFor>),
     now: Timestamp,
 ) -> Vec<Act> {
     let event = match fate {
@@ -487,7 +512,7 @@ pub fn failed_link(
             next: until,
             explanation: explanation.to_owned(),
         },
-        BatchFate::Retry => return back_and_uncounted(until, explanation, None),
+        BatchFate::Retry => return back_and_uncounted(until, explanation, waits_for),
     };
     vec![Act::Befall(event)]
 }
@@ -931,7 +956,8 @@ mod tests {
 
     #[test]
     fn what_a_failure_leaves_is_sent_again_unless_it_was_refused() {
-        let fails = |fate| failed_link(fate, "words", at(30), at(20));
+        let lock = Some(WaitsFor::Lock);
+        let fails = |fate| failed_link(fate, "words", (at(30), lock), at(20));
         assert_eq!(
             fails(BatchFate::Lost),
             [Act::Befall(EntryEvent::Lost {
@@ -941,7 +967,7 @@ mod tests {
             })]
         );
         let again = fails(BatchFate::Retry);
-        assert_eq!(again, back_and_uncounted(at(30), "words", None));
+        assert_eq!(again, back_and_uncounted(at(30), "words", lock));
         assert_eq!(again.last(), Some(&Act::Befall(EntryEvent::Uncounted)));
         for fate in [BatchFate::Dead, BatchFate::Split] {
             assert_eq!(

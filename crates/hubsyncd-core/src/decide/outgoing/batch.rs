@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 
 use crate::decide::incoming::convert::has_unique_value;
 use crate::decide::outgoing::gap::MOST_LATE;
-use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY, Order};
 use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::settle::{InputAnswer, Refusal, Settlement, settle_input};
 use crate::model::attempt::{Late, Sent};
 use crate::model::entry::{Entry, Operation};
-use crate::model::id::HubspotId;
+use crate::model::id::{HubspotId, OutboxId};
 use crate::model::record::RemoteRecord;
 use crate::model::synced::SyncedObject;
 
@@ -178,11 +178,61 @@ impl Together {
     pub fn again(&self, late: &Late) -> Option<Self> {
         let entries = self.entries.iter();
         let entries = entries.filter(|entry| late.entries.contains(&entry.id));
-        let again = Self {
+        Some(Self {
             entries: entries.cloned().collect(),
-            late: if late.is_part { 0 } else { self.late + 1 },
-        };
-        (again.late <= MOST_LATE).then_some(again)
+            late: late_again(self.late, late)?,
+        })
+    }
+}
+
+/// How often in a row entries have come too late that did so again; `None` where that is too often.
+fn late_again(before: u32, late: &Late) -> Option<u32> {
+    let again = if late.is_part { 0 } else { before + 1 };
+    (again <= MOST_LATE).then_some(again)
+}
+
+/// Associations of a pair that are read, claimed and sent together in one try.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TogetherLinks {
+    /// Their entries.
+    pub entries: Vec<OutboxId>,
+    /// Whether they are the youngest of a long queue: then the youngest says by which call they go, else the oldest.
+    pub are_youngest: bool,
+    /// How often they have come too late.
+    pub late: u32,
+    /// How many requests the read took by then: lists of many pages take several, and so do records that HubSpot leaves out.
+    pub reads: u32,
+}
+
+impl TogetherLinks {
+    /// The first try of entries that are due.
+    pub fn of(entries: Vec<OutboxId>, order: Order) -> Self {
+        Self {
+            entries,
+            are_youngest: order == Order::NewestFirst,
+            ..Self::default()
+        }
+    }
+
+    /// As [`Together::again`], where the read took so many requests.
+    pub fn again(&self, late: Late, reads: u32) -> Option<Self> {
+        Some(Self {
+            late: late_again(self.late, &late)?,
+            entries: late.entries,
+            are_youngest: self.are_youngest,
+            reads,
+        })
+    }
+
+    /// How many requests are to go at once where the records of so many ends are read: those of the read, and the write.
+    pub fn requests(&self, ends: u32) -> u32 {
+        ends.max(self.reads) + 1
+    }
+
+    /// Whether the write goes however old its read is: the pages of a list may take longer than a read stays fresh, and would be read
+    /// without end.
+    pub fn goes_anyway(&self, ends: u32) -> bool {
+        self.late == MOST_LATE && self.reads > ends
     }
 }
 
@@ -222,6 +272,26 @@ mod tests {
         check(&[], &["102"], 1, false);
         check(&[], &[], 1, true);
         check(&[], &[], 2, false);
+    }
+
+    #[test]
+    fn what_comes_too_late_takes_its_places_with_its_pages_and_goes_in_the_end() {
+        let late = |is_part| Late {
+            entries: vec![OutboxId(1)],
+            is_part,
+        };
+        let first = TogetherLinks::of(vec![OutboxId(1), OutboxId(2)], Order::OldestFirst);
+        assert_eq!(first.requests(1), 2);
+        let mut last = first.again(late(false), 3).expect("is read again");
+        assert_eq!(last.entries, [OutboxId(1)]);
+        assert_eq!(last.requests(1), 4);
+        while let Some(again) = last.again(late(false), 3) {
+            assert!(!last.goes_anyway(1));
+            last = again;
+        }
+        assert!(last.goes_anyway(1));
+        assert!(!last.goes_anyway(3), "it was read at once");
+        assert_eq!(last.again(late(true), 3).map(|part| part.late), Some(0));
     }
 
     #[test]

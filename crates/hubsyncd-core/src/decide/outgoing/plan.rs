@@ -83,13 +83,26 @@ pub struct Pick {
     pub order: Order,
 }
 
-/// Chooses the next batch. `turn` counts the object's batches: with a backlog of more than one batch every second one
-/// takes the youngest, so that 200,000 changed rows delay a single later write by one batch and not by 2,000.
+/// In which order the next batch of a queue is taken. `turn` counts its batches: with more than one of them waiting (`is_long`) every
+/// second one takes the youngest, so that 200,000 changed rows delay a single later write by one batch and not by 2,000.
+pub fn order(is_long: bool, turn: u64) -> Order {
+    match is_long && turn % 2 == 1 {
+        true => Order::NewestFirst,
+        false => Order::OldestFirst,
+    }
+}
+
+/// Which of so many queues comes first at a turn: each in its turn, so that none waits for the end of another.
+pub fn first_queue(queues: usize, turn: u64) -> usize {
+    let queues = queues.max(1) as u64;
+    (turn % queues) as usize
+}
+
+/// Chooses the next batch of an object's records. `turn` counts the object's batches.
 pub fn next_batch(backlog: &Backlog, turn: u64) -> Option<Pick> {
     let bulk = backlog.creates.max(backlog.updates) > BATCH
         || (backlog.creates > 0 && backlog.updates > 0);
-    if bulk
-        && turn % 2 == 1
+    if order(bulk, turn) == Order::NewestFirst
         && let Some(operation) = backlog.newest
     {
         return Some(Pick {

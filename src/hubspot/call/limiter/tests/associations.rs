@@ -143,3 +143,22 @@ fn the_pace_is_a_tenth_of_the_tiers_burst_where_the_file_says_none() {
         assert!((settings.associations_per_second - expected).abs() < f64::EPSILON);
     }
 }
+
+#[test]
+fn a_write_of_associations_goes_at_once_with_its_reads_however_slow_the_pace() {
+    let clock = ManualClock::at(NOON);
+    let limiter = limiter(&clock, with_rate(0.2), &World::default());
+    let began = clock.monotonic();
+    for _ in 0..3 {
+        let together =
+            limiter.acquire_together(EndpointClass::Associations, Priority::Interactive, 3);
+        let permits = run(&clock, together).expect("let go");
+        assert_eq!(permits.len(), 3);
+        for permit in permits {
+            permit.answered(&answered());
+        }
+    }
+    // Nine requests, of which the first need not wait.
+    let took = clock.monotonic().saturating_sub(began);
+    assert!(took >= Duration::from_secs(8 * 5), "{took:?}");
+}
