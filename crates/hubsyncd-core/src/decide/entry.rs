@@ -20,11 +20,12 @@
 //! | written | as it was; due, where it waited for another write | as it was | due: the write may mend it |
 //! | deleted | an archive; gone, if HubSpot never heard of it | as it was | an archive; a create is gone |
 //! | inserted again | an update again | as it was | due |
+//! | mended | – | – | due, as if never tried: what was refused of it may go by now |
 //! | retried | due | – | due, nothing in doubt |
 //! | discarded | to be given up | – | to be given up |
 //!
 //! Triggers on the mirror tables make the last five (a deletion that is discarded is undone by `inserted again` too), and one statement over many entries makes held, released, backfilled,
-//! writable and healed (`store/outbox/bulk`, `store/outbox/guarded`); `store/shape/local_sql` holds both to this table. An entry that has an attempt
+//! writable, healed and mended (`store/outbox/bulk`, `store/outbox/guarded`, `store/outbox/links`); `store/shape/local_sql` holds both to this table. An entry that has an attempt
 //! in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
 //!
 //! `associate` and `disassociate` are entries of two rows, not a row's own. What an attempt, the guard or a person makes of an
@@ -193,6 +194,12 @@ pub enum EntryEvent {
     },
     /// Its deleted row was inserted again.
     InsertedAgain,
+    /// What it was refused for is no longer so: another setting of the portal, a pair that is mapped again, a record that is another one or
+    /// gone.
+    Mended {
+        /// When.
+        at: Timestamp,
+    },
     /// A person wants it tried again.
     Retried,
     /// A person gives it up.
@@ -377,6 +384,16 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
         EntryEvent::Written if now.operation != Operation::Archive => written(now),
         EntryEvent::Deleted { at } => return deleted(now, at),
         EntryEvent::InsertedAgain if now.has_row => inserted_again(now),
+        // What a person gives up stays given up.
+        EntryEvent::Mended { at } if state == Dead && now.discarded_at.is_none() => Standing {
+            state: Pending,
+            attempts: 0,
+            due: Some(at),
+            last_error: None,
+            // A call about an association may be repeated; of a record nobody has looked in HubSpot.
+            unanswered_since: now.unanswered_since.filter(|_| !is_of_two(now.operation)),
+            ..now
+        },
         EntryEvent::Retried if state != InFlight => Standing {
             state: Pending,
             attempts: 0,
@@ -405,9 +422,15 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
         | EntryEvent::Healed { .. }
         | EntryEvent::Written
         | EntryEvent::InsertedAgain
+        | EntryEvent::Mended { .. }
         | EntryEvent::Retried
         | EntryEvent::Discarded { .. } => now,
     })
+}
+
+/// Whether an entry is of an association, and so of two rows.
+fn is_of_two(operation: Operation) -> bool {
+    matches!(operation, Operation::Associate | Operation::Disassociate)
 }
 
 /// Whether an entry may be claimed: it has a time, and waits for nobody's word.
@@ -581,6 +604,7 @@ mod tests {
             EntryEvent::Written,
             EntryEvent::Deleted { at: at(50) },
             EntryEvent::InsertedAgain,
+            EntryEvent::Mended { at: at(50) },
             EntryEvent::Retried,
             EntryEvent::Discarded { at: at(50) },
         ];
@@ -707,17 +731,15 @@ mod tests {
 
     /// What programs do to a row befalls the row's own entry, and an association is linked as one.
     fn befalls(standing: &Standing, event: &EntryEvent) -> bool {
-        let of_two =
-            |operation| matches!(operation, Operation::Associate | Operation::Disassociate);
         match event {
             EntryEvent::Written | EntryEvent::Deleted { .. } | EntryEvent::InsertedAgain => {
-                !of_two(standing.operation)
+                !is_of_two(standing.operation)
             }
             EntryEvent::Linked { operation, .. } => {
-                of_two(*operation) == of_two(standing.operation)
+                is_of_two(*operation) == is_of_two(standing.operation)
             }
             EntryEvent::Claimed { attempt, .. } => {
-                (*attempt == Attempt::Association) == of_two(standing.operation)
+                (*attempt == Attempt::Association) == is_of_two(standing.operation)
             }
             EntryEvent::TakenBack { .. }
             | EntryEvent::SentBack { .. }
@@ -736,6 +758,7 @@ mod tests {
             | EntryEvent::Writable { .. }
             | EntryEvent::Healed { .. }
             | EntryEvent::Renamed { .. }
+            | EntryEvent::Mended { .. }
             | EntryEvent::Retried
             | EntryEvent::Discarded { .. } => true,
         }
@@ -802,7 +825,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_person_or_a_program_revives_a_dead_entry() {
+    fn only_a_person_a_program_or_what_mends_its_cause_revives_a_dead_entry() {
         for standing in all_reached() {
             if standing.state != EntryState::Dead {
                 continue;
@@ -816,6 +839,7 @@ mod tests {
                         | EntryEvent::Written
                         | EntryEvent::Deleted { .. }
                         | EntryEvent::InsertedAgain
+                        | EntryEvent::Mended { .. }
                         | EntryEvent::Retried
                 );
                 if !befalls(&standing, &event) {
@@ -866,6 +890,9 @@ mod tests {
                     | EntryEvent::Decided { .. } => true,
                     // A person retries what is dead after a look in HubSpot.
                     EntryEvent::Retried => standing.state == EntryState::Dead,
+                    EntryEvent::Mended { .. } => {
+                        standing.state == EntryState::Dead && is_of_two(standing.operation)
+                    }
                     EntryEvent::Claimed { .. }
                     | EntryEvent::Lost { .. }
                     | EntryEvent::Asked { .. }
@@ -903,6 +930,7 @@ mod tests {
                 EntryEvent::Written,
                 EntryEvent::Deleted { at: at(50) },
                 EntryEvent::InsertedAgain,
+                EntryEvent::Mended { at: at(50) },
                 EntryEvent::Retried,
                 EntryEvent::Discarded { at: at(50) },
                 EntryEvent::Held,
@@ -928,6 +956,37 @@ mod tests {
                 assert_eq!((after.state, after.operation), (standing.state, expected));
             }
         }
+    }
+
+    #[test]
+    fn what_is_mended_goes_as_if_never_tried_unless_a_person_gave_it_up() {
+        let dead = |operation| Standing {
+            state: EntryState::Dead,
+            attempts: 4,
+            last_error: Some("words".to_owned()),
+            unanswered_since: Some(at(10)),
+            ..fresh(operation)
+        };
+        let mended = |standing| step(standing, EntryEvent::Mended { at: at(50) }).expect("stays");
+        for (operation, doubt) in [
+            (Operation::Associate, None),
+            (Operation::Create, Some(at(10))),
+        ] {
+            let expected = Standing {
+                state: EntryState::Pending,
+                attempts: 0,
+                due: Some(at(50)),
+                last_error: None,
+                unanswered_since: doubt,
+                ..dead(operation)
+            };
+            assert_eq!(mended(dead(operation)), expected);
+        }
+        let given_up = Standing {
+            discarded_at: Some(at(20)),
+            ..dead(Operation::Associate)
+        };
+        assert_eq!(mended(given_up.clone()), given_up);
     }
 
     #[test]
