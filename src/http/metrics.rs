@@ -140,7 +140,7 @@ fn write_family(text: &mut String, family: &MetricFamily) -> fmt::Result {
         let labels = labels.as_slice();
         match value {
             MetricValue::Counter(count) => {
-                write_sample(text, &name, (labels, None), *count as f64)?
+                write_sample(text, &name, (labels, None), *count as f64)?;
             }
             MetricValue::Gauge(number) => write_sample(text, &name, (labels, None), *number)?,
             MetricValue::Histogram(bounds, count, sum) => {

@@ -452,6 +452,7 @@ fn record(number: i64, version: i64) -> RemoteRecord {
         id: HubspotId(1000 + number),
         values: values.into_iter().collect(),
         invalid: BTreeMap::new(),
+        pipeline: None,
         created_at: now(),
         updated_at: at(version),
         archived: false,

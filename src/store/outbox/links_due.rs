@@ -99,12 +99,15 @@ pub(crate) fn youngest(
     Ok(free)
 }
 
+/// Where an association starts, and where it leads.
+type TwoRows = (LocalId, LocalId);
+
 /// An entry's two rows, and what it may not overtake.
 fn ends_and_rivals(
     connection: &Connection,
     types: &[KnownType],
     id: OutboxId,
-) -> Result<Option<((LocalId, LocalId), Overtakes)>, StoreError> {
+) -> Result<Option<(TwoRows, Overtakes)>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT local_id, to_local_id, category, type_id, label
          FROM sync_outbox
@@ -134,7 +137,7 @@ struct Older<'a> {
 
 impl Older<'_> {
     /// Whether there is one of two rows, or any that starts at the first.
-    fn of_from(&self, (from, to): (LocalId, LocalId), of_any: bool) -> Result<bool, StoreError> {
+    fn of_from(&self, (from, to): TwoRows, of_any: bool) -> Result<bool, StoreError> {
         Ok(self
             .connection
             .prepare_cached(&format!(
@@ -156,7 +159,7 @@ impl Older<'_> {
     }
 
     /// Whether there is one that leads to the second of two rows, where none of them may be overtaken.
-    fn of_to(&self, (_, to): (LocalId, LocalId), of_any: bool) -> Result<bool, StoreError> {
+    fn of_to(&self, (_, to): TwoRows, of_any: bool) -> Result<bool, StoreError> {
         if !of_any {
             return Ok(false);
         }
