@@ -15,7 +15,7 @@ use crate::decide::record::CleanBase;
 use crate::engine::inbound::absorb;
 use crate::engine::inbound::adopt;
 use crate::engine::inbound::applying::{Applying, refuse_record};
-use crate::engine::inbound::existence::{Matter, note_made};
+use crate::engine::inbound::existence::{Matter, end_removal, note_made};
 use crate::engine::inbound::links::{self, OwnLinks};
 use crate::engine::inbound::merge::{ShownRecord, merge_into, note_unreadable};
 use crate::engine::pass::Pass;
@@ -301,7 +301,7 @@ fn doubt_removal(
         return Ok(());
     };
     match of_departed(applying.question(), seen_at) {
-        Freshness::Fresh => reads::forget_removal(tx, object, record.id),
+        Freshness::Fresh => end_removal(tx, pass, record.id),
         Freshness::Unsure => reads::ask(tx, object, record.id, pass.origin, pass.now).map(drop),
         Freshness::Stale => Ok(()),
     }

@@ -12,7 +12,7 @@ use crate::engine::inbound::links::{self, OwnLinks};
 use crate::engine::outbound::pushed::note_archived;
 use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, Entry, Operation};
+use crate::model::entry::{Base, Entry, EntryState, Operation, Standing};
 use crate::model::id::{ConflictId, HubspotId, LocalId};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
@@ -72,7 +72,7 @@ impl Matter<'_> {
                 };
                 reads::note_removal(tx, object, removal, now)
             }
-            Action::ForgetRemoval => reads::forget_removal(tx, object, id),
+            Action::ForgetRemoval => end_removal(tx, &self.pass, id),
             Action::AskRead => reads::ask(tx, object, id, self.source(), now).map(drop),
             Action::Erase => {
                 let object = self.pass.object;
@@ -342,6 +342,38 @@ impl Matter<'_> {
         }
         Ok(())
     }
+}
+
+/// A row waits for its removal no longer: what was written to it meanwhile is due.
+pub(crate) fn end_removal(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    id: HubspotId,
+) -> Result<(), StoreError> {
+    let object = pass.name();
+    if reads::removal_noted_at(tx, object, id)?.is_none() {
+        return Ok(());
+    }
+    reads::forget_removal(tx, object, id)?;
+    let Some(entry) = outbox::of_record(tx, object, id)? else {
+        return Ok(());
+    };
+    let Standing {
+        operation,
+        state,
+        waits_for,
+        due,
+        ..
+    } = entry.standing;
+    let is_put_off = due.is_some_and(|due| due > pass.now);
+    if operation == Operation::Update
+        && state == EntryState::Pending
+        && waits_for.is_none()
+        && is_put_off
+    {
+        outbox::put_off(tx, entry.id, pass.now)?;
+    }
+    Ok(())
 }
 
 /// Writes down what lost updates of a deleted row have brought to HubSpot, once: the entry's bases are all that is left of what they

@@ -19,7 +19,7 @@ use crate::engine::acts::EntryWork;
 use crate::engine::inbound::absorb;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::{Applying, refuse_record};
-use crate::engine::inbound::existence::{Matter, missed};
+use crate::engine::inbound::existence::{Matter, end_removal, missed};
 use crate::engine::pass::Pass;
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
@@ -115,7 +115,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     }
                     applied => any |= applied?,
                 }
-                reads::forget_removal(tx, sync.object(), remote.id)?;
+                end_removal(tx, &pass, remote.id)?;
                 // Also an id that was merged away and that the survivor answers.
                 for due in ids.iter().filter(|due| remote.answers_to(due.id)) {
                     look_again_before_erasing(tx, &pass, due.id, borne_out)?;
