@@ -321,7 +321,7 @@ pub(crate) fn name_holder(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
-         SET last_error = replace(last_error, :former, :holder)
+         SET last_error = replace(last_error, :former, :holder), code = :code
          WHERE object = :object AND operation = 'create' AND state = 'dead' AND code = :code AND local_id <> :row",
     )?
     .execute(named_params! {

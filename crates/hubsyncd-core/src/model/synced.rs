@@ -112,7 +112,7 @@ impl SyncedObject {
     }
 
     /// The property that says in which pipeline a record stands, where the mapping has the stage alone.
-    pub fn unmapped_pipeline(&self) -> Option<&'static str> {
+    pub(crate) fn unmapped_pipeline(&self) -> Option<&'static str> {
         unmapped_pipeline(&self.mapping, self.stages)
     }
 
