@@ -62,12 +62,18 @@ pub(crate) const ODD_ANSWERS: [(FaultKind, &str); 3] = [
     (FaultKind::FutureDate, "its answer is dated a year ahead"),
 ];
 
+/// A lock that a request meets; no other is in the way.
+const LOCKED: (FaultKind, &str) = (FaultKind::Locked, "it is answered 423");
+
 /// An answer that tells nothing, of a request that was not carried out: it is in doubt like one that was lost on its way back.
 const UNTOLD: (FaultKind, &str) = (FaultKind::HtmlAnswer, "it is answered by a page");
 
 /// Every fault that a world can have.
 fn faults() -> impl Iterator<Item = (FaultKind, &'static str)> {
-    FAULTS.into_iter().chain(ODD_ANSWERS).chain([UNTOLD])
+    FAULTS
+        .into_iter()
+        .chain(ODD_ANSWERS)
+        .chain([UNTOLD, LOCKED])
 }
 
 /// The words for a fault.

@@ -258,8 +258,46 @@ fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
     all.chain(compared).chain(begun(setup))
 }
 
-/// What happens while the daemon is away, with time between; and what so near to a poll that the index is behind.
+/// What a person does while a limit or a lock holds a write of associations up, before which a read went.
+fn held_up(setup: Setup) -> impl Iterator<Item = Small> {
+    let is_of_people = |act: Act| matches!(act, Act::TiesThere(_));
+    let is_of_programs = |act: Act| matches!(act, Act::Ties(_));
+    let pairs =
+        pairs(setup).filter(move |(first, second)| is_of_programs(*first) && is_of_people(*second));
+    pairs.flat_map(move |(first, act)| {
+        let meeting = move |call, kind, after| Small {
+            setup,
+            acts: vec![
+                Placed {
+                    act,
+                    when: When::At(
+                        Point {
+                            call,
+                            moment: Moment::Answered,
+                        },
+                        0,
+                    ),
+                },
+                first.into(),
+            ],
+            fault: Some(OneFault { kind, after }),
+            chance: 0,
+        };
+        let calls = [Call::Associate, Call::Disassociate].into_iter();
+        calls.flat_map(move |call| {
+            let kinds = [FaultKind::RateLimited, FaultKind::Locked].into_iter();
+            kinds.flat_map(move |kind| (0..FAULTY).map(move |after| meeting(call, kind, after)))
+        })
+    })
+}
+
+/// What happens while the daemon is away, with time between; what so near to a poll that the index is behind; and what while a write
+/// of associations is held up.
 fn timed(setup: Setup) -> impl Iterator<Item = Small> {
+    away(setup).chain(held_up(setup))
+}
+
+fn away(setup: Setup) -> impl Iterator<Item = Small> {
     pairs(setup).flat_map(move |(first, second)| {
         let orders = [
             vec![Act::Down, first, Act::Pause, second, Act::Up],

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::portal::{Link, LinkType, Operation};
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
@@ -33,7 +34,14 @@ pub(super) struct Tied {
     /// Companies that programs have made, and that the daemon has.
     made: usize,
     created: usize,
+    /// Companies that people made the primary one, by their records, and when.
+    preferred: BTreeMap<u64, i64>,
+    /// Those that a write of the daemon's took that from, of which its read can have told.
+    fallen: BTreeSet<u64>,
 }
+
+/// A write goes out a second after its read at the latest; so long after a person's act HubSpot carries out what may not have seen it.
+const UNSEEN_MS: i64 = 2_500;
 
 impl Play<'_> {
     pub(super) fn are_tied(&self) -> bool {
@@ -207,6 +215,9 @@ impl Play<'_> {
                 self.tied.names.insert(entry.to_id, company);
             }
             let (tie, made) = ((company, kind_of(label.as_deref())), !entry.removed);
+            if tie.1 == Kind::Primary {
+                self.note_primary(entry.to_id, (made, entry.by_api), entry.at_ms);
+            }
             let model = &mut self.tied.model;
             model.happened(tie, made);
             if !entry.by_api {
@@ -217,6 +228,50 @@ impl Play<'_> {
             }
         }
         self.settle_ties();
+        Ok(())
+    }
+
+    /// Notes what becomes of the primary company that a person named.
+    fn note_primary(&mut self, company: u64, (made, by_api): (bool, bool), at_ms: i64) {
+        let tied = &mut self.tied;
+        match (made, by_api) {
+            (true, false) => drop(tied.preferred.insert(company, at_ms)),
+            (true, true) => {}
+            (false, false) => drop(tied.preferred.remove(&company)),
+            (false, true) => {
+                let named_at = tied.preferred.remove(&company);
+                let is_seen = named_at.is_some_and(|named_at| at_ms - named_at > UNSEEN_MS);
+                tied.fallen.extend(is_seen.then_some(company));
+            }
+        }
+    }
+
+    /// No primary that a person named falls without a trace: somebody has told of it, or it stands in a conflict.
+    fn primaries_left_a_trace(&self) -> Result<(), String> {
+        // What is long on its way rests on what was there long before.
+        let fault = self.small.fault.map(|fault| fault.kind);
+        if matches!(fault, Some(FaultKind::Late | FaultKind::Slow)) || !self.existence.is_plain() {
+            return Ok(());
+        }
+        for company in &self.tied.fallen {
+            let is_it = |value: &str| {
+                format!(
+                    "json_extract({value}, '$.to_hs_id') = {company} AND json_extract({value}, '$.type_id') = 1"
+                )
+            };
+            let told = format!(
+                "SELECT 1 FROM sync_history WHERE object = 'contacts_companies' AND property = 'association' AND {}
+                 UNION ALL SELECT 1 FROM sync_conflicts AS c, json_each(c.remote_value) AS j
+                 WHERE c.object = 'contacts_companies' AND c.property = 'association' AND {}",
+                is_it("coalesce(new_value, old_value)"),
+                is_it("j.value")
+            );
+            if !self.finds(&told) {
+                return Err(format!(
+                    "the primary company {company} that a person named was written over, and nothing tells of it"
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -313,6 +368,7 @@ impl Play<'_> {
         }
         let connection = self.bench.programs.connection();
         links::both_sides_agree(connection, &self.bench.world, &self.bench.plan)?;
+        self.primaries_left_a_trace()?;
         let is_listed = self.finds(
             "SELECT 1 FROM sync_outbox WHERE operation IN ('associate', 'disassociate')
              UNION ALL SELECT 1 FROM sync_conflicts WHERE object = 'contacts_companies'",
