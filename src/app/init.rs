@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::suggest::nearest;
 use crate::config::{Auth, Config};
 pub(crate) use crate::decide::portal::draft::Extent;
-use crate::decide::portal::draft::{self, DraftField, DraftName, OfferedProperty};
+use crate::decide::portal::draft::{self, DraftField, DraftFields, DraftName, OfferedProperty};
 use crate::decide::portal::objects::{ListedProperty, ObjectSchema};
 use crate::decide::quota::LimitSettings;
 use crate::engine::portal::reading::is_of_one_object;
@@ -18,7 +18,7 @@ use crate::hubspot::endpoints::associations::Ends;
 use crate::hubspot::endpoints::properties::PropertyDefinition;
 use crate::hubspot::{Client, HubspotError, ListQuery, Priority};
 use crate::model::id::PortalId;
-use crate::model::name::ObjectType;
+use crate::model::name::{MAX_COLUMNS, ObjectType};
 use crate::model::object::StandardObject;
 use crate::model::settings::{Limits, Tier};
 
@@ -174,7 +174,10 @@ pub(crate) async fn draft(
         tell(&format!("reading the properties of {}", candidate.name.key));
         let is_named = !wish.objects.is_empty();
         match read(client, &candidate, wish.extent).await {
-            Ok(object) => objects.push(object),
+            Ok((object, left_out)) => {
+                notes.extend(without(&object.name.key, &left_out));
+                objects.push(object);
+            }
             Err(error) if !is_named && is_of_one_object(&error) => {
                 notes.push(format!("{} is left out: {error}", candidate.name.key));
             }
@@ -198,6 +201,26 @@ pub(crate) async fn draft(
         objects,
         pairs,
         notes,
+    })
+}
+
+/// That properties are left out of an object.
+fn without(object: &ObjectType, left_out: &[String]) -> Option<String> {
+    const MOST_NAMED: usize = 5;
+    let named: Vec<String> = left_out
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = match left_out.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!left_out.is_empty()).then(|| {
+        format!(
+            "{object}: {}{more} left out: no mapping has properties of such names, or more than {MAX_COLUMNS} columns",
+            named.join(", ")
+        )
     })
 }
 
@@ -317,12 +340,12 @@ async fn by_name(
     Ok(of_schema(&schema))
 }
 
-/// An object with its properties, and whether the token may write it.
+/// An object with its properties, and whether the token may write it; and the names of the properties that are left out.
 async fn read(
     client: &Client,
     candidate: &Candidate,
     extent: Extent,
-) -> Result<DraftObject, HubspotError> {
+) -> Result<(DraftObject, Vec<String>), HubspotError> {
     let key = &candidate.name.key;
     let schema = candidate.schema.as_ref();
     if let Some(type_id) = schema.and_then(|schema| ObjectType::parse(&schema.type_id).ok()) {
@@ -352,17 +375,19 @@ async fn read(
         .collect();
     let listed: Vec<ListedProperty<'_>> = offered.iter().map(|one| one.listed).collect();
     let schema = schema.map(|schema| schema.clone().with_defaults(&listed));
-    let chosen = draft::fields(standard, schema.as_ref(), &offered, extent);
+    let DraftFields { chosen, left_out } =
+        draft::fields(standard, schema.as_ref(), &offered, extent);
     let fields = chosen.into_iter().map(|field| {
         let definition = found[field.index].clone();
         (field, definition)
     });
-    Ok(DraftObject {
+    let object = DraftObject {
         name: candidate.name.clone(),
         only_read,
         is_read_only,
         fields: fields.collect(),
-    })
+    };
+    Ok((object, left_out))
 }
 
 /// The pairs of the objects that HubSpot knows an association of.

@@ -102,6 +102,17 @@ fn what_the_portal_uses_is_proposed_with_a_word_on_each_property() {
 #[test]
 fn with_400_properties_the_way_from_init_to_the_plan_needs_no_change_of_the_file() {
     let portal = portal();
+    // Words of SQL, names of columns that every table has, labels that are none, and a name longer than a column's.
+    let long = "l".repeat(100);
+    for name in ["select", "rowid", "hs_id", "tier_label", &long] {
+        let label = format!(
+            "Line one\nline two\r[objects.deals] \"\"\" {}",
+            "L".repeat(200)
+        );
+        let body = json!({"name": name, "label": label, "type": "string", "fieldType": "text", "groupName": "contactinformation"});
+        let (status, answer) = portal.call("POST", "/crm/v3/properties/contacts", &body);
+        assert_eq!(status, 201, "{answer}");
+    }
     for number in 0..400 {
         let body = json!({"name": format!("own_{number}"), "label": format!("Own {number}"), "type": "string",
             "fieldType": "text", "groupName": "contactinformation"});
@@ -116,6 +127,18 @@ fn with_400_properties_the_way_from_init_to_the_plan_needs_no_change_of_the_file
     );
     let lines = text.lines().filter(|line| line.starts_with("own_"));
     assert_eq!(lines.count(), 400);
+    for (property, column) in [
+        ("select", "select"),
+        ("rowid", "rowid_value"),
+        ("hs_id", "hs_id_value"),
+        (&*long, &long[..63]),
+    ] {
+        let line = format!("{property} = \"{column}\"");
+        assert!(
+            text.lines().any(|shown| shown.starts_with(&line)),
+            "{line}: {text}"
+        );
+    }
     assert!(
         text.contains("hs_searchable_calculated_phone_number = { column = "),
         "{text}"

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::decide::portal::objects::{ListedProperty, ObjectSchema};
 use crate::model::mapping::OWN_KEY;
 use crate::model::name::{
-    ColumnName, MAX_COLUMNS, OWN_COLUMNS, ObjectType, PropertyName, TableName,
+    ColumnName, MAX_COLUMNS, MAX_IDENTIFIER_BYTES, OWN_COLUMNS, ObjectType, PropertyName, TableName,
 };
 use crate::model::object::{STANDARD_OBJECTS, StandardObject};
 use crate::model::settings::Tier;
@@ -49,13 +49,22 @@ pub fn looked_at() -> impl Iterator<Item = &'static StandardObject> {
         .filter(|object| object.opened_as.is_none())
 }
 
-/// The properties that are proposed of an object, HubSpot's best known ones first.
+/// What is proposed of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DraftFields {
+    /// Properties, HubSpot's best known ones first.
+    pub chosen: Vec<DraftField>,
+    /// Names of those that no mapping can have: it knows no such name, or the table would have too many columns.
+    pub left_out: Vec<String>,
+}
+
+/// The properties that are proposed of an object.
 pub fn fields(
     standard: Option<&StandardObject>,
     schema: Option<&ObjectSchema>,
     offered: &[OfferedProperty<'_>],
     extent: Extent,
-) -> Vec<DraftField> {
+) -> DraftFields {
     let none = ObjectSchema::default();
     let schema = schema.unwrap_or(&none);
     let mut wanted: Vec<&str> = Vec::new();
@@ -77,28 +86,29 @@ pub fn fields(
         Extent::All => true,
     });
     wanted.extend(rest.map(|property| property.listed.name));
-    let mut chosen = Vec::new();
+    let mut draft = DraftFields::default();
     let (mut seen, mut columns) = (BTreeSet::new(), BTreeSet::new());
     for name in wanted {
         let place = offered.iter().position(|known| known.listed.name == name);
         let Some(index) = place.filter(|_| name != OWN_KEY && name != RECORD_ID) else {
             continue;
         };
-        if chosen.len() >= MAX_COLUMNS - OWN_COLUMNS.len()
-            || PropertyName::parse(name).is_err()
-            || !seen.insert(name)
-        {
+        if !seen.insert(name) {
             continue;
         }
-        if let Some(column) = column_of(name, &mut columns) {
-            chosen.push(DraftField {
+        let has_room = draft.chosen.len() < MAX_COLUMNS - OWN_COLUMNS.len();
+        let is_name = PropertyName::parse(name).is_ok();
+        let column = (has_room && is_name).then(|| column_of(name, &mut columns));
+        match column.flatten() {
+            Some(column) => draft.chosen.push(DraftField {
                 index,
                 column,
                 is_pulled: offered[index].read_only,
-            });
+            }),
+            None => draft.left_out.push(name.to_owned()),
         }
     }
-    chosen
+    draft
 }
 
 /// Every row has it as `hs_id`.
@@ -120,14 +130,19 @@ fn identifies(standard: &StandardObject, name: &str) -> bool {
             && standard.properties.first() == Some(&name)
 }
 
-/// A column of the property's name, or of one that is free.
+/// A column of the property's name, or of one that is free; HubSpot's names may be longer than a column's.
 fn column_of(name: &str, taken: &mut BTreeSet<String>) -> Option<ColumnName> {
-    let candidates = std::iter::once(name.to_owned());
-    let candidates = candidates.chain((1..100).map(|number| match number {
-        1 => format!("{name}_value"),
-        _ => format!("{name}_{number}"),
-    }));
+    let mut candidates = (0..100).map(|number| {
+        let end = match number {
+            0 => String::new(),
+            1 => "_value".to_owned(),
+            _ => format!("_{number}"),
+        };
+        let most = MAX_IDENTIFIER_BYTES - end.len();
+        format!("{}{end}", name.get(..most).unwrap_or(name))
+    });
     candidates
+        .by_ref()
         .filter_map(|candidate| ColumnName::parse(&candidate).ok())
         .find(|column| taken.insert(column.as_str().to_ascii_lowercase()))
 }
@@ -212,7 +227,7 @@ mod tests {
             ],
         );
         let contacts = StandardObject::of("contacts");
-        let chosen = fields(contacts, None, &all, extent);
+        let chosen = fields(contacts, None, &all, extent).chosen;
         chosen
             .iter()
             .map(|field| {
@@ -241,6 +256,27 @@ mod tests {
         let all = names(Extent::All);
         assert_eq!(all.len(), 7, "{all:?}");
         assert_eq!(all[5..], ["hs_other=hs_other", "hs_id=hs_id_value"]);
+    }
+
+    #[test]
+    fn a_property_whose_name_is_longer_than_a_columns_has_a_shorter_one_and_what_has_no_name_is_told()
+     {
+        let long = ["a".repeat(64), "a".repeat(100), "a".repeat(63)];
+        let own: Vec<&str> = long.iter().map(String::as_str).collect();
+        let all = offered(&[&own[..], &["with-dash", "1st"]].concat(), &[]);
+        let draft = fields(None, None, &all, Extent::Sensible);
+        let columns: Vec<&str> = draft
+            .chosen
+            .iter()
+            .map(|field| field.column.as_str())
+            .collect();
+        let cut = |letters: usize, end: &str| format!("{}{end}", "a".repeat(letters));
+        assert_eq!(columns, [cut(63, ""), cut(57, "_value"), cut(61, "_2")]);
+        assert_eq!(draft.left_out, ["with-dash", "1st"]);
+        let many: Vec<String> = (0..2_000).map(|number| format!("own_{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let draft = fields(None, None, &offered(&many, &[]), Extent::Sensible);
+        assert_eq!((draft.chosen.len(), draft.left_out.len()), (1_995, 5));
     }
 
     #[test]
