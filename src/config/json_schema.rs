@@ -58,7 +58,9 @@ fn of_shape(shape: ValueShape) -> Value {
             json!({ "type": "number", "minimum": least, "maximum": most })
         }
         ValueShape::Time => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
-        ValueShape::Size => json!({ "type": "string", "pattern": "^[0-9]+([kKMGT]i?B|B)?$" }),
+        ValueShape::Size => {
+            json!({ "type": "string", "pattern": "^[0-9]+(([kKmMgG][iI]?)?[bB])?$" })
+        }
         ValueShape::OneOf(words) => json!({ "type": "string", "enum": words }),
         ValueShape::AnyOf(shapes) => {
             let shapes: Vec<Value> = shapes.iter().map(|shape| of_shape(*shape)).collect();
