@@ -241,7 +241,7 @@ impl Undo {
     /// The database can't be written; what was turned back stays so.
     pub(crate) fn carry_out(&mut self) -> Result<UndoReport, UndoError> {
         let mut done = UndoReport::default();
-        let mut ends = (BTreeSet::new(), BTreeSet::new());
+        let mut turned = Turned::default();
         let (objects, pairs, now) = (&self.objects, &self.pairs, self.clock.now());
         for records in self.chosen.records.chunks(RECORDS) {
             let tx = self.db.begin()?;
@@ -249,17 +249,17 @@ impl Undo {
             for record in records {
                 turning.turn(now, |turning| turning.record(record))?;
             }
-            turning.end(&mut done, &mut ends);
+            turning.end(&mut done, &mut turned);
             tx.commit().map_err(CommandError::from)?;
         }
         for links in self.chosen.links.chunks(RECORDS) {
             let tx = self.db.begin()?;
             let mut turning = Turning::new(&tx, objects, pairs);
-            (turning.back, turning.gone) = ends.clone();
+            turning.turned = turned.clone();
             for link in links {
                 turning.turn(now, |turning| turning.link(link))?;
             }
-            turning.end(&mut done, &mut ends);
+            turning.end(&mut done, &mut turned);
             tx.commit().map_err(CommandError::from)?;
         }
         Ok(done)
@@ -344,9 +344,19 @@ struct Turning<'a> {
     report: UndoReport,
     writes: Vec<Write>,
     marks: Vec<Mark>,
-    /// Rows that this undo brings back, and those that it deletes: their associations come and go with them.
+    turned: Turned,
+}
+
+/// What this undo has turned back so far, with what came and went by itself.
+#[derive(Debug, Clone, Default)]
+struct Turned {
+    /// Rows that it brings back, and those that it deletes: their associations come and go with them.
     back: RowSet,
     gone: RowSet,
+    /// Associations that came with others, and those that went: HubSpot's primary goes with the plain type, the other half of one
+    /// between two records of an object with the first.
+    came: BTreeSet<UndoLink>,
+    went: BTreeSet<UndoLink>,
 }
 
 impl<'a> Turning<'a> {
@@ -358,16 +368,17 @@ impl<'a> Turning<'a> {
             report: UndoReport::default(),
             writes: Vec::new(),
             marks: Vec::new(),
-            back: RowSet::new(),
-            gone: RowSet::new(),
+            turned: Turned::default(),
         }
     }
 
-    fn end(self, done: &mut UndoReport, ends: &mut (RowSet, RowSet)) {
+    fn end(self, done: &mut UndoReport, turned: &mut Turned) {
         done.changes.extend(self.report.changes);
         done.left.extend(self.report.left);
-        ends.0.extend(self.back);
-        ends.1.extend(self.gone);
+        turned.back.extend(self.turned.back);
+        turned.gone.extend(self.turned.gone);
+        turned.came.extend(self.turned.came);
+        turned.went.extend(self.turned.went);
     }
 
     /// Looks at one and writes it at once. What the database refuses is left, with its sentence.
@@ -399,7 +410,11 @@ impl<'a> Turning<'a> {
             .execute_batch(&format!("RELEASE {point}"))
             .map_err(CommandError::from)?;
         match written {
-            Ok(()) => Ok(()),
+            Ok(beside) => {
+                self.turned.came.extend(beside.came);
+                self.turned.went.extend(beside.went);
+                Ok(())
+            }
             Err(error) if error.is_of_one_row() => {
                 let refused = self.report.changes.split_off(before);
                 let (message, code) = error.told();
@@ -415,7 +430,14 @@ impl<'a> Turning<'a> {
         }
     }
 
-    fn write(&self, writes: &[Write], marks: &[Mark], now: Timestamp) -> Result<(), CommandError> {
+    /// Writes it, and tells which associations came and went with that.
+    fn write(
+        &self,
+        writes: &[Write],
+        marks: &[Mark],
+        now: Timestamp,
+    ) -> Result<Turned, CommandError> {
+        let mut beside = Turned::default();
         for write in writes {
             match write {
                 Write::Row(object, row, values) => {
@@ -431,13 +453,14 @@ impl<'a> Turning<'a> {
                         }
                     }
                 }
-                Write::Associate(link) => link.insert(self.tx)?,
-                Write::Disassociate(link) => {
-                    // What goes with it is told as an undo too: else the same command would choose it, and make it again.
-                    for gone in link.delete(self.tx)? {
-                        self.note_link(&gone, now)?;
-                    }
-                }
+                Write::Associate(link) => beside.came.extend(link.insert(self.tx)?),
+                Write::Disassociate(link) => beside.went.extend(link.delete(self.tx)?),
+            }
+        }
+        // What waits of them is told as an undo too: else the same command would choose it, and turn it round again.
+        for link in beside.came.iter().chain(&beside.went) {
+            if link.is_pending(self.tx)? {
+                self.note_link(link, now)?;
             }
         }
         for (object, local_id, property, value) in marks {
@@ -449,7 +472,7 @@ impl<'a> Turning<'a> {
             };
             undo::note(self.tx, mark, now)?;
         }
-        Ok(())
+        Ok(beside)
     }
 
     fn note_link(&self, link: &UndoLink, now: Timestamp) -> Result<(), CommandError> {
@@ -604,7 +627,9 @@ impl<'a> Turning<'a> {
             ends: None,
         });
         self.mark(&record.object, record.local_id, WHOLE, None);
-        self.gone.insert((record.object.clone(), record.local_id));
+        self.turned
+            .gone
+            .insert((record.object.clone(), record.local_id));
         let name = object.object().clone();
         self.writes.push(Write::Delete(name, record.local_id));
     }
@@ -657,7 +682,9 @@ impl<'a> Turning<'a> {
                 to.as_deref(),
             ));
         }
-        self.back.insert((record.object.clone(), record.local_id));
+        self.turned
+            .back
+            .insert((record.object.clone(), record.local_id));
         let name = object.object().clone();
         self.writes
             .push(Write::Insert(name, record.local_id, values, row.to_owned()));
@@ -686,16 +713,16 @@ impl<'a> Turning<'a> {
                 Some(object) => object.table.by_local_id(self.tx, LocalId(end.1))?,
                 None => None,
             };
-            comes |= self.back.contains(end);
-            goes |= self.gone.contains(end);
-            has_ends &= row.is_some() || self.back.contains(end);
+            comes |= self.turned.back.contains(end);
+            goes |= self.turned.gone.contains(end);
+            has_ends &= row.is_some() || self.turned.back.contains(end);
         }
         let is_there = link.is_there(self.tx)?;
-        // It went, or came, with the row of one of its records just now.
+        // It went, or came, with the row of one of its records just now, or with another association of the two.
         let is_done = if chosen.was_made {
-            goes && !is_there
+            (goes || self.turned.went.contains(&link)) && !is_there
         } else {
-            comes && is_there
+            (comes || self.turned.came.contains(&link)) && is_there
         };
         if !is_done {
             let now = LinkNow {

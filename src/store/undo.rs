@@ -1,6 +1,8 @@
 //! What `undo` reads and writes: chosen rows of `sync_history`, and ordinary local writes on a program's connection, with the
 //! triggers on. `_sync_undone` notes each, so that its acknowledgement is told as an undo and not as somebody's push.
 
+use std::collections::BTreeSet;
+
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params_from_iter};
@@ -259,7 +261,7 @@ pub(crate) fn own_columns(
 }
 
 /// An association by its rows and its type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct UndoLink {
     /// The object where it starts.
     pub from_object: String,
@@ -277,7 +279,7 @@ pub(crate) struct UndoLink {
 
 impl UndoLink {
     /// Whether its row is there.
-    pub(crate) fn is_there(&self, connection: &Connection) -> Result<bool, StoreError> {
+    pub(crate) fn is_there(&self, connection: &Connection) -> Result<bool, CommandError> {
         self.exists(
             connection,
             "SELECT 1 FROM associations
@@ -287,7 +289,7 @@ impl UndoLink {
     }
 
     /// Whether an entry about its two records waits.
-    pub(crate) fn is_pending(&self, connection: &Connection) -> Result<bool, StoreError> {
+    pub(crate) fn is_pending(&self, connection: &Connection) -> Result<bool, CommandError> {
         self.exists(
             connection,
             "SELECT 1 FROM sync_outbox
@@ -297,7 +299,7 @@ impl UndoLink {
         )
     }
 
-    fn exists(&self, connection: &Connection, sql: &str) -> Result<bool, StoreError> {
+    fn exists(&self, connection: &Connection, sql: &str) -> Result<bool, CommandError> {
         Ok(connection.prepare_cached(sql)?.exists((
             &self.from_object,
             self.from,
@@ -308,19 +310,23 @@ impl UndoLink {
         ))?)
     }
 
-    /// All associations that there are from its one record to its other one.
-    fn between(&self, tx: &Transaction<'_>) -> rusqlite::Result<Vec<Self>> {
+    /// All associations that there are between its two records, whichever they start from.
+    fn between(&self, tx: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Self>> {
         let mut statement = tx.prepare_cached(
-            "SELECT category, type_id
+            "SELECT from_object, from_local_id, to_object, to_local_id, category, type_id
              FROM associations
-             WHERE from_object = ?1 AND from_local_id = ?2 AND to_object = ?3 AND to_local_id = ?4",
+             WHERE (from_object = ?1 AND from_local_id = ?2 AND to_object = ?3 AND to_local_id = ?4)
+                OR (from_object = ?3 AND from_local_id = ?4 AND to_object = ?1 AND to_local_id = ?2)",
         )?;
         let ends = (&self.from_object, self.from, &self.to_object, self.to);
         let all = statement.query_map(ends, |row| {
             Ok(Self {
-                category: row.get(0)?,
-                type_id: row.get(1)?,
-                ..self.clone()
+                from_object: row.get(0)?,
+                from: row.get(1)?,
+                to_object: row.get(2)?,
+                to: row.get(3)?,
+                category: row.get(4)?,
+                type_id: row.get(5)?,
             })
         })?;
         all.collect()
@@ -376,17 +382,22 @@ impl UndoLink {
         })
     }
 
-    /// Makes it.
-    pub(crate) fn insert(&self, tx: &Transaction<'_>) -> Result<(), CommandError> {
+    /// Makes it, and tells what came: with it may come others of its two records.
+    pub(crate) fn insert(&self, tx: &Transaction<'_>) -> Result<BTreeSet<Self>, CommandError> {
+        let before = self.between(tx)?;
         self.write(
             tx,
             "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )
+        )?;
+        let mut come = self.between(tx)?;
+        come.retain(|link| !before.contains(link));
+        Ok(come)
     }
 
-    /// Takes it away, and tells what went: with the plain type all others of its two records go.
-    pub(crate) fn delete(&self, tx: &Transaction<'_>) -> Result<Vec<Self>, CommandError> {
+    /// Takes it away, and tells what went: with the plain type go all others of its two records, and with one of two records of an
+    /// object its other half.
+    pub(crate) fn delete(&self, tx: &Transaction<'_>) -> Result<BTreeSet<Self>, CommandError> {
         let mut gone = self.between(tx)?;
         self.write(
             tx,

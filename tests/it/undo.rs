@@ -319,6 +319,7 @@ fn the_same_undo_of_associations_does_nothing_the_second_time() {
         );
         let done = undone(&site, &["--ids", &since, "--yes"]);
         assert_eq!(done["undone"], json!(1), "{done}");
+        assert_eq!(left(&done), [""; 0]);
         site.once();
         assert_eq!(site.number(count), 0, "{value}: nothing is left of it");
         let same = told(&site.run(&["undo", "--ids", &since, "--yes"]));
@@ -334,6 +335,84 @@ fn the_same_undo_of_associations_does_nothing_the_second_time() {
         );
         assert_eq!(again["undone"], json!(0), "{again}");
         assert_eq!(site.number("SELECT count(*) FROM _sync_undone"), 0);
+    }
+}
+
+/// What is shown before an undo, which is then what it does, all of it.
+#[track_caller]
+fn undone_as_shown(site: &Site, ids: &str, lines: usize) {
+    let seen = undone(site, &["--ids", ids, "--dry-run"]);
+    let done = undone(site, &["--ids", ids, "--yes"]);
+    assert_eq!(changes(&done), changes(&seen), "{done}");
+    assert_eq!(
+        (changes(&seen).len(), left(&seen), left(&done)),
+        (lines, Vec::new(), Vec::new())
+    );
+    assert_eq!(done["undone"], json!(lines));
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM _sync_undone"), 0);
+    let same = undone(site, &["--ids", ids, "--yes"]);
+    assert_eq!(
+        (&same["undone"], left(&same).len()),
+        (&json!(0), lines),
+        "{same}"
+    );
+}
+
+#[test]
+fn what_comes_and_goes_with_another_association_is_undone_with_it_and_is_not_left() {
+    let rows = "SELECT count(*) FROM associations";
+    // Made by a person in HubSpot, so that a line tells of each type.
+    let (portal, site) = unjoined();
+    let [contact, company] = ["contacts", "companies"]
+        .map(|table| site.number(&format!("SELECT hs_id FROM {table} WHERE local_id = 1")));
+    let ends = (
+        ("contacts", contact.unsigned_abs()),
+        ("companies", company.unsigned_abs()),
+    );
+    let before = last_change(&site);
+    assert!(portal.stand().associate(ends.0, ends.1, portal.now_ms()));
+    let now = portal.now_ms();
+    portal
+        .stand()
+        .edit("contacts", ends.0.1, &[("city", "Rome")], now);
+    site.once();
+    assert_eq!(site.number(rows), 2);
+    let of_pair = format!(
+        "SELECT group_concat(id) FROM sync_history WHERE id > {before} AND object = 'contacts_companies'"
+    );
+    let ids = site.text(&of_pair).expect("two lines");
+    undone_as_shown(&site, &ids, 2);
+    assert_eq!(site.number(rows), 0);
+    // With the plain type its primary goes, and both come back.
+    join(&site, "", "");
+    let before = last_change(&site);
+    site.execute("DELETE FROM associations WHERE label IS NULL");
+    site.once();
+    assert_eq!(site.number(rows), 0);
+    undone_as_shown(&site, &after(&site, before), 2);
+    assert_eq!(site.number(rows), 2);
+}
+
+#[test]
+fn an_association_of_two_records_of_one_object_is_undone_from_both_its_ends() {
+    let portal = Portal::quick();
+    let objects = "[objects.companies]\n[associations]\nfamily = { from = \"companies\", to = \"companies\" }\n";
+    let site = Site::with(&portal, "", objects);
+    site.once();
+    site.execute("INSERT INTO companies (name) VALUES ('Acme'), ('Beta')");
+    site.once();
+    let rows = "SELECT count(*) FROM associations";
+    for (label, made) in [("NULL", 2), ("'Child Company'", 4)] {
+        let before = last_change(&site);
+        site.execute(&format!(
+            "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, label)
+             VALUES ('companies', 1, 'companies', 2, {label})"
+        ));
+        site.once();
+        assert_eq!(site.number(rows), made);
+        undone_as_shown(&site, &after(&site, before), 1);
+        assert_eq!(site.number(rows), 0, "{label}");
     }
 }
 
