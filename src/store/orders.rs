@@ -78,12 +78,13 @@ pub(crate) fn begin(
             "INSERT INTO _sync_command_work (command_id, object, noticed_at, began_at, history_from, calls_from, seen_from)
              VALUES (:id, :object, :noticed_at, :now,
                      coalesce((SELECT max(id) FROM sync_history), 0), coalesce((SELECT max(id) FROM sync_calls), 0),
-                     coalesce((SELECT sum(seen) FROM sync_runs WHERE object = :object AND kind IN ('poll', 'reconcile')), 0))
+                     coalesce((SELECT sum(seen) FROM sync_runs WHERE object = :object AND kind = :command), 0))
              ON CONFLICT (command_id, object) DO NOTHING",
         )?
         .execute(named_params! {
             ":id": order.id,
             ":object": object.as_str(),
+            ":command": order.command,
             ":noticed_at": noticed_at.to_string(),
             ":now": now.to_string(),
         })?;
@@ -242,30 +243,42 @@ pub(crate) fn walk_on(
     Ok(())
 }
 
-/// What a command has done so far: by its own walk where it has one, else by what was recorded since it began.
+/// What a command has done so far: by its own walk where it has one, else by the runs of its kind since it began, or by the records
+/// that it names. Whatever others read and change meanwhile is theirs.
 pub(crate) fn progress(
     connection: &Connection,
     order: &OpenOrder,
     wish: &SqlOrder,
 ) -> Result<OrderProgress, StoreError> {
     let ids = wish.ids();
+    let named: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let mut statement = connection.prepare_cached(
         "SELECT coalesce(sum(CASE
                      WHEN :walks THEN w.seen
                      ELSE max(coalesce((SELECT sum(r.seen) FROM sync_runs AS r
-                                        WHERE r.object = w.object AND r.kind IN ('poll', 'reconcile')), 0) - w.seen_from, 0)
+                                        WHERE r.object = w.object AND r.kind = :command), 0) - w.seen_from, 0)
                  END), 0),
                 coalesce(sum(CASE
                      WHEN :walks THEN w.changed
-                     ELSE (SELECT count(DISTINCT h.local_id) FROM sync_history AS h
+                     ELSE (SELECT count(DISTINCT h.local_id)
+                           FROM sync_history AS h LEFT JOIN sync_runs AS r ON r.id = h.run_id
                            WHERE h.id > w.history_from AND h.object = w.object
-                             AND h.origin IN ('poll', 'reconcile', 'webhook'))
+                             AND CASE
+                                 WHEN :is_by_id THEN h.run_id IS NULL AND h.origin = 'poll'
+                                      AND h.hs_id IN (SELECT value FROM json_each(:named))
+                                 -- What a comparison finds otherwise is read one by one.
+                                 ELSE r.kind = :command OR (h.run_id IS NULL AND h.origin = :command AND :command = 'reconcile')
+                             END)
                  END), 0),
                 coalesce(sum(CASE
                      WHEN :walks THEN w.requests
-                     ELSE (SELECT count(*) FROM sync_calls AS c
-                           WHERE c.id > w.calls_from AND (c.class = 'read' OR (c.class IN ('list', 'search') AND NOT :is_by_id))
-                             AND instr(c.path, '/' || w.object) > 0)
+                     ELSE (SELECT count(*)
+                           FROM sync_calls AS c LEFT JOIN sync_runs AS r ON r.id = c.run_id
+                           WHERE c.id > w.calls_from
+                             AND CASE
+                                 WHEN :is_by_id THEN c.run_id IS NULL AND c.class = 'read' AND instr(c.path, '/' || w.object) > 0
+                                 ELSE r.kind = :command AND r.object = w.object
+                             END)
                  END), 0),
                 coalesce(sum((SELECT count(*) FROM _sync_removals AS m
                               WHERE m.object = w.object AND m.hold_id IS NOT NULL AND :command = 'reconcile')), 0)
@@ -277,6 +290,7 @@ pub(crate) fn progress(
         ":id": order.id,
         ":command": order.command,
         ":is_by_id": !ids.is_empty(),
+        ":named": serde_json::json!(named).to_string(),
         ":walks": wish.walks(),
     };
     let mut progress = statement.query_row(own, |row| {

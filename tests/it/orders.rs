@@ -98,6 +98,48 @@ fn each_command_is_carried_out_and_answered_in_its_row() {
 }
 
 #[test]
+fn a_command_tells_of_its_own_work_and_not_of_what_others_do_meanwhile() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 30);
+    let site = Site::new(&portal);
+    site.once();
+    let ids: Vec<u64> = (1..=3)
+        .map(|row| {
+            site.number(&format!(
+                "SELECT hs_id FROM contacts WHERE local_id = {row}"
+            ))
+        })
+        .map(i64::unsigned_abs)
+        .collect();
+    portal.edit(ids[0], &[("city", "Lima")]);
+    tell(&site, &format!("'refetch', 'contacts', '{}'", ids[0]));
+    tell(&site, "'poll', 'contacts', NULL");
+    // A push reads its record too, and writes it down.
+    site.execute("UPDATE contacts SET city = 'Rome' WHERE local_id = 2");
+    site.once();
+    let told = "SELECT command || ': ' || state || ': ' || result FROM sync_commands ORDER BY id";
+    assert_eq!(
+        lines(&site, told),
+        [
+            "refetch: done: 1 record read, 1 changed, 1 request",
+            "poll: done: 1 record read, 0 changed, 1 request",
+        ]
+    );
+    // A comparison beside them tells of what it has compared itself.
+    portal.edit(ids[2], &[("city", "Kiel")]);
+    tell(&site, &format!("'refetch', 'contacts', '{}'", ids[2]));
+    tell(&site, "'reconcile', 'contacts', NULL");
+    site.once();
+    assert_eq!(
+        lines(&site, told)[2..],
+        [
+            "refetch: done: 1 record read, 1 changed, 1 request",
+            "reconcile: done: 30 records read, 0 changed, 1 request",
+        ]
+    );
+}
+
+#[test]
 fn a_walk_that_a_kill_has_cut_goes_on_behind_its_last_page() {
     let portal = Portal::quick();
     portal.fill("contacts", 30);
