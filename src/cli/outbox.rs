@@ -10,6 +10,7 @@ use crate::cli::format::{
 };
 use crate::cli::status::{held, held_work, is_forbidden, scope_lines, waits_for_a_scope};
 use crate::cli::{ExitStatus, carried_out};
+use crate::decide::entry::UNWRITABLE;
 use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, Most, Row};
 
@@ -148,9 +149,12 @@ fn next_attempt(entry: &Row, now: Timestamp) -> String {
 /// Wide enough for a sentence; the whole text stands in `sync_outbox.last_error`.
 const WIDEST_ERROR: usize = 200;
 
-/// What is said of an entry that goes nowhere by itself: a dead one, and one that waits for a record which nothing makes.
+/// What is said of an entry that goes nowhere by itself: a dead one, one that waits for a record which nothing makes, and one that
+/// waits for the portal to be as the mapping has it.
 fn last_error(entry: &Row) -> Option<String> {
-    let is_stuck = entry.text("state") == Some("dead") || entry.text("waits_for") == Some("create");
+    let is_stuck = entry.text("state") == Some("dead")
+        || entry.text("waits_for") == Some("create")
+        || entry.text("last_error") == Some(UNWRITABLE);
     let explanation = entry.text("last_error").filter(|_| is_stuck)?;
     Some(format!(
         "{}: {}",

@@ -324,14 +324,16 @@ fn replace_options(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), Stor
          ON CONFLICT DO NOTHING",
     )?
     .execute(object)?;
-    // A property without any takes what its new type takes.
+    // A property that is no choice any more takes what its new type takes, and so does one whose choices live elsewhere. One that
+    // HubSpot has left without a single option takes none of those that it had.
     tx.prepare_cached(
         "DELETE FROM _sync_gone_options
          WHERE object = :object
            AND (value IN (SELECT o.value FROM _sync_options AS o
                           WHERE o.object = :object AND o.property = _sync_gone_options.property)
-                OR NOT EXISTS (SELECT 1 FROM _sync_options AS o
-                               WHERE o.object = :object AND o.property = _sync_gone_options.property))",
+                OR NOT EXISTS (SELECT 1 FROM properties AS p
+                               WHERE p.object = :object AND p.name = _sync_gone_options.property
+                                 AND p.type = 'enumeration' AND p.referenced_object IS NULL))",
     )?
     .execute(object)?;
     Ok(())

@@ -299,6 +299,32 @@ fn new_labels_and_options_are_shown_and_an_option_that_is_gone_holds_up_its_own_
     site.until_sql(&format!("SELECT ({degraded}) = 0"));
     site.until_pushed();
     assert_eq!(portal.count_with(COLOUR, "red"), 2);
+    // All of them at once are gone no less than one.
+    set_options(&portal, &[]);
+    it_is_degraded(&site);
+    let lost = "SELECT code || ': ' || problem FROM sync_fields WHERE state = 'degraded'";
+    assert_eq!(
+        site.text(lost).as_deref(),
+        Some(
+            "option-missing: HubSpot has no option `red` of `colour` any more, and 2 rows hold it"
+        )
+    );
+    let list = site.run(&["outbox", "list"]);
+    assert!(list.stdout.starts_with(b"0 entries"), "{list:?}");
+    let writes = portal.stand().write_log().len();
+    site.execute("UPDATE contacts SET colour = 'blue' WHERE local_id = 1");
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE code = 'nothing-writable'");
+    let list = site.run(&["outbox", "list"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(
+        list.contains(": nothing that waits of the row can be written in HubSpot at present: SELECT problem, hint FROM sync_fields says why [nothing-writable]\n"),
+        "{list}"
+    );
+    assert_eq!(portal.stand().write_log().len(), writes);
+    set_options(&portal, both);
+    site.until_sql(&format!("SELECT ({degraded}) = 0"));
+    site.until_pushed();
+    assert_eq!(portal.count_with(COLOUR, "blue"), 1);
     assert_eq!(site.stop(), 0);
 }
 

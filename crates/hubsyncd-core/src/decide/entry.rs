@@ -39,8 +39,7 @@ use crate::model::id::{HubspotId, LocalId};
 use crate::model::time::Timestamp;
 
 /// What `last_error` says of an entry of which nothing can be sent; a local write to another field makes it due again.
-pub const UNWRITABLE: &str =
-    "none of the changed properties can be written in HubSpot: see sync_fields [nothing-writable]";
+pub const UNWRITABLE: &str = "nothing that waits of the row can be written in HubSpot at present: SELECT problem, hint FROM sync_fields says why [nothing-writable]";
 
 /// Whether all attempts of an entry are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -137,7 +137,8 @@ pub struct FieldModes {
     pub history: bool,
     /// Whether HubSpot's own history of it is kept in `property_history`.
     pub remote_history: bool,
-    /// Whether HubSpot takes no write of it any more, though it took some before: it is pulled on, and local writes wait.
+    /// Whether HubSpot takes no write of it any more, though it took some before: it is pulled on, and local writes wait. Its direction
+    /// stays what the file says, so that its column takes writes: whether it is sent says [`FieldMapping::is_sent`].
     pub locked: bool,
 }
 
