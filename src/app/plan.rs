@@ -17,11 +17,10 @@ use crate::decide::decision::commands::PausedSide;
 use crate::decide::echo::Histories;
 use crate::decide::existence::Moment;
 use crate::decide::incoming::convert::{histories, remote_record, remote_records};
-use crate::decide::outgoing::looking::{asked_for, left_in_doubt, unseen_keys};
+use crate::decide::outgoing::looking::{LookBy, asked_for, left_in_doubt, meant_by, unseen_keys};
 use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::outgoing::present::Present;
 use crate::engine::decisions::ahead::{AheadOfDaemon, ShownToDecisions};
-use crate::engine::inbound::applying::Applying;
 use crate::engine::outbound::create::{self, LookedFor};
 use crate::engine::outbound::preview::{
     PlanTotals, PlannedEntry, ReadAgain, Rehearsal, ShownAgain,
@@ -281,6 +280,7 @@ impl<'a> PlanBase<'a> {
                 offset_ms: moment.offset_ms,
                 shown,
                 held_columns: RefCell::default(),
+                makes: RefCell::default(),
             };
             let totals = rehearsal.each(|planned| each(planned).map_err(Stopped::ByReader))?;
             Ok(PlanSums {
@@ -335,8 +335,9 @@ async fn read_again(
         decided.insert(object, present);
     }
     base.carry_out_decisions(Some(&decided), moment(client, clock))?;
+    let mut met = BTreeMap::new();
     for object in base.objects.clone().iter() {
-        look_for_creates(base, object, &reading, clock).await?;
+        look_for_creates(base, object, &reading, clock, &mut met).await?;
     }
     base.link_reinserted(moment(client, clock))?;
     let mut ids: BTreeMap<ObjectType, Vec<HubspotId>> = BTreeMap::new();
@@ -348,6 +349,7 @@ async fn read_again(
     })?;
     let mut shown = ShownAgain {
         asked_at: clock.now(),
+        met,
         ..ShownAgain::default()
     };
     for (object, ids) in &ids {
@@ -372,34 +374,55 @@ async fn read_again(
     Ok(shown)
 }
 
-/// Looks for the records of due creates as the push does, and gives them to their rows in the copy.
+/// Looks for the records of due creates. What a lost request may have made is looked for as the push does, and given to its row in the
+/// copy. Of all others HubSpot is asked what it would answer to them: the records that it has already are kept by their entries.
 async fn look_for_creates(
     base: &mut PlanBase<'_>,
     object: &ObjectSync,
     reading: &PlanReading<'_>,
     clock: &Arc<dyn Clock>,
+    met: &mut BTreeMap<OutboxId, RemoteRecord>,
 ) -> Result<(), PlanError> {
     let asked_at = clock.now();
     let due = base.due_creates(object, asked_at)?;
-    let (looked_for, others): (Vec<_>, Vec<_>) = due
+    let (in_doubt, fresh): (Vec<_>, Vec<_>) = due
         .into_iter()
-        .partition(|entry| create::is_looked_for(object, entry));
-    let looked = reading.look(base, object, &looked_for, asked_at).await?;
-    let searched = others.iter().filter(|entry| !is_young(entry, asked_at));
-    let searched: Vec<OutboxId> = searched.map(|entry| entry.id).collect();
-    let values = searched::values_of(&base.connection, object, &searched)?;
+        .partition(|entry| entry.standing.unanswered_since.is_some());
+    let looked = reading.look(base, object, &in_doubt, asked_at).await?;
+    if let Some(looked) = &looked {
+        let pass = Pass::at(moment(reading.client, clock), object, Origin::Poll);
+        base.write(|tx| looked.take(tx, pass))?;
+    }
+    let meets = create::meets_of(&base.connection, object, &fresh)?;
+    for (property, values) in asked_for(object, &meets) {
+        let keys: Vec<String> = values.into_iter().collect();
+        for keys in keys.chunks(BATCH) {
+            let query = create::query_by(object, &property, keys.to_vec(), false);
+            let found = reading.batch(object.object(), &query).await?;
+            keep_met(object, &meets, remote_records(object, found.records), met);
+        }
+    }
+    let ripe = fresh.iter().filter(|entry| !is_young(entry, asked_at));
+    let ripe: Vec<OutboxId> = ripe.map(|entry| entry.id).collect();
+    let values = searched::values_of(&base.connection, object, &ripe)?;
     let ids = searched::meant(reading.client, object, values, Priority::Interactive).await?;
     let shown = reading.present(object.object(), &ids, asked_at).await?;
-    if looked.is_none() && shown.records.is_empty() {
-        return Ok(());
-    }
-    let pass = Pass::at(moment(reading.client, clock), object, Origin::Poll);
-    base.write(|tx| {
-        if let Some(looked) = &looked {
-            looked.take(tx, pass)?;
+    keep_met(object, &meets, shown.records, met);
+    Ok(())
+}
+
+/// Keeps records by the creates that they are of; a row has one.
+fn keep_met(
+    object: &ObjectSync,
+    meets: &[(OutboxId, LookBy)],
+    found: Vec<RemoteRecord>,
+    met: &mut BTreeMap<OutboxId, RemoteRecord>,
+) {
+    for record in found.into_iter().filter(|record| !record.archived) {
+        if let Some((id, _)) = meant_by(object, meets, &record) {
+            met.entry(id).or_insert(record);
         }
-        searched::take(tx, &Applying::from_store(pass, asked_at), &shown.records)
-    })
+    }
 }
 
 async fn check_portal(config: &Config, client: &Client) -> Result<(), PlanError> {

@@ -15,7 +15,7 @@ use crate::engine::inbound::merge::ShownRecord;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
-use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
 use crate::model::id::{HoldId, HubspotId, OutboxId};
 use crate::model::mapping::{FieldMapping, WriteMode};
 use crate::model::name::{ObjectType, PropertyName};
@@ -124,21 +124,51 @@ fn rejoin(
 }
 
 /// Where a program has written a held field again, or deleted its row, what waits of it stands over what HubSpot holds: the write
-/// itself knows only what the mirror held. Tells whether anything waits of it.
+/// itself knows only what the mirror held. `None`: nothing waits of it.
+fn over_hubspots(entry: &Entry, held: &HeldClear) -> Option<EntryField> {
+    let written = entry.field(&held.property).map(|field| field.changed_at);
+    let is_deleted = entry.standing.operation == Operation::Archive;
+    let emptied = (is_deleted && held.side == Side::Hubspot).then_some(held.changed_at);
+    Some(EntryField {
+        property: held.property.clone(),
+        base: Base::Known(held.remote.clone()),
+        changed_at: written.or(emptied)?,
+        sent: None,
+    })
+}
+
+/// Puts it so into the outbox. Tells whether anything waits of the field.
 fn put_over_hubspots(
     tx: &Transaction<'_>,
     entry: &Entry,
     held: &HeldClear,
 ) -> Result<bool, StoreError> {
-    let written = entry.field(&held.property).map(|field| field.changed_at);
-    let is_deleted = entry.standing.operation == Operation::Archive;
-    let emptied = (is_deleted && held.side == Side::Hubspot).then_some(held.changed_at);
-    let Some(changed_at) = written.or(emptied) else {
+    let Some(field) = over_hubspots(entry, held) else {
         return Ok(false);
     };
-    let base = Base::Known(held.remote.clone());
-    outbox::put_field(tx, entry.id, &held.property, &base, changed_at)?;
+    outbox::put_field(tx, entry.id, &field.property, &field.base, field.changed_at)?;
     Ok(true)
+}
+
+/// An entry as the push takes it up, and what the guard holds on of its row: a held field that was written again has rejoined it.
+pub(crate) fn rejoined(
+    connection: &Connection,
+    object: &ObjectType,
+    mut entry: Entry,
+) -> Result<(Entry, Vec<HeldClear>), StoreError> {
+    let mut held = match cleared::has_any(connection, object)? {
+        true => cleared::of_row(connection, object, entry.local_id)?,
+        false => Vec::new(),
+    };
+    held.retain(|held| {
+        let Some(field) = over_hubspots(&entry, held) else {
+            return true;
+        };
+        entry.fields.retain(|own| own.property != field.property);
+        entry.fields.push(field);
+        false
+    });
+    Ok((entry, held))
 }
 
 /// What is held of a row on its way to HubSpot is a local write like any other: where the row as a whole is decided, it waits with

@@ -24,7 +24,7 @@ use crate::hubspot::endpoints::associations::{LinksWritten, MOST_READ};
 use crate::model::association::{Links, TypeId};
 use crate::model::attempt::{Along, NewEnd, Sent};
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
-use crate::model::id::HubspotId;
+use crate::model::id::{HubspotId, OutboxId};
 use crate::model::object::NewLinks;
 use crate::store::history::Origin;
 use crate::store::links::types;
@@ -58,7 +58,29 @@ pub(super) fn taken(
     Ok(None)
 }
 
-/// The associations that name a create's row, of pairs that go to HubSpot.
+/// What would become of a create by the associations that name its row. Nothing is written down.
+pub(super) fn known(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    create: &Entry,
+) -> Result<WithLinks, StoreError> {
+    let object = pass.object;
+    if object.new_links == NewLinks::Follow {
+        return Ok(WithLinks::Goes(Vec::new()));
+    }
+    let mut named = Vec::new();
+    for id in links::naming(tx, pass.name(), create.local_id)? {
+        named.extend(named_by(tx, pass, create, id)?);
+    }
+    for NamedLink { link, .. } in &mut named {
+        if let (None, TypesSay::Means(kind)) = (&link.kind, &link.told) {
+            link.kind = Some(kind.clone());
+        }
+    }
+    Ok(with_links(object, create.local_id, &named))
+}
+
+/// The associations that name a create's row, of pairs that go to HubSpot. Labels and numbers are written down as their types.
 fn named(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -66,34 +88,41 @@ fn named(
 ) -> Result<Vec<NamedLink>, StoreError> {
     let mut named = Vec::new();
     for id in links::naming(tx, pass.name(), create.local_id)? {
-        let pair = links::pair_of(tx, id, &pass.object.pairs)?;
-        let Some(pair) = pair.filter(|pair| pair.direction.pushes()) else {
-            continue;
-        };
-        let types = types::of(tx, &pair)?;
-        let mut link = links::queued(tx, &types, id)?;
-        if let Some(QueuedLink {
-            kind: None,
-            told: TypesSay::Means(kind),
-            ..
-        }) = &link
+        let mut found = named_by(tx, pass, create, id)?;
+        if let Some(NamedLink { link, types, .. }) = &found
+            && let (None, TypesSay::Means(kind)) = (&link.kind, &link.told)
         {
-            links::name(tx, id, kind, &types)?;
-            link = links::queued(tx, &types, id)?;
+            links::name(tx, id, kind, types)?;
+            found = named_by(tx, pass, create, id)?;
         }
-        let Some(link) = link else {
-            continue;
-        };
-        let is_from = pair.from == *pass.name() && link.from.local_id == create.local_id;
-        named.push(NamedLink {
-            link,
-            end: if is_from { NewEnd::From } else { NewEnd::To },
-            object: if is_from { pair.to } else { pair.from },
-            pair: pair.key,
-            types,
-        });
+        named.extend(found);
     }
     Ok(named)
+}
+
+/// One of them.
+fn named_by(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    create: &Entry,
+    id: OutboxId,
+) -> Result<Option<NamedLink>, StoreError> {
+    let pair = links::pair_of(tx, id, &pass.object.pairs)?;
+    let Some(pair) = pair.filter(|pair| pair.direction.pushes()) else {
+        return Ok(None);
+    };
+    let types = types::of(tx, &pair)?;
+    let Some(link) = links::queued(tx, &types, id)? else {
+        return Ok(None);
+    };
+    let is_from = pair.from == *pass.name() && link.from.local_id == create.local_id;
+    Ok(Some(NamedLink {
+        link,
+        end: if is_from { NewEnd::From } else { NewEnd::To },
+        object: if is_from { pair.to } else { pair.from },
+        pair: pair.key,
+        types,
+    }))
 }
 
 /// Takes the entries of associations for the attempt of the create in which they go along.

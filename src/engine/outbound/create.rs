@@ -17,10 +17,10 @@ use crate::decide::outgoing::claim::{create_of, made_by_nobody, rest_unwritable,
 use crate::decide::outgoing::doubt::{self, AfterLook, RowOfCreate, Unfound};
 use crate::decide::outgoing::looking::{
     LookBy, asked_for, carried, claimed, has_made, is_fresh_create, left_in_doubt, look_by,
-    meant_by, reinserted, relinked, searched_for, unseen_keys,
+    meant_by, meet_by, reinserted, relinked, searched_for, unseen_keys,
 };
 use crate::decide::outgoing::needed::{self, missing};
-use crate::decide::outgoing::plan::BATCH_WITH_HISTORY;
+use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::taken::shared_words;
 use crate::decide::retry::AFTER_UNREAD;
@@ -193,6 +193,24 @@ pub(crate) fn looks_of(
     Ok(looks)
 }
 
+/// By what HubSpot is asked whether it has the records of new rows already, the oldest row first: of two that mean one record it is
+/// that one's.
+pub(crate) fn meets_of(
+    connection: &Connection,
+    object: &ObjectSync,
+    creates: &[Entry],
+) -> Result<Vec<(OutboxId, LookBy)>, StoreError> {
+    let mut creates: Vec<&Entry> = creates.iter().collect();
+    creates.sort_by_key(|create| create.local_id);
+    let mut meets = Vec::with_capacity(creates.len());
+    for create in creates {
+        if let Some(row) = object.table.by_local_id(connection, create.local_id)? {
+            meets.push((create.id, meet_by(object, &row)));
+        }
+    }
+    Ok(meets)
+}
+
 /// How many requests look for the records of so many creates as go at once; what is found is read besides.
 pub(super) fn look_requests(
     connection: &Connection,
@@ -228,6 +246,25 @@ pub(super) fn look_requests(
         requests += values_that_fit(values).len();
     }
     Ok(requests as u64)
+}
+
+/// How many requests look for the records of creates that HubSpot refuses since it has them. Where it knows no key of ours, it names
+/// the records.
+pub(super) fn requests_of_refused(
+    connection: &Connection,
+    object: &ObjectSync,
+    refused: &[Entry],
+) -> Result<u64, StoreError> {
+    if object.key_property.is_none() && !object.key_wanted {
+        return Ok(refused.len().div_ceil(BATCH) as u64);
+    }
+    let looks = looks_of(connection, object, refused)?;
+    let asked = asked_for(object, &looks).into_iter();
+    let unique = asked.filter(|(property, _)| object.key_property.as_ref() != Some(property));
+    let unique = unique.map(|(_, values)| values.len().div_ceil(BATCH_WITH_HISTORY));
+    // By the key, and by it in the archive.
+    let by_key = if refused.is_empty() { 0 } else { 2 };
+    Ok((unique.sum::<usize>() + by_key) as u64)
 }
 
 /// Creates that were looked for, and what was found.

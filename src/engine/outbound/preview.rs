@@ -1,6 +1,9 @@
 //! What the next push would send: the push's own order and decisions on a database that is only read, without its last step.
 //! Each entry that is not dead is told, also what is not due.
 
+mod adopted;
+mod asked;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +14,20 @@ use crate::decide::echo::Histories;
 use crate::decide::existence::{Action, Again, Hubspot, NOT_VISIBLE};
 use crate::decide::guard::Verdict;
 use crate::decide::matching::{LookBefore, SEARCH_LAG, looked_up};
-use crate::decide::outgoing::associate::{LinkCall, ReadyLink, link_requests, ready};
+use crate::decide::outgoing::along::WithLinks;
+use crate::decide::outgoing::associate::{CountedPair, LinkCall, ReadyLink, link_requests, ready};
 use crate::decide::outgoing::claim::after_its_read;
 use crate::decide::outgoing::looking::agreed_before;
-use crate::decide::outgoing::plan::{BATCH, DueEntry, all_batches, requests};
+use crate::decide::outgoing::plan::{BATCH, DueEntry, PlannedBatch, PushCost, all_batches};
 use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::preview::{
     KeptWhy, LeftOut, Preview, PreviewField, as_known, of_create, of_update,
 };
-use crate::decide::record::CleanBase;
+use crate::decide::record::{CleanBase, OpenConflict};
 use crate::engine::inbound::clearing;
 use crate::engine::inbound::existence::shown_version;
 use crate::engine::inbound::merge::{ShownRecord, decided};
+use crate::engine::outbound::along;
 use crate::engine::outbound::archive::{self, archives_records};
 use crate::engine::outbound::associate::guarded_pair;
 use crate::engine::outbound::create;
@@ -33,11 +38,12 @@ use crate::engine::outbound::searched::is_young;
 use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
-use crate::hubspot::endpoints::associations::MOST_WRITTEN;
+use crate::hubspot::endpoints::associations::{MOST_READ, MOST_WRITTEN};
 use crate::model::association::PairMapping;
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::{ObjectType, PropertyName, TableName};
+use crate::model::object::group_of;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::settings::Guard;
@@ -52,6 +58,8 @@ use crate::store::outbox::links::{self, QueuedEnds, queued, queued_ends};
 use crate::store::outbox::{self, WaitingEntry};
 use crate::store::shape::options;
 use crate::store::{StoreError, cleared, conflicts, fields, reads};
+
+use self::asked::{AskedOfHubspot, is_as_before};
 
 /// A record that was read again.
 #[derive(Debug)]
@@ -71,6 +79,10 @@ pub struct ShownAgain {
     pub records: BTreeMap<(ObjectType, HubspotId), ReadAgain>,
     /// Those that it could not read this time.
     pub unread: BTreeSet<(ObjectType, HubspotId)>,
+    /// The records that it has already of rows whose creates wait.
+    pub met: BTreeMap<OutboxId, RemoteRecord>,
+    /// Those of them whose archive waited, of a row that was deleted.
+    pub taken_over: RefCell<BTreeSet<(ObjectType, HubspotId)>>,
 }
 
 impl ShownAgain {
@@ -118,6 +130,11 @@ pub struct PlannedEntry {
     /// Whether it is under way.
     pub is_in_flight: bool,
     is_due: bool,
+    asked: AskedOfHubspot,
+    /// The pairs of the associations that go along with it.
+    along: Vec<TableName>,
+    /// Whether it waits for the histories of its fields, which were read.
+    is_contested: bool,
 }
 
 impl PlannedEntry {
@@ -174,6 +191,8 @@ pub struct Rehearsal<'a> {
     pub kept_back: &'a [(String, String)],
     /// Of which columns the guard would hold what empties them, as far as it was looked at.
     pub held_columns: RefCell<BTreeMap<(ObjectType, PropertyName), bool>>,
+    /// The rows that would become records, by the values that say which; as far as they were looked at.
+    pub makes: RefCell<BTreeMap<(ObjectType, PropertyName, String), LocalId>>,
 }
 
 impl Rehearsal<'_> {
@@ -187,22 +206,14 @@ impl Rehearsal<'_> {
     ) -> Result<PlanTotals, E> {
         let mut totals = PlanTotals::default();
         for object in self.objects.iter() {
-            let mut sent: BTreeMap<Operation, usize> = BTreeMap::new();
             let mut tell = |planned: PlannedEntry| {
                 totals.held += u64::from(planned.waits_for == Some(WaitsFor::Guard));
                 totals.held_values += planned.preview.kept_because(KeptWhy::Guard);
-                if planned.is_sent() {
-                    totals.entries += 1;
-                    *sent.entry(planned.operation).or_default() += 1;
-                }
+                totals.entries += u64::from(planned.is_sent());
                 each(planned)
             };
-            let of_links = self.each_of(object, &mut tell)?;
-            totals.requests += of_links;
-            let costs = sent.into_iter();
-            totals.requests += costs
-                .map(|(operation, entries)| requests(operation, entries))
-                .sum::<u64>();
+            let requests = self.each_of(object, &mut tell)?;
+            totals.requests += requests;
         }
         Ok(totals)
     }
@@ -213,7 +224,7 @@ impl Rehearsal<'_> {
         each: &mut impl FnMut(PlannedEntry) -> Result<(), E>,
     ) -> Result<u64, E> {
         let mut later = Vec::new();
-        let mut requests_beside = 0;
+        let (mut requests_beside, mut cost) = (0, PushCost::default());
         let (mut links, mut archives) = (Vec::new(), Vec::new());
         for pair in pairs_of(object) {
             let due = self.due(&pair.from, Some(&pair.to), &LINKS, &mut later)?;
@@ -232,19 +243,54 @@ impl Rehearsal<'_> {
                 None => false,
             };
             requests_beside += self.looks_before(object, &creates)?;
+            let mut is_any_made = false;
             for (operation, batch) in all_batches(due_of(&creates), due_of(&updates)) {
                 let is_held = operation == Operation::Update && holds_updates;
+                let mut together = PlannedBatch::of(operation);
+                let (mut pairs_along, mut refused) = (BTreeSet::new(), Vec::new());
                 for id in batch {
-                    self.tell(object, id, true, is_held, each)?;
+                    let before = together.refused - together.named;
+                    let mut counted = |planned: PlannedEntry| {
+                        planned.count_in(&mut together);
+                        if planned.is_sent() {
+                            pairs_along.extend(planned.along.iter().cloned());
+                        }
+                        each(planned)
+                    };
+                    self.tell(object, id, true, is_held, &mut counted)?;
+                    if together.refused - together.named > before {
+                        refused.extend(outbox::by_id(self.tx, id)?);
+                    }
                 }
+                together.looks = create::requests_of_refused(self.tx, object, &refused)?;
+                let pulled = object.pairs.iter().filter(|pair| pair.direction.pulls());
+                let read = pulled.filter(|pair| pairs_along.contains(&pair.key));
+                requests_beside += read.count() as u64;
+                is_any_made |= operation == Operation::Create && together.sent > 0;
+                cost.add(&together);
+            }
+            if object.key_wanted && is_any_made {
+                // The key's property is made before the first create, in a group that a custom object is asked for.
+                requests_beside += 1 + u64::from(group_of(object.object()).is_none());
             }
             let is_held = archives_records(object) && self.is_held(&guards.archives)?;
             let due = self.due(object.object(), None, &[Operation::Archive], &mut later)?;
             archives.extend(due.into_iter().map(|entry| (entry, is_held)));
         }
-        for (entry, is_held) in links.into_iter().chain(archives) {
-            let is_held = is_held && may_be_held(entry.operation);
-            self.tell(object, entry.id, true, is_held, each)?;
+        let others: Vec<_> = links.into_iter().chain(archives).collect();
+        let by_kind = others.chunk_by(|(one, _), (other, _)| one.operation == other.operation);
+        for part in by_kind.flat_map(|part| part.chunks(BATCH)) {
+            let operation = part.first().map(|(entry, _)| entry.operation);
+            let mut together = PlannedBatch::of(operation.unwrap_or(Operation::Archive));
+            for (entry, is_held) in part {
+                let is_held = *is_held && may_be_held(entry.operation);
+                let mut counted = |planned: PlannedEntry| {
+                    planned.count_in(&mut together);
+                    each(planned)
+                };
+                self.tell(object, entry.id, true, is_held, &mut counted)?;
+            }
+            cost.add(&together);
         }
         later.sort_by_key(|entry| (entry.due, entry.id));
         for entry in later {
@@ -255,7 +301,10 @@ impl Rehearsal<'_> {
         }
         Ok(match self.kept_back_by(object.object()) {
             Some(_) => 0,
-            None => requests_beside,
+            None => {
+                let keeps_histories = object.mapping().with_remote_history().next().is_some();
+                requests_beside + cost.requests(keeps_histories)
+            }
         })
     }
 
@@ -297,9 +346,14 @@ impl Rehearsal<'_> {
             };
             counted.push(links::counted(self.tx, pair, &known, (&link, call))?);
         }
-        let names_primary = known.iter().any(|known| known.id.is_primary());
-        let implies = names_primary && pair.direction.pulls();
-        Ok(link_requests(counted, MOST_WRITTEN, implies))
+        let around = CountedPair {
+            pulls: pair.direction.pulls(),
+            implies: known.iter().any(|known| known.id.is_primary()),
+            is_of_one_object: pair.is_of_one_object(),
+            most_written: MOST_WRITTEN,
+            most_read: MOST_READ,
+        };
+        Ok(link_requests(counted, around))
     }
 
     /// What is due, the oldest first; the rest is added to `later`.
@@ -371,9 +425,13 @@ impl Rehearsal<'_> {
             need_history: Vec::new(),
             is_in_flight: entry.standing.state == EntryState::InFlight,
             is_due,
+            asked: AskedOfHubspot::default(),
+            along: Vec::new(),
+            is_contested: false,
         };
         let mut planned = self.with_fields(object, &entry, planned)?;
         if let Some(code) = self.kept_back_by(object.object()) {
+            planned.asked = AskedOfHubspot::default();
             let why = || format!("{} is not synced at present (`{code}`)", object.object());
             planned.explanation.get_or_insert_with(why);
         }
@@ -413,6 +471,9 @@ impl Rehearsal<'_> {
                 need_history: Vec::new(),
                 is_in_flight: false,
                 is_due: false,
+                asked: AskedOfHubspot::default(),
+                along: Vec::new(),
+                is_contested: false,
             })?;
         }
         Ok(())
@@ -494,11 +555,19 @@ impl Rehearsal<'_> {
         if !planned.is_due || planned.waits_for.is_some() {
             return Ok(planned);
         }
+        if self.is_taken_over(pass.name(), hs_id) {
+            return Ok(not_sent(planned, ANOTHERS));
+        }
+        let (entry, _) = clearing::rejoined(self.tx, pass.name(), entry.clone())?;
         let present = match self.shown {
             Some(shown) => shown.present(pass.name(), hs_id),
-            None => self.present_as_known(pass, entry, hs_id)?,
+            None => self.present_as_known(pass, &entry, hs_id)?,
         };
-        let judged = archive::judged(self.tx, pass, (entry, hs_id), &present)?;
+        let judged = archive::judged(self.tx, pass, (&entry, hs_id), &present)?;
+        let planned = PlannedEntry {
+            asked: AskedOfHubspot::Read,
+            ..planned
+        };
         Ok(match not_archived(judged.0, &judged.1) {
             Some(explanation) => not_sent(planned, explanation),
             None => planned,
@@ -545,20 +614,40 @@ impl Rehearsal<'_> {
         let Some(row) = object.table.by_local_id(self.tx, entry.local_id)? else {
             return Ok(rowless(planned));
         };
+        if let Some(record) = self.met(entry, &planned) {
+            return self.adopted(pass, (entry, row), record, planned);
+        }
         let gone = options::gone_in(self.tx, object.mapping(), &row)?;
         let is_placeless = left_out::is_placeless(pass, &gone);
-        if !is_placeless && let Some(explanation) = create::unfit(self.tx, pass, &row)? {
+        let unfit = match is_placeless {
+            true => None,
+            false => match create::unfit(self.tx, pass, &row)? {
+                None => self.twin(object, &row, &planned),
+                unfit => unfit,
+            },
+        };
+        if unfit.is_some() {
             return Ok(PlannedEntry {
-                explanation: Some(explanation),
+                explanation: unfit,
                 ..planned
             });
         }
+        let along = match along::known(self.tx, pass, entry)? {
+            WithLinks::Lacks(explanation) => return Ok(not_sent(planned, &explanation)),
+            WithLinks::Goes(along) => along,
+            WithLinks::WaitsForCreate | WithLinks::WaitsForTypes => Vec::new(),
+        };
         let open = conflicts::open_of(self.tx, pass.name(), entry.local_id)?;
         let left_out = self.left_out(object, &row)?;
         let unwritable = is_placeless.then(|| outbox::UNWRITABLE.to_owned());
         Ok(PlannedEntry {
             preview: of_create(object, &row, &open, &left_out),
             explanation: planned.explanation.or(unwritable),
+            asked: match along.is_empty() {
+                true => AskedOfHubspot::Nothing,
+                false => AskedOfHubspot::Along,
+            },
+            along: along.into_iter().map(|along| along.pair).collect(),
             ..planned
         })
     }
@@ -574,40 +663,66 @@ impl Rehearsal<'_> {
         let (Some(row), Some(hs_id)) = (row, entry.standing.hs_id) else {
             return Ok(rowless(planned));
         };
+        let (entry, held) = clearing::rejoined(tx, pass.name(), entry.clone())?;
         let open = conflicts::open_of(tx, pass.name(), entry.local_id)?;
         let read = self.shown.and_then(|all| all.of(pass.name(), hs_id));
         if self.shown.is_some() && planned.is_due && read.is_none() {
             return Ok(unshown(planned, hs_id));
         }
-        let known = as_known(object, hs_id, &row, (entry, &open));
-        let record = read.map_or(&known, |read| &read.record);
-        let mut plan = decided(
-            tx,
-            pass,
-            &row,
-            Some(entry),
-            ShownRecord {
-                record,
-                histories: read.and_then(|read| read.histories.as_ref()),
-                clean_base: CleanBase::Mirror,
-                // What a lost request of ours brought only HubSpot's answer can tell.
-                lookups: Lookups {
-                    sent: read.is_some(),
-                    ..Lookups::ALL
-                },
+        let known = as_known(object, hs_id, &row, (&entry, &open));
+        let shown = ShownRecord {
+            record: read.map_or(&known, |read| &read.record),
+            histories: read.and_then(|read| read.histories.as_ref()),
+            clean_base: CleanBase::Mirror,
+            // What a lost request of ours brought only HubSpot's answer can tell.
+            lookups: Lookups {
+                sent: read.is_some(),
+                ..Lookups::ALL
             },
-        )?;
-        let held = cleared::of_row(tx, pass.name(), entry.local_id)?;
+        };
+        let is_read = planned.is_due
+            && planned.waits_for.is_none()
+            && !is_as_before(object.mapping(), &entry, &row);
+        let planned = PlannedEntry {
+            asked: match is_read {
+                true => AskedOfHubspot::Read,
+                false => AskedOfHubspot::default(),
+            },
+            is_contested: shown.histories.is_some(),
+            ..planned
+        };
+        let waiting = WaitingUpdate {
+            row: &row,
+            entry: &entry,
+            open: &open,
+            held: &held,
+        };
+        self.merged(pass, &waiting, shown, planned)
+    }
+
+    /// What is left to be sent of an update once its row is merged with what HubSpot shows.
+    fn merged(
+        &self,
+        pass: &Pass<'_>,
+        waiting: &WaitingUpdate<'_>,
+        shown: ShownRecord<'_>,
+        planned: PlannedEntry,
+    ) -> Result<PlannedEntry, StoreError> {
+        let object = pass.object;
+        let WaitingUpdate {
+            row,
+            entry,
+            open,
+            held,
+        } = *waiting;
+        let mut plan = decided(self.tx, pass, row, Some(entry), shown)?;
         plan.leave(&held.iter().map(|held| held.property.clone()).collect());
-        let left_out = self.left_out(object, &row)?;
-        let mut preview = of_update(object, &row, (entry, &open), &plan, &left_out);
+        let left_out = self.left_out(object, row)?;
+        let mut preview = of_update(object, row, (entry, open), &plan, &left_out);
         for held in held.iter().filter(|held| held.side == Side::Hubspot) {
-            // One that a program has written again waits like any other.
-            if entry.field(&held.property).is_none() {
-                preview.keep(emptied(held), KeptWhy::Guard);
-            }
+            preview.keep(emptied(held), KeptWhy::Guard);
         }
-        let explanation = self.refused(pass, &row, record, &mut preview)?;
+        let explanation = self.refused(pass, row, shown.record, &mut preview)?;
         let planned = PlannedEntry {
             preview,
             explanation: planned.explanation.or(explanation),
@@ -637,6 +752,7 @@ impl Rehearsal<'_> {
         if sent.is_empty() && !held.is_empty() {
             planned.waits_for = Some(WaitsFor::Guard);
             planned.due = None;
+            planned.asked = AskedOfHubspot::default();
         } else {
             planned.preview.fields = sent;
             for field in held {
@@ -716,6 +832,16 @@ impl Rehearsal<'_> {
     }
 }
 
+/// An update that waits, with its row and what stands around it.
+#[derive(Clone, Copy)]
+struct WaitingUpdate<'a> {
+    row: &'a MirrorRow,
+    entry: &'a Entry,
+    open: &'a BTreeMap<PropertyName, OpenConflict>,
+    /// What the guard holds of the row.
+    held: &'a [HeldClear],
+}
+
 /// The pairs whose rows start from an object and go to HubSpot.
 fn pairs_of(object: &ObjectSync) -> impl Iterator<Item = &PairMapping> {
     let pairs = object.pairs.iter();
@@ -770,7 +896,7 @@ fn not_archived(hubspot: Hubspot, actions: &[Action]) -> Option<&'static str> {
         [Action::LookAgain(_)] => {
             "HubSpot does not show what became of the record: it is read again first"
         }
-        [Action::End] => "another row is the record by now",
+        [Action::End] => ANOTHERS,
         _ if actions.contains(&Action::Done) => "HubSpot has archived the record already",
         _ if actions.contains(&Action::BringBack) => {
             "the record was edited in HubSpot since, and that wins: the row comes back"
@@ -791,6 +917,9 @@ fn not_archived(hubspot: Hubspot, actions: &[Action]) -> Option<&'static str> {
     };
     Some(explanation)
 }
+
+/// Why the archive of a record that another row has by now is not sent.
+const ANOTHERS: &str = "another row is the record by now";
 
 /// Of an update that has no field left.
 const NOTHING_LEFT: &str = "nothing of it is left to be sent";

@@ -349,6 +349,9 @@ pub(crate) async fn ensure_key(
     engine: &Engine,
     object: &ObjectSync,
 ) -> Result<ObjectSync, StepError> {
+    // A step before this one may have made it.
+    let in_force = engine.object(object.object());
+    let object = in_force.as_deref().unwrap_or(object);
     if !object.key_wanted {
         return Ok(object.clone());
     }
@@ -368,7 +371,11 @@ pub(crate) async fn ensure_key(
         .create_property(object.object(), &property)
         .await
     {
-        Ok(definition) => definition.has_unique_value,
+        Ok(definition) => {
+            let is_unique = definition.has_unique_value;
+            note_made(engine, object.object(), &definition).await?;
+            is_unique
+        }
         Err(error) => {
             let category = error.answer().map(|answer| answer.category.as_str());
             match key_is_made(category, error.status(), error.is_forbidden()) {
@@ -388,6 +395,24 @@ pub(crate) async fn ensure_key(
     let synced = ObjectSync::new(SyncedObject::clone(object).keyed(key_property));
     engine.replace_object(&synced);
     Ok(synced)
+}
+
+/// Writes down that a property is there, which the last read of the schema did not show.
+async fn note_made(
+    engine: &Engine,
+    object: &ObjectType,
+    made: &PropertyDefinition,
+) -> Result<(), StoreError> {
+    let (object, made) = (object.clone(), property_row(made));
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let mut known = reference::properties(tx, &object)?;
+            known.retain(|property| property.name != made.name);
+            known.push(made);
+            reference::replace_properties(tx, &object, &known).map(drop)
+        })
+        .await
 }
 
 /// The group in which a property of ours stands.

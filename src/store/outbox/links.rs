@@ -9,6 +9,7 @@ use crate::decide::outgoing::associate::{
     needs_reread_of_other_row, told,
 };
 use crate::decide::outgoing::refusal::ASSOCIATION_LIMIT;
+use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::KnownType;
 use crate::model::association::{ExclusiveEnd, PairMapping, TypeId};
 use crate::model::entry::Operation;
@@ -68,10 +69,14 @@ pub(crate) fn counted(
             && needs_reread_of_other_row(operation, named, types, is_open(link.to.local_id)?));
     let at_end = (operation, named, link.to.local_id);
     let is_read_there = is_reread_at_other_end(connection, pair, types, at_end)?;
+    let exclusion = Exclusion::of(types, ExclusiveEnd::To);
+    let excludes = exclusion.why(link.kind.as_ref()).is_some();
     Ok(CountedLink {
         call,
+        ends: (link.from.local_id, link.to.local_id),
         is_read_first: pair.direction.pulls() && is_read,
         is_read_at_other_end: pair.direction.pulls() && is_read_there,
+        is_looked_at_there: excludes && !pair.is_of_one_object(),
     })
 }
 

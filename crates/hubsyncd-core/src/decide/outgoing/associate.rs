@@ -4,6 +4,8 @@
 //! without a change (`hubspot/api-facts.md#8`). So an answer that is lost puts nothing in doubt for longer than it takes to
 //! ask again.
 
+use std::collections::BTreeSet;
+
 use crate::decide::acts::{Act, back_and_uncounted};
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::incoming::links::LinkEntry;
@@ -307,29 +309,67 @@ pub enum LinkCall {
 pub struct CountedLink {
     /// The call by which it goes out.
     pub call: LinkCall,
+    /// The row where it starts, and the one where it leads.
+    pub ends: (LocalId, LocalId),
     /// Whether the associations of the record where it starts are read first.
     pub is_read_first: bool,
     /// Whether those of the record where it leads are.
     pub is_read_at_other_end: bool,
+    /// Whether those of the record where it leads are read afterwards: what it takes from another one shows there.
+    pub is_looked_at_there: bool,
+}
+
+/// How a pair's associations are read around a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CountedPair {
+    /// Whether they come from HubSpot at all.
+    pub pulls: bool,
+    /// Whether HubSpot may name a primary by itself.
+    pub implies: bool,
+    /// Whether both ends are records of one object.
+    pub is_of_one_object: bool,
+    /// The most that one request writes.
+    pub most_written: usize,
+    /// The most records that one request reads.
+    pub most_read: usize,
 }
 
 /// How many requests the entries of a pair cost that go out now: each call's own, before each the reads that what still waits of
-/// the pair needs, and behind one that makes some the read of what it implied. `implies`: HubSpot may name a primary by itself.
-pub fn link_requests(mut links: Vec<CountedLink>, most: usize, implies: bool) -> u64 {
+/// the pair needs, and behind it the reads of what it implied.
+pub fn link_requests(mut links: Vec<CountedLink>, pair: CountedPair) -> u64 {
     let mut requests = 0;
+    // Where the plain type of two records is taken away, its call takes the others too.
+    let plain = links
+        .iter()
+        .filter(|link| link.call == LinkCall::ArchiveAll);
+    let whole: BTreeSet<_> = plain.map(|link| link.ends).collect();
+    for link in &mut links {
+        if link.call == LinkCall::ArchiveLabels && whole.contains(&link.ends) {
+            link.call = LinkCall::ArchiveAll;
+        }
+    }
+    // Records that are read once all is sent, of each end.
+    let (mut from, mut to) = (BTreeSet::new(), BTreeSet::new());
     while let Some(first) = links.first().copied() {
         let makes = matches!(first.call, LinkCall::Default | LinkCall::Create);
-        requests += 1 + u64::from(makes && implies);
+        let is_read_at_once = pair.pulls && makes && pair.implies;
+        requests += 1 + u64::from(is_read_at_once);
         requests += u64::from(links.iter().any(|link| link.is_read_first));
         requests += u64::from(links.iter().any(|link| link.is_read_at_other_end));
-        let mut room = most;
+        let mut room = pair.most_written;
         links.retain(|link| {
             let goes = link.call == first.call && room > 0;
             room -= usize::from(goes);
+            if goes && pair.pulls {
+                from.extend((!is_read_at_once).then_some(link.ends.0));
+                from.extend(pair.is_of_one_object.then_some(link.ends.1));
+                to.extend(link.is_looked_at_there.then_some(link.ends.1));
+            }
             !goes
         });
     }
-    requests
+    let reads = from.len().div_ceil(pair.most_read) + to.len().div_ceil(pair.most_read);
+    requests + reads as u64
 }
 
 /// What becomes of an entry that is due.
@@ -591,20 +631,66 @@ mod tests {
 
     #[test]
     fn each_call_of_a_pair_costs_itself_and_the_reads_around_it() {
-        let counted = |call, is_read_first| CountedLink {
+        let of = |call, is_read_first, from| CountedLink {
             call,
+            ends: (LocalId(from), LocalId(9)),
             is_read_first,
             is_read_at_other_end: false,
+            is_looked_at_there: false,
+        };
+        let counted = |call, is_read_first| of(call, is_read_first, 1);
+        let pushed = CountedPair {
+            pulls: false,
+            implies: false,
+            is_of_one_object: false,
+            most_written: 500,
+            most_read: 1_000,
+        };
+        let both = CountedPair {
+            pulls: true,
+            ..pushed
+        };
+        let implies = CountedPair {
+            implies: true,
+            ..both
         };
         let (plain, named) = (LinkCall::Default, LinkCall::Create);
-        assert_eq!(link_requests(Vec::new(), 500, true), 0);
-        assert_eq!(link_requests(vec![counted(plain, false); 3], 500, false), 1);
-        assert_eq!(link_requests(vec![counted(plain, false); 3], 500, true), 2);
-        assert_eq!(link_requests(vec![counted(plain, false); 3], 2, true), 4);
+        assert_eq!(link_requests(Vec::new(), implies), 0);
+        let three = || vec![counted(plain, false); 3];
+        assert_eq!(link_requests(three(), pushed), 1);
+        // What HubSpot made of it is read at once where it may name a primary, and else once all is sent.
+        assert_eq!(link_requests(three(), implies), 2);
+        assert_eq!(link_requests(three(), both), 2);
+        let few = |pair| CountedPair {
+            most_written: 2,
+            ..pair
+        };
+        assert_eq!(link_requests(three(), few(implies)), 4);
+        assert_eq!(link_requests(three(), few(both)), 3);
         let mixed = vec![counted(plain, false), counted(named, true)];
-        assert_eq!(link_requests(mixed, 500, true), 6);
-        let away = vec![counted(LinkCall::ArchiveAll, true)];
-        assert_eq!(link_requests(away, 500, true), 2);
+        assert_eq!(link_requests(mixed, implies), 6);
+        let away = || vec![counted(LinkCall::ArchiveAll, true)];
+        assert_eq!(link_requests(away(), implies), 3);
+        assert_eq!(link_requests(away(), pushed), 2);
+        let label = counted(LinkCall::ArchiveLabels, true);
+        assert_eq!(link_requests([away(), vec![label]].concat(), implies), 3);
+        // Each record is read once, of two ends of one object too, and where it leads by a request of its own.
+        let read_in_two = CountedPair {
+            most_read: 2,
+            ..both
+        };
+        let several = (1..=3).map(|from| of(plain, false, from)).collect();
+        assert_eq!(link_requests(several, read_in_two), 3);
+        let family = CountedPair {
+            is_of_one_object: true,
+            ..implies
+        };
+        assert_eq!(link_requests(three(), family), 3);
+        let taken = CountedLink {
+            is_looked_at_there: true,
+            ..counted(named, false)
+        };
+        assert_eq!(link_requests(vec![taken], implies), 3);
     }
 
     fn link(operation: Operation, told: TypesSay) -> QueuedLink {

@@ -6,8 +6,8 @@ use crate::decide::acts::Act;
 use crate::decide::echo::{
     FoundBy, Histories, begun_by_another, earliest_made, made_by_us, sent_values,
 };
-use crate::decide::incoming::convert::{identities, record_identities};
-use crate::decide::matching::Identity;
+use crate::decide::incoming::convert::{identities, identity, record_identities};
+use crate::decide::matching::{Identity, LookBefore, looked_up};
 use crate::decide::outgoing::doubt::LookIn;
 use crate::decide::record::OpenConflict;
 use crate::model::entry::{Base, Entry, EntryState, NO_RECORD, Operation};
@@ -62,6 +62,31 @@ pub fn look_by(object: &SyncedObject, entry: &Entry, row: Option<&MirrorRow>) ->
     }
 }
 
+/// By what HubSpot is asked whether it has the record of a new row already: by every value of which it gives no two records one, as
+/// it would refuse the create for it, and by what is searched for before a create.
+pub fn meet_by(object: &SyncedObject, row: &MirrorRow) -> LookBy {
+    let values = &row.record.values;
+    let mut unique = unique_values(object, values);
+    let fields = object.mapping().fields.iter();
+    let refused = fields
+        .filter(|field| field.is_sent() && is_unique_in_hubspot(object.object(), &field.property));
+    for field in refused {
+        let is_asked = unique.iter().any(|(_, own)| own.property == field.property);
+        let own = values.get(&field.property);
+        let own = own.and_then(|value| identity(object, field, value));
+        unique.extend(own.filter(|_| !is_asked).map(|own| (own.form.clone(), own)));
+    }
+    let mut searched = identities(object, values);
+    searched.retain(|own| {
+        looked_up(object, LookBefore::Search).any(|field| field.property == own.property)
+    });
+    LookBy {
+        key: None,
+        unique,
+        searched,
+    }
+}
+
 fn unique_values(object: &SyncedObject, values: &FieldValues) -> Vec<(String, Identity)> {
     identities(object, values)
         .into_iter()
@@ -100,7 +125,15 @@ impl LookBy {
     fn found_by(&self, object: &SyncedObject, record: &RemoteRecord) -> Option<FoundBy> {
         let found = record_identities(object, record);
         let unique = self.unique.iter().map(|(_, own)| own);
-        let matches = unique.chain(&self.searched).any(|own| found.contains(own));
+        let holds = |own: &Identity| {
+            let field = object.mapping().field(&own.property);
+            let held = field.zip(record.values.get(&own.property));
+            held.and_then(|(field, value)| identity(object, field, value))
+                .as_ref()
+                == Some(own)
+        };
+        let mut all = unique.chain(&self.searched);
+        let matches = all.any(|own| found.contains(own) || holds(own));
         match (&self.key, matches) {
             (Some(_), _) if self.key == record.own_key => Some(FoundBy::Key),
             (Some(_), true) => Some(FoundBy::MatchWithoutKey),

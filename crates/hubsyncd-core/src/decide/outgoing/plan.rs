@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::decide::outgoing::gap::{Age, RECORDS_OF_A_LOOK, is_looked_at};
 use crate::model::entry::Operation;
 use crate::model::id::OutboxId;
 use crate::model::time::Timestamp;
@@ -175,15 +176,128 @@ pub fn all_batches(
     batches
 }
 
-/// How many requests so many entries about records cost that are sent at once: an update and an archive rest on a read of their
-/// own. Those of associations are counted by their pairs (`decide/outgoing/associate`).
-pub fn requests(operation: Operation, entries: usize) -> u64 {
-    let batches = entries.div_ceil(BATCH) as u64;
-    match operation {
-        Operation::Update | Operation::Archive => 2 * batches,
-        Operation::Create => batches,
-        Operation::Associate | Operation::Disassociate => 0,
+/// Entries of a batch that the push takes up together, by what is asked of HubSpot for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedBatch {
+    /// What the batch does.
+    pub operation: Operation,
+    /// Updates and archives whose records are read first.
+    pub read: usize,
+    /// Entries that are sent behind that read.
+    pub sent: usize,
+    /// Of a batch of creates: those that take associations along, which go by a call of their own.
+    pub along: usize,
+    /// Of a batch of creates: those that HubSpot refuses since it has their record.
+    pub refused: usize,
+    /// Of those: the ones of which it names the record, which is read then.
+    pub named: usize,
+    /// The requests that look for the records of the others.
+    pub looks: u64,
+    /// Of creates that are looked for by search: those whose record is found, which is read then.
+    pub searched: usize,
+    /// Creates whose record HubSpot has, which become updates of it.
+    pub adopted: usize,
+    /// Those that wait for the histories of their fields, which are read first.
+    pub contested: usize,
+    /// What of the last two is sent as an update after all.
+    pub sent_later: usize,
+}
+
+impl PlannedBatch {
+    /// One of which nothing is known yet.
+    pub fn of(operation: Operation) -> Self {
+        Self {
+            operation,
+            read: 0,
+            sent: 0,
+            along: 0,
+            refused: 0,
+            named: 0,
+            looks: 0,
+            searched: 0,
+            adopted: 0,
+            contested: 0,
+            sent_later: 0,
+        }
     }
+}
+
+/// What the batches of an object's records cost, with the looks behind them: at what was pushed, and at the histories that the file
+/// keeps. Associations are counted by their pairs (`decide/outgoing/associate`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PushCost {
+    requests: u64,
+    updates_looked_at: usize,
+    archives_looked_at: usize,
+    /// Records whose last-modified time moves.
+    moved: usize,
+    contested: usize,
+    sent_later: usize,
+}
+
+impl PushCost {
+    /// Adds a batch.
+    pub fn add(&mut self, batch: &PlannedBatch) {
+        let requests = |entries: usize| entries.div_ceil(BATCH) as u64;
+        let bare = batch.sent - batch.along;
+        self.requests += match batch.operation {
+            Operation::Create => {
+                requests(bare) + requests(batch.along) + batch.looks + requests(batch.searched)
+            }
+            Operation::Update | Operation::Archive => requests(batch.read) + requests(batch.sent),
+            Operation::Associate | Operation::Disassociate => 0,
+        };
+        match batch.operation {
+            Operation::Update => self.updates_looked_at += looked_at(batch.sent),
+            Operation::Archive => self.archives_looked_at += looked_at(batch.sent),
+            Operation::Create | Operation::Associate | Operation::Disassociate => {}
+        }
+        self.moved += match batch.operation {
+            Operation::Create => batch.sent - batch.refused + batch.adopted,
+            Operation::Update => batch.sent + batch.sent_later,
+            Operation::Archive | Operation::Associate | Operation::Disassociate => 0,
+        };
+        self.contested += batch.contested;
+        self.sent_later += batch.sent_later;
+    }
+
+    /// All requests. `keeps_histories`: the file keeps HubSpot's own history of a property of the object.
+    pub fn requests(&self, keeps_histories: bool) -> u64 {
+        let of_histories = |records: usize| records.div_ceil(BATCH_WITH_HISTORY) as u64;
+        // Each is read before it is written, as any other update.
+        let later = 2 * self.sent_later.div_ceil(BATCH);
+        let last = looked_at(self.sent_later % BATCH);
+        let updates = self.updates_looked_at + last;
+        let moved = if keeps_histories { self.moved } else { 0 };
+        self.requests
+            + later as u64
+            + of_histories(self.contested)
+            + looks(updates, self.archives_looked_at)
+            + of_histories(moved)
+    }
+}
+
+/// Records of a request that are looked at afterwards, where HubSpot is not slow about it: of a small push each is.
+fn looked_at(sent: usize) -> usize {
+    let age = Age {
+        asked: Duration::ZERO,
+        answered: Duration::ZERO,
+    };
+    if is_looked_at(sent, age, false) {
+        sent
+    } else {
+        0
+    }
+}
+
+/// How many requests look at so many updates, and at so many archives that follow them: the last of the ones share a look with the
+/// first of the others, which is a request of each kind.
+fn looks(updates: usize, archives: usize) -> u64 {
+    let shared = match archives {
+        0 => 0,
+        _ => (updates + archives).div_ceil(RECORDS_OF_A_LOOK) - updates / RECORDS_OF_A_LOOK,
+    };
+    (updates.div_ceil(RECORDS_OF_A_LOOK) + shared) as u64
 }
 
 #[cfg(test)]
@@ -274,6 +388,62 @@ mod tests {
             next_batch(&short, 1).expect("due").order,
             Order::OldestFirst
         );
+    }
+
+    #[test]
+    fn a_push_costs_its_reads_its_writes_and_the_looks_behind_them() {
+        use Operation::{Archive, Create, Update};
+        let costs = |batches: &[PlannedBatch]| {
+            let mut cost = PushCost::default();
+            for batch in batches {
+                cost.add(batch);
+            }
+            [cost.requests(false), cost.requests(true)]
+        };
+        let of = |operation, read, sent| PlannedBatch {
+            read,
+            sent,
+            ..PlannedBatch::of(operation)
+        };
+        assert_eq!(costs(&[]), [0, 0]);
+        // A read, a write, a look at what was written.
+        assert_eq!(costs(&[of(Update, 3, 3)]), [3, 4]);
+        assert_eq!(costs(&[of(Archive, 3, 3)]), [3, 3]);
+        // Only after the read nothing is left to be sent.
+        assert_eq!(costs(&[of(Update, 3, 0)]), [1, 1]);
+        // A large push that goes well is not looked at.
+        assert_eq!(costs(&[of(Update, 100, 100), of(Update, 50, 50)]), [5, 8]);
+        assert_eq!(costs(&[of(Create, 0, 60)]), [1, 3]);
+        // One look at updates and archives is a request for each.
+        assert_eq!(
+            costs(&[of(Update, 30, 30), of(Archive, 30, 30)]),
+            [4 + 3, 4 + 3 + 1]
+        );
+        assert_eq!(
+            costs(&[of(Update, 50, 50), of(Archive, 1, 1)]),
+            [4 + 2, 4 + 2 + 1]
+        );
+        let along = PlannedBatch {
+            along: 2,
+            ..of(Create, 0, 5)
+        };
+        assert_eq!(costs(&[along]), [2, 3]);
+        // Refused, read, and then an update of the record: its read, its write and the look at it.
+        let refused = PlannedBatch {
+            refused: 1,
+            named: 1,
+            adopted: 1,
+            sent_later: 1,
+            ..of(Create, 0, 1)
+        };
+        assert_eq!(costs(&[refused]), [5, 6]);
+        // The read shows a contest, a second one its history, and then it is an update like any other.
+        let contested = PlannedBatch {
+            contested: 1,
+            sent_later: 1,
+            ..of(Update, 1, 0)
+        };
+        assert_eq!(costs(&[contested]), [5, 6]);
     }
 
     #[test]

@@ -3,16 +3,19 @@
 
 use std::collections::BTreeMap;
 
+use crate::decide::acts::Act;
+use crate::decide::adopt::{rebased, spelled};
 use crate::decide::outgoing::acknowledge::unchanged;
 use crate::decide::outgoing::claim::{is_update_at_rest, update_fields};
-use crate::decide::outgoing::looking::carried;
-use crate::decide::record::{ConflictNote, FieldAction, OpenConflict, RecordPlan};
+use crate::decide::outgoing::looking::{carried, claimed};
+use crate::decide::record::{CleanBase, ConflictNote, FieldAction, OpenConflict, RecordPlan};
 use crate::model::conflict::Winner;
-use crate::model::entry::{Base, Entry, EntryField, states};
+use crate::model::entry::{Base, Entry, EntryField, Operation, states};
 use crate::model::field_values::FieldValues;
 use crate::model::id::HubspotId;
 use crate::model::mapping::WriteMode;
 use crate::model::name::PropertyName;
+use crate::model::origin::Origin;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::synced::SyncedObject;
@@ -129,6 +132,62 @@ pub fn as_known(
         own_key: None,
         other_emails: Vec::new(),
         pipeline: None,
+    }
+}
+
+/// A create whose record HubSpot has already, as it waits once its row has taken the record: an update over `base`. The row is
+/// linked, and holds what only differs in its spelling as HubSpot has it. Then it is merged like any other.
+pub fn as_adopted(
+    object: &SyncedObject,
+    (create, row): (&Entry, &mut MirrorRow),
+    record: &RemoteRecord,
+    open: &BTreeMap<PropertyName, OpenConflict>,
+    (base, left_out): (CleanBase<'_>, &[LeftOut]),
+) -> Entry {
+    let left_out: Vec<PropertyName> = left_out
+        .iter()
+        .map(|field| field.property.clone())
+        .collect();
+    let mut adopted = create.clone();
+    adopted.standing.operation = Operation::Update;
+    adopted.standing.hs_id = Some(record.id);
+    let sent = carried(object, row, open);
+    let sent: Vec<_> = sent
+        .into_iter()
+        .filter(|(property, _)| !left_out.contains(property))
+        .collect();
+    apply_to(&mut adopted, &claimed(create, &sent, &left_out));
+    row.link(record);
+    let mapping = object.mapping();
+    for act in spelled(mapping, row, record, open, Origin::Poll) {
+        if let Act::Set { property, value } = act {
+            row.set(mapping, &property, &value);
+        }
+    }
+    let acts = rebased(mapping, &adopted, row, base, &left_out);
+    apply_to(&mut adopted, &acts);
+    adopted
+}
+
+/// What acts make of an entry's fields.
+fn apply_to(entry: &mut Entry, acts: &[Act]) {
+    for act in acts {
+        if let Act::DropField(property) | Act::PutField { property, .. } = act {
+            entry.fields.retain(|field| field.property != *property);
+        }
+        if let Act::PutField {
+            property,
+            base,
+            changed_at,
+        } = act
+        {
+            entry.fields.push(EntryField {
+                property: property.clone(),
+                base: base.clone(),
+                changed_at: *changed_at,
+                sent: None,
+            });
+        }
     }
 }
 
