@@ -24,11 +24,14 @@ const FIELDS: &str = "[objects.contacts.properties]\nemail = \"email\"\ncity = \
 /// Rows that HubSpot has with the same values, with others, and with none; and one that it has not.
 fn met(object: &str) -> (Portal, Site) {
     let portal = behind();
-    let site = Site::with(
-        &portal,
-        "",
-        &format!("[objects.contacts]\n{object}\n{FIELDS}"),
-    );
+    // What is only pushed knows no other way of writing.
+    let if_empty = "{ column = \"first_name\", write = \"if_empty\" }";
+    let fields = match object.contains("push") {
+        true => FIELDS.replace(if_empty, "\"first_name\""),
+        false => FIELDS.to_owned(),
+    };
+    let objects = format!("[objects.contacts]\n{object}\n{fields}");
+    let site = Site::with(&portal, "", &objects);
     site.once();
     for (name, values) in [
         (

@@ -242,7 +242,8 @@ impl PushCost {
         let bare = batch.sent - batch.along;
         self.requests += match batch.operation {
             Operation::Create => {
-                requests(bare) + requests(batch.along) + batch.looks + requests(batch.searched)
+                let shown = requests(batch.named) + requests(batch.searched);
+                requests(bare) + requests(batch.along) + batch.looks + shown
             }
             Operation::Update | Operation::Archive => requests(batch.read) + requests(batch.sent),
             Operation::Associate | Operation::Disassociate => 0,
