@@ -306,9 +306,11 @@ CREATE TABLE _sync_held_clears (
     -- Where they would be emptied.
     side TEXT NOT NULL CONSTRAINT sync_held_clears_side CHECK (side IN ('hubspot', 'local')),
     hold_id INTEGER NOT NULL,
-    -- What HubSpot holds.
+    -- What HubSpot held when the guard held it: the base of the change.
     remote_value ANY,
     changed_at TEXT NOT NULL,
+    -- What HubSpot has shown since, where that is something else.
+    shown_value ANY,
     PRIMARY KEY (object, local_id, property)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX _sync_held_clears_hold ON _sync_held_clears (hold_id, local_id);
@@ -356,7 +358,8 @@ CREATE TABLE _sync_undone (
     PRIMARY KEY (object, local_id, property, value)
 ) STRICT, WITHOUT ROWID;
 
--- What the mapping file says of single properties: `unkept`, kept out of `sync_history`, and `remote_history`.
+-- What the mapping file says of single properties: `unkept`, kept out of `sync_history`, and `remote_history`; and of which of them
+-- the column has held all of HubSpot's values once: `filled`.
 CREATE TABLE _sync_modes (
     object TEXT NOT NULL,
     mode TEXT NOT NULL,

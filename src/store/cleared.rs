@@ -27,14 +27,23 @@ pub(crate) struct HeldClear {
     pub hs_id: Option<HubspotId>,
     /// Where it would be emptied.
     pub side: Side,
-    /// What HubSpot holds.
+    /// What HubSpot held when it was held: the base of the change.
     pub remote: Value,
+    /// What HubSpot has shown since, where that is something else.
+    pub shown: Option<Value>,
     /// When it was emptied.
     pub changed_at: Timestamp,
 }
 
+impl HeldClear {
+    /// What HubSpot holds as far as is known.
+    pub(crate) fn last_shown(&self) -> &Value {
+        self.shown.as_ref().unwrap_or(&self.remote)
+    }
+}
+
 const COLUMNS: &str =
-    "h.property, h.local_id, h.hs_id, h.side, h.remote_value, h.changed_at, s.type";
+    "h.property, h.local_id, h.hs_id, h.side, h.remote_value, h.changed_at, s.type, h.shown_value";
 
 const FROM: &str = "FROM _sync_held_clears AS h
      LEFT JOIN sync_fields AS s ON s.object = h.object AND s.property = h.property";
@@ -43,9 +52,12 @@ fn from_row(row: &Row<'_>) -> Result<HeldClear, StoreError> {
     let (property, side, changed_at): (String, String, String) =
         (row.get(0)?, row.get(3)?, row.get(5)?);
     let kind: Option<String> = row.get(6)?;
-    let held = text::of(row, 4)?;
     let kind = kind.as_deref().and_then(PropertyType::parse);
-    let remote = kind.and_then(|kind| kind.canonical(held.as_deref()).ok());
+    let value = |held: Option<String>| {
+        let canonical = kind.and_then(|kind| kind.canonical(held.as_deref()).ok());
+        canonical.unwrap_or_else(|| Value::from_stored(held))
+    };
+    let (remote, shown) = (value(text::of(row, 4)?), text::of(row, 7)?);
     Ok(HeldClear {
         property: PropertyName::parse(&property)
             .map_err(|error| StoreError::UnknownValue(error.to_string()))?,
@@ -55,7 +67,8 @@ fn from_row(row: &Row<'_>) -> Result<HeldClear, StoreError> {
             "local" => Side::Local,
             _ => Side::Hubspot,
         },
-        remote: remote.unwrap_or_else(|| Value::from_stored(held)),
+        remote,
+        shown: shown.map(|shown| value(Some(shown))),
         changed_at: Timestamp::parse(&changed_at).unwrap_or_default(),
     })
 }
@@ -188,6 +201,27 @@ pub(crate) fn hold(
         ":hold": hold.0,
         ":remote": field.remote.as_deref(),
         ":changed_at": field.changed_at.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Notes what HubSpot shows of it by now.
+pub(crate) fn note_shown(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    held: &HeldClear,
+    shown: &Value,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_held_clears
+         SET shown_value = :shown
+         WHERE object = :object AND property = :property AND local_id = :local_id",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":property": held.property.as_str(),
+        ":local_id": held.local_id.0,
+        ":shown": shown.as_deref(),
     })?;
     Ok(())
 }

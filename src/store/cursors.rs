@@ -8,9 +8,10 @@ use crate::decide::cursor::SearchWindow;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::fields::FieldState;
 use crate::store::ranges::{self, ListWalk};
 use crate::store::shape::bypassed;
+use crate::store::{StoreError, modes};
 
 /// Where an object's first full read stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +169,7 @@ pub fn end_backfill(
          WHERE object = :object AND backfill = 'running'",
     )?
     .execute(named_params! { ":object": object.as_str(), ":polled_to": polled_to.to_string() })?;
+    modes::note_filled(tx, object, FieldState::Active)?;
     ranges::clear(tx, object, ListWalk::Backfill)
 }
 

@@ -8,7 +8,7 @@ use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::shape::options::{self, LOST, is_of_place};
-use crate::store::{StoreError, outbox, unreadable};
+use crate::store::{StoreError, modes, outbox, unreadable};
 
 states! {
     /// How far a field is in agreement.
@@ -200,6 +200,7 @@ pub(crate) fn end_filling(
     object: &ObjectType,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    modes::note_filled(tx, object, FieldState::Filling)?;
     tx.prepare_cached(
         "UPDATE sync_fields
          SET state = CASE WHEN EXISTS (SELECT 1 FROM sync_unreadable AS u

@@ -1,4 +1,5 @@
-//! `_sync_modes`: what the mapping file says of how single properties are kept, for those who write them down.
+//! `_sync_modes`: what the mapping file says of how single properties are kept, for those who write them down; and which of them were
+//! ever read in full.
 
 use std::collections::BTreeSet;
 
@@ -6,6 +7,7 @@ use rusqlite::{Connection, Transaction, named_params};
 
 use crate::model::name::{ObjectType, PropertyName};
 use crate::store::StoreError;
+use crate::store::fields::FieldState;
 
 /// What is said of a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum FieldMode {
     Unkept,
     /// `remote_history = true`.
     Told,
+    /// Not of the file: the column has held the values of all records once. What HubSpot changes of it from there on is a change.
+    Filled,
 }
 
 impl FieldMode {
@@ -21,6 +25,7 @@ impl FieldMode {
         match self {
             Self::Unkept => "unkept",
             Self::Told => "remote_history",
+            Self::Filled => "filled",
         }
     }
 }
@@ -69,6 +74,42 @@ pub fn say(
         more: new > 0,
         less: gone > 0,
     })
+}
+
+/// The columns of an object in a state of `sync_fields` hold the values of all its records.
+pub(crate) fn note_filled(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    state: FieldState,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO _sync_modes (object, mode, property)
+         SELECT object, :mode, property FROM sync_fields WHERE object = :object AND state = :state
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":mode": FieldMode::Filled.as_str(),
+        ":state": state.as_str(),
+    })?;
+    Ok(())
+}
+
+/// A property's column was made anew: it holds nothing yet.
+pub(crate) fn forget_filled(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    property: &PropertyName,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "DELETE FROM _sync_modes WHERE object = :object AND mode = :mode AND property = :property",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":mode": FieldMode::Filled.as_str(),
+        ":property": property.as_str(),
+    })?;
+    Ok(())
 }
 
 /// The properties of an object of which it is said.

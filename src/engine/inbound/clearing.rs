@@ -26,7 +26,7 @@ use crate::model::value::Value;
 use crate::store::cleared::{self, HeldClear};
 use crate::store::history::{self, Change, Origin};
 use crate::store::holds::{self, HeldOperation, HoldKey, HoldWord, Side};
-use crate::store::{Lane, StoreError, outbox};
+use crate::store::{Lane, StoreError, fields, outbox};
 
 /// The guard's key of the values of a column.
 pub(crate) fn clear_key<'a>(
@@ -403,8 +403,7 @@ pub(crate) fn guarded(
     }
     let mut held = BTreeSet::new();
     for property in plan.emptied() {
-        if is_to_be_held(tx, applying, &property)? {
-            hold_incoming(tx, pass, (row, shown.record), &property)?;
+        if keeps(tx, applying, (row, shown.record), &property)? {
             held.insert(property);
         }
     }
@@ -412,8 +411,24 @@ pub(crate) fn guarded(
     Ok(plan)
 }
 
-/// The fields of a row that are held. One that HubSpot emptied and that has a value again there is held no more.
-fn still_held(
+/// Whether the guard keeps a column's value that HubSpot shows empty, beside all that empties the same column: then it is held.
+pub(crate) fn keeps(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    shown: (&MirrorRow, &RemoteRecord),
+    property: &PropertyName,
+) -> Result<bool, StoreError> {
+    let is_held = is_to_be_held(tx, applying, property)?;
+    if is_held {
+        hold_incoming(tx, &applying.pass, shown, property)?;
+    }
+    Ok(is_held)
+}
+
+/// The fields of a row that are held: nothing of what HubSpot shows is taken over into them. One of which both sides say the same
+/// by now is held no more: HubSpot has a value again of what it emptied, or has emptied what a program emptied. What it shows of
+/// the others is noted, for the row to go back to.
+pub(crate) fn still_held(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     row: &MirrorRow,
@@ -421,17 +436,20 @@ fn still_held(
 ) -> Result<BTreeSet<PropertyName>, StoreError> {
     let mut still = BTreeSet::new();
     for held in cleared::of_row(tx, pass.name(), row.record.local_id)? {
-        let is_back = held.side == Side::Local
-            && record
-                .values
-                .get(&held.property)
-                .is_some_and(|value| !value.is_empty());
-        if is_back {
+        let shown = record.values.get(&held.property);
+        let is_over = shown.is_some_and(|value| match held.side {
+            Side::Local => !value.is_empty(),
+            Side::Hubspot => value.is_empty(),
+        });
+        if is_over {
             cleared::forget(tx, pass.name(), &held)?;
             recount(tx, pass.name(), held.side, &held.property, pass.now)?;
-        } else {
-            still.insert(held.property);
+            continue;
         }
+        if let Some(shown) = shown.filter(|shown| *shown != held.last_shown()) {
+            cleared::note_shown(tx, pass.name(), &held, shown)?;
+        }
+        still.insert(held.property);
     }
     Ok(still)
 }
@@ -449,6 +467,7 @@ fn hold_incoming(
         hs_id: Some(record.id),
         side: Side::Local,
         remote: Value::EMPTY,
+        shown: None,
         changed_at: pass.now,
     };
     if let Some(hold) = holds::open(tx, clear_key(object, Side::Local, property))? {
@@ -582,7 +601,7 @@ fn send(
     Ok(entry)
 }
 
-/// The mirror takes what HubSpot holds; what it held is kept.
+/// The mirror takes what HubSpot holds, also into a column that is out of force; what it held is kept.
 fn set(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -590,16 +609,36 @@ fn set(
     held: &HeldClear,
     origin: Origin,
 ) -> Result<(), StoreError> {
+    let object = pass.object;
+    let is_in_force = object.mapping().field(&held.property).is_some();
+    let others = match is_in_force {
+        true => Vec::new(),
+        false => fields::out_of_force(tx, object.mapping())?,
+    };
+    let mut others = others.iter();
+    let other = others.find(|other| other.property == held.property.as_str());
+    let former = match other {
+        Some(other) => object.table.former_value(tx, held.local_id, other)?,
+        None => is_in_force.then(|| row.value(&held.property).clone()),
+    };
+    // Without its column there is nothing to take it.
+    let Some(former) = former else {
+        return Ok(());
+    };
     let change = Change {
         object: pass.name(),
         local_id: held.local_id,
         hs_id: held.hs_id,
         property: held.property.as_str(),
-        old: row.value(&held.property).as_deref(),
-        new: held.remote.as_deref(),
+        old: former.as_deref(),
+        new: held.last_shown().as_deref(),
         origin,
     };
     history::record(tx, change, pass.now)?;
-    row.set(pass.object.mapping(), &held.property, &held.remote);
-    pass.object.table.update(tx, &row)
+    if let Some(other) = other {
+        let value = held.last_shown();
+        return object.table.set_former(tx, held.local_id, other, value);
+    }
+    row.set(object.mapping(), &held.property, held.last_shown());
+    object.table.update(tx, &row)
 }

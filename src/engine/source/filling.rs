@@ -1,6 +1,8 @@
 //! Newly mapped columns of an object that is in agreement already: filled from the list, those columns alone.
 //!
-//! A column that is mapped again may hold old values: where HubSpot's differs, the old one goes to `sync_history`.
+//! A column that is mapped again, or whose property is well again, may hold old values: what HubSpot has changed of it meanwhile goes
+//! to `sync_history`; the first values of a new column are no changes. What waits to be sent, or for a person's decision, is not the
+//! filling's to write, and what it would empty passes the guard as on any other answer of HubSpot's.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +10,8 @@ use rusqlite::Transaction;
 
 use crate::decide::incoming::convert::remote_record;
 use crate::decide::incoming::freshness::{Evidence, Freshness, of_version};
+use crate::engine::inbound::applying::Applying;
+use crate::engine::inbound::clearing;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
@@ -20,9 +24,10 @@ use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::store::fields::FieldState;
 use crate::store::history::{self, Change, Origin};
+use crate::store::modes::{self, FieldMode};
 use crate::store::outbox;
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, conflicts, cursors, fields, reads, unreadable};
+use crate::store::{Lane, StoreError, cleared, conflicts, cursors, fields, reads, unreadable};
 
 /// Fills one page, while columns are to be filled.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -52,6 +57,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             .collect(),
         archived: false,
     };
+    let asked_at = engine.now();
     let mut page = engine
         .client
         .list(object.object(), &query, Priority::Bulk)
@@ -66,8 +72,16 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             let now = pass.now;
             let mut changed = 0;
             let seen = page.records.len();
-            for record in page.records {
-                changed += usize::from(fill(tx, &pass, &remote_record(&sync, record), &filling)?);
+            let records = page.records.into_iter();
+            let records: Vec<RemoteRecord> =
+                records.map(|record| remote_record(&sync, record)).collect();
+            let shown: Vec<&RemoteRecord> = records.iter().collect();
+            for (index, record) in shown.iter().enumerate() {
+                let applying = Applying {
+                    later: &shown[index + 1..],
+                    ..Applying::from_store(pass, asked_at)
+                };
+                changed += usize::from(fill(tx, &applying, record, &filling)?);
             }
             let work = runs::Work {
                 requests: 1,
@@ -90,11 +104,12 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
 
 fn fill(
     tx: &Transaction<'_>,
-    pass: &Pass<'_>,
+    applying: &Applying<'_>,
     record: &RemoteRecord,
     filling: &BTreeSet<PropertyName>,
 ) -> Result<bool, StoreError> {
-    let (object, now) = (pass.object, pass.now);
+    let pass = &applying.pass;
+    let (object, name, now) = (pass.object, pass.name(), pass.now);
     let Some(mut row) = object.table.by_hs_id(tx, record.id)? else {
         return Ok(false);
     };
@@ -112,6 +127,10 @@ fn fill(
     unreadable::note(tx, object.object(), record, now)?;
     let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
     let open = conflicts::open_of(tx, object.object(), row.record.local_id)?;
+    let held = match cleared::has_any(tx, object.object())? {
+        true => clearing::still_held(tx, pass, &row, record)?,
+        false => BTreeSet::new(),
+    };
     let mut changed = false;
     for property in filling {
         let (Some(field), Some(remote)) =
@@ -121,6 +140,10 @@ fn fill(
         };
         let local = row.value(property).clone();
         if field.property_type.same(&local, remote) {
+            continue;
+        }
+        // An operator decides about it, or it waits once a program has written it again.
+        if held.contains(property) {
             continue;
         }
         if let Some(open) = open.get(property) {
@@ -152,12 +175,14 @@ fn fill(
             continue;
         }
         // What can't be read is noted, and the column keeps what it has.
-        if record.invalid.contains_key(property) {
+        if record.invalid.contains_key(property)
+            || (remote.is_empty() && clearing::keeps(tx, applying, (&row, record), property)?)
+        {
             continue;
         }
-        if !local.is_empty() {
+        if !local.is_empty() || modes::is_said(tx, name, FieldMode::Filled, property.as_str())? {
             let change = Change {
-                object: object.object(),
+                object: name,
                 local_id: row.record.local_id,
                 hs_id: Some(record.id),
                 property: property.as_str(),
@@ -193,7 +218,99 @@ mod tests {
 
     fn fill_first_name(scene: &Scene, record: &RemoteRecord) -> bool {
         let filling = [property("firstname")].into();
-        scene.write(|tx| fill(tx, &scene.pass(at(100)), record, &filling))
+        let applying = Applying::from_store(scene.pass(at(100)), at(100));
+        scene.write(|tx| fill(tx, &applying, record, &filling))
+    }
+
+    /// Contacts 1 to 120, whose first name is Ada on both sides, and a guard that lets 12 of them be emptied.
+    fn all_are_ada() -> Scene {
+        let scene = Scene::of(Policy::Newest);
+        for number in 1..=120 {
+            scene.apply(
+                How::at(0),
+                &record(100 + number, 0, &[("firstname", "Ada")]),
+            );
+        }
+        let bounds = "INSERT INTO _sync_meta (name, value) VALUES ('guard_cleared', '0.1 3600000')";
+        scene.daemon(bounds);
+        scene
+    }
+
+    const HOLDS: &str = "SELECT side, records, property FROM sync_holds WHERE settled_at IS NULL";
+    const NAMES: &str = "SELECT count(first_name) FROM contacts";
+
+    fn fill_all(scene: &Scene, value: &str) {
+        let records: Vec<RemoteRecord> = (1..=120)
+            .map(|number| record(100 + number, 9, &[("firstname", value)]))
+            .collect();
+        let shown: Vec<&RemoteRecord> = records.iter().collect();
+        let filling = [property("firstname")].into();
+        scene.write(|tx| {
+            for (index, record) in shown.iter().enumerate() {
+                let applying = Applying {
+                    later: &shown[index + 1..],
+                    ..Applying::from_store(scene.pass(at(100)), at(100))
+                };
+                fill(tx, &applying, record, &filling)?;
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_column_that_comes_back_empty_is_held_as_a_whole() {
+        let scene = all_are_ada();
+        fill_all(&scene, "");
+        assert_eq!(scene.rows(NAMES), ["120"]);
+        assert_eq!(scene.rows(HOLDS), ["local 120 firstname"]);
+        // What HubSpot has a value of again is held no more.
+        fill_first_name(&scene, &record(101, 10, &[("firstname", "Eve")]));
+        assert_eq!(scene.rows(HOLDS), ["local 119 firstname"]);
+        assert_eq!(
+            scene.rows("SELECT first_name FROM contacts WHERE local_id = 1"),
+            ["Eve"]
+        );
+    }
+
+    #[test]
+    fn what_a_program_emptied_and_the_guard_holds_is_not_filled() {
+        let scene = all_are_ada();
+        scene.daemon(
+            "INSERT INTO sync_holds (object, side, operation, records, allowed, held_at, property)
+             VALUES ('contacts', 'hubspot', 'clear', 2, 0, '2026-11-24T03:10:00.000Z', 'firstname');
+             INSERT INTO _sync_held_clears (object, property, local_id, hs_id, side, hold_id, remote_value, changed_at)
+             SELECT 'contacts', 'firstname', local_id, hs_id, 'hubspot', 1, 'Ada', '2026-11-24T03:10:00.000Z'
+             FROM contacts WHERE local_id <= 2;
+             UPDATE contacts SET first_name = NULL WHERE local_id <= 2",
+        );
+        assert!(!fill_first_name(
+            &scene,
+            &record(101, 9, &[("firstname", "Eve")])
+        ));
+        // Both sides say the same of the other one.
+        fill_first_name(&scene, &record(102, 9, &[("firstname", "")]));
+        assert_eq!(scene.rows(NAMES), ["118"]);
+        assert_eq!(scene.rows(HOLDS), ["hubspot 1 firstname"]);
+        assert_eq!(
+            scene.rows("SELECT remote_value, shown_value FROM _sync_held_clears"),
+            ["Ada Eve"]
+        );
+    }
+
+    #[test]
+    fn what_hubspot_changed_of_a_column_while_it_was_out_of_force_is_written_down() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("email", "a@example.com")]));
+        scene.apply(How::at(0), &record(102, 0, &[("email", "b@example.com")]));
+        let lines = || {
+            scene.rows("SELECT old_value, new_value, origin FROM sync_history WHERE property = 'firstname'")
+        };
+        // The first values of a new column are no changes.
+        fill_first_name(&scene, &record(101, 9, &[("firstname", "Ann")]));
+        assert_eq!(lines(), [""; 0]);
+        scene.write(|tx| modes::note_filled(tx, scene.object.object(), FieldState::Active));
+        fill_first_name(&scene, &record(102, 9, &[("firstname", "Bob")]));
+        assert_eq!(lines(), ["- Bob schema"]);
     }
 
     #[test]

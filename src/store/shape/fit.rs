@@ -630,7 +630,8 @@ pub(crate) fn hold_directions(
     Ok((held, problems))
 }
 
-/// Values of a property that only the mirror has: pending fields, open conflicts, rows that HubSpot does not know.
+/// Values of a property about which nobody has decided yet or that only the mirror has: pending fields, open conflicts, what the
+/// guard holds of it, rows that HubSpot does not know.
 fn waiting_values(
     connection: &Connection,
     object: &ObjectMapping,
@@ -643,6 +644,7 @@ fn waiting_values(
                  JOIN sync_outbox AS e ON e.id = f.outbox_id
                  WHERE e.object = :object AND f.property = :property)
               + (SELECT count(*) FROM sync_conflicts WHERE object = :object AND property = :property AND resolved_at IS NULL)
+              + (SELECT count(*) FROM _sync_held_clears WHERE object = :object AND property = :property)
               + (SELECT count(*) FROM {table} WHERE \"hs_id\" IS NULL AND {column} <> '')"
     );
     let params =

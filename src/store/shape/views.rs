@@ -164,14 +164,19 @@ fn status_row(mapping: &Mapping, object: &ObjectMapping) -> String {
          WHERE EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = f.local_id))"
     );
     let waiting = format!(
-        "(SELECT count(*) FROM sync_outbox AS w WHERE w.object = {name} AND w.{entry} AND w.state <> 'dead' \
-         AND EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = w.local_id) AND NOT {})",
-        in_conflict("w.local_id")
+        "((SELECT count(*) FROM sync_outbox AS w WHERE w.object = {name} AND w.{entry} AND w.state <> 'dead' \
+         AND EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = w.local_id) AND NOT {}) \
+         + (SELECT count(*) FROM (SELECT DISTINCT local_id FROM _sync_held_clears WHERE object = {name}) AS h \
+            WHERE EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = h.local_id) AND NOT {} AND NOT {}))",
+        in_conflict("w.local_id"),
+        has_entry("h.local_id"),
+        in_conflict("h.local_id"),
     );
     let excluded = format!(
-        "((SELECT count(*) FROM {table} AS m WHERE m.\"hs_id\" IS NULL AND NOT {has} AND NOT {conflict}) \
-         + (SELECT count(*) FROM {table} AS m WHERE m.\"hs_archived\" = 1 AND NOT {has} AND NOT {conflict}))",
+        "((SELECT count(*) FROM {table} AS m WHERE m.\"hs_id\" IS NULL AND NOT {has} AND NOT {held} AND NOT {conflict}) \
+         + (SELECT count(*) FROM {table} AS m WHERE m.\"hs_archived\" = 1 AND NOT {has} AND NOT {held} AND NOT {conflict}))",
         has = has_entry("m.\"local_id\""),
+        held = records::held_clear(object, "m.\"local_id\""),
         conflict = in_conflict("m.\"local_id\""),
     );
     format!(

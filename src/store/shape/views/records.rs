@@ -49,15 +49,22 @@ fn of_object(mapping: &Mapping, object: &ObjectMapping) -> String {
         "SELECT {name} AS object, m.\"local_id\" AS local_id, m.\"hs_id\" AS hs_id,
        CASE
            WHEN e.state = 'dead' OR {conflicts} > 0 THEN 'failing'
-           WHEN e.state IS NOT NULL THEN 'waiting'
+           WHEN e.state IS NOT NULL OR {held} THEN 'waiting'
            WHEN m.\"hs_id\" IS NULL OR m.\"hs_archived\" = 1 THEN 'excluded'
            ELSE 'in_sync'
        END AS state,
-       e.waits_for, {pending} AS pending, {conflicts} AS conflicts, coalesce(e.attempts, 0) AS attempts, e.next_attempt_at,
-       e.code, e.last_error,
+       coalesce(e.waits_for, iif({removal}, 'guard', NULL), iif(e.id IS NULL AND {held}, 'guard', NULL)) AS waits_for,
+       {pending} AS pending, {conflicts} AS conflicts, coalesce(e.attempts, 0) AS attempts, e.next_attempt_at,
+       coalesce(e.code, iif(e.id IS NOT NULL AND {removal}, 'removals-held', NULL), iif(e.id IS NULL AND {held}, 'clears-held', NULL))
+           AS code,
+       e.last_error,
        CASE WHEN e.id IS NULL THEN {any} ELSE coalesce({written}, e.enqueued_at) END AS changed_at, {pushed} AS pushed_at
 FROM {table} AS m
 LEFT JOIN sync_outbox AS e ON e.object = {name} AND e.local_id = m.\"local_id\" AND e.{OF_ROW}",
+        held = held_clear(object, "m.\"local_id\""),
+        removal = format_args!(
+            "EXISTS (SELECT 1 FROM _sync_removals AS r WHERE r.object = {name} AND r.hs_id = e.hs_id AND r.hold_id IS NOT NULL)"
+        ),
         pending = pending(mapping, object),
         any = changed(""),
         pushed = changed(" AND h.origin IN ('push', 'undo')"),
@@ -65,12 +72,22 @@ LEFT JOIN sync_outbox AS e ON e.object = {name} AND e.local_id = m.\"local_id\" 
     )
 }
 
-/// The columns whose values wait, and the pairs of which an association does.
+/// Whether the guard holds an emptied value of a row.
+pub(super) fn held_clear(object: &ObjectMapping, local_id: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM _sync_held_clears AS h WHERE h.object = {} AND h.local_id = {local_id})",
+        literal(object.object.as_str())
+    )
+}
+
+/// The columns whose values wait, those among them that the guard holds, and the pairs of which an association does.
 fn pending(mapping: &Mapping, object: &ObjectMapping) -> String {
     let name = literal(object.object.as_str());
     let mut waiting = vec![format!(
         "SELECT coalesce((SELECT s.column_name FROM sync_fields AS s WHERE s.object = {name} AND s.property = f.property), f.property)
-            AS name FROM sync_outbox_fields AS f WHERE f.outbox_id = e.id"
+            AS name FROM sync_outbox_fields AS f WHERE f.outbox_id = e.id
+        UNION SELECT coalesce((SELECT s.column_name FROM sync_fields AS s WHERE s.object = {name} AND s.property = h.property), h.property)
+            AS name FROM _sync_held_clears AS h WHERE h.object = {name} AND h.local_id = m.\"local_id\""
     )];
     for pair in &mapping.pairs {
         if pair.from == object.object {
