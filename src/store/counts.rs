@@ -18,7 +18,7 @@ pub struct ObjectReport {
     pub pulled: u64,
     /// Local changes that HubSpot acknowledged.
     pub pushed: u64,
-    /// Entries that are pending or in flight, those that wait for the guard left out.
+    /// Entries that are pending or in flight, without those that wait for the guard or hang on a removal that it holds.
     pub pending: u64,
     /// Entries that HubSpot refused.
     pub dead: u64,
@@ -36,6 +36,9 @@ pub struct ObjectReport {
     #[serde(skip)]
     pub unmade: Option<(String, u64)>,
 }
+
+/// Whether an entry is about a record whose removal here the guard holds: nothing is sent of it before somebody has decided.
+const HANGS_ON_A_REMOVAL: &str = "hs_id IN (SELECT r.hs_id FROM _sync_removals AS r WHERE r.object = :object AND r.hold_id IS NOT NULL)";
 
 /// What all runs of an object did that are still kept. A run may go on after a stop, so that no number of a run parts what
 /// was done before from what was done since.
@@ -76,7 +79,8 @@ pub fn of(
         "SELECT
              (SELECT count(*) FROM sync_outbox
               WHERE object = :object AND state IN ('pending', 'in_flight') AND waits_for IS NOT 'guard'
-                AND (next_attempt_at IS NOT NULL OR waits_for = 'create') AND (to_local_id IS NULL OR ({IS_DECIDED}))),
+                AND (next_attempt_at IS NOT NULL OR waits_for = 'create') AND (to_local_id IS NULL OR ({IS_DECIDED}))
+                AND NOT (state = 'pending' AND {HANGS_ON_A_REMOVAL})),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND state = 'dead'),
              (SELECT count(*) FROM sync_conflicts
               WHERE object IN (SELECT :object UNION SELECT value FROM json_each(:pairs)) AND resolved_at IS NULL),

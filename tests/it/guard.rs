@@ -266,6 +266,70 @@ fn a_column_that_is_emptied_here_waits_and_everything_else_goes_on() {
 }
 
 #[test]
+fn a_held_field_goes_back_to_what_hubspot_holds_by_then_and_waits_until_it_does() {
+    let (portal, site) = all_in_rome("");
+    site.execute("UPDATE contacts SET city = NULL");
+    site.until_sql(HELD);
+    site.until_pushed();
+    assert_eq!(
+        site.text("SELECT DISTINCT state || ' ' || waits_for || ' ' || pending || ' ' || code FROM sync_records")
+            .as_deref(),
+        Some("waiting guard city clears-held")
+    );
+    let counted = "SELECT in_sync || ' ' || waiting FROM sync_status WHERE object = 'contacts'";
+    assert_eq!(site.text(counted).as_deref(), Some("0 150"));
+    let ids = ids(&portal);
+    portal.edit(ids[0], &[("city", "Lima")]);
+    portal.edit(ids[1], &[("city", "")]);
+    // Both sides say the same of this one.
+    site.until_sql("SELECT records = 149 FROM sync_holds WHERE settled_at IS NULL");
+    site.until_sql("SELECT count(*) FROM _sync_held_clears WHERE shown_value = 'Lima'");
+    assert_eq!(site.text(counted).as_deref(), Some("1 149"));
+    site.execute("DELETE FROM sync_holds");
+    site.until_sql("SELECT count(*) = 0 FROM sync_holds");
+    let city = |id: u64| site.text(&format!("SELECT city FROM contacts WHERE hs_id = {id}"));
+    assert_eq!(city(ids[0]).as_deref(), Some("Lima"));
+    assert_eq!(city(ids[1]), None);
+    assert_eq!(city(ids[2]).as_deref(), Some("Rome"));
+    site.until_pushed();
+    assert_eq!(portal.count_with("city", "Rome"), 148);
+    assert_eq!(site.text(counted).as_deref(), Some("150 0"));
+}
+
+#[test]
+fn a_run_ends_well_where_all_that_is_left_hangs_on_a_held_removal() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let site = Site::with(
+        &portal,
+        "[guard]\nmax_archives = 0\nmax_share = 0.0001\n",
+        CONTACTS,
+    );
+    site.once();
+    let (id, now) = (ids(&portal)[0], portal.now_ms());
+    assert!(portal.stand().archive("contacts", id, now));
+    compare(&site);
+    assert_eq!(site.number("SELECT records FROM sync_holds"), 1);
+    site.execute(&format!(
+        "UPDATE contacts SET city = 'Lima' WHERE hs_id = {id}"
+    ));
+    let run = site.run(&["once", "--timeout", "50s"]);
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{told}");
+    let waits = format!(
+        "SELECT state || ' ' || waits_for || ' ' || code FROM sync_records WHERE hs_id = {id}"
+    );
+    assert_eq!(
+        site.text(&waits).as_deref(),
+        Some("waiting guard removals-held")
+    );
+    let row = site.number(&format!("SELECT local_id FROM contacts WHERE hs_id = {id}"));
+    let explained = site.run(&["explain", "contacts", &row.to_string()]);
+    let told = String::from_utf8_lossy(&explained.stdout);
+    assert!(told.contains("somebody decides hold 1"), "{told}");
+}
+
+#[test]
 fn a_value_that_is_written_over_a_held_one_counts_whatever_is_decided_about_the_others() {
     for word in [&["outbox", "discard", "--hold"][..], &["outbox", "approve"]] {
         let (portal, mut site) = all_in_rome("[conflicts]\npolicy = \"remote\"\n");

@@ -127,6 +127,9 @@ impl RecordStanding<'_> {
                 let own = named_params! { ":object": self.known.object, ":operation": entry.text("operation") };
                 held_by(one(connection, hold, own)?)
             }
+            (Some("pending"), _) if self.held_removal(connection)?.is_some() => {
+                held_by(self.held_removal(connection)?)
+            }
             _ if self.is_degraded() => Upcoming::of_daemon(
                 "HubSpot has what its fields need again, and it is sent by itself: `SELECT problem, hint FROM sync_fields` says what",
                 Takes::Side(PausedSide::Push),
@@ -175,9 +178,7 @@ impl RecordStanding<'_> {
         let cleared =
             "SELECT hold_id FROM _sync_held_clears WHERE object = :object AND local_id = :local_id";
         let hold: Option<i64> = one(connection, cleared, own)?;
-        let removed = "SELECT hold_id FROM _sync_removals WHERE object = :object AND hs_id = :hs_id AND hold_id IS NOT NULL";
-        let own = named_params! { ":object": object, ":hs_id": self.hs_id };
-        let hold = hold.or(one(connection, removed, own)?);
+        let hold = hold.or(self.held_removal(connection)?);
         let waiting = match (hold, self.state) {
             (None, "excluded") | (Some(_), _) => None,
             (None, _) => self.waiting_association(connection)?,
@@ -202,6 +203,13 @@ impl RecordStanding<'_> {
 }
 
 impl RecordStanding<'_> {
+    /// The hold of the removal of its row.
+    fn held_removal(&self, connection: &Connection) -> Result<Option<i64>, CommandError> {
+        let removed = "SELECT hold_id FROM _sync_removals WHERE object = :object AND hs_id = :hs_id AND hold_id IS NOT NULL";
+        let own = named_params! { ":object": self.known.object, ":hs_id": self.hs_id };
+        one(connection, removed, own)
+    }
+
     /// The oldest of the record's associations that wait for a record which nothing makes, and why.
     fn waiting_association(&self, connection: &Connection) -> Result<Option<String>, CommandError> {
         let found = rows(
