@@ -26,7 +26,8 @@ use crate::store::StoreError;
 use crate::store::database::text;
 
 pub(crate) use self::bulk::{
-    heal_times, is_put_off_by_a_clock, release_backfill, release_property, revive_refused,
+    heal_times, is_outdated_refusal, is_put_off_by_a_clock, release_backfill, release_property,
+    revive_refused,
 };
 pub(crate) use self::change::{
     UNRECORDED, become_archive, become_update, hold_to_the_look, lose, name_holder, never_due,

@@ -11,7 +11,8 @@ use crate::decide::adopt::{Existing, ExistingOutcome, FormerArchive, Met, settle
 use crate::decide::incoming::convert::remote_record;
 use crate::decide::outgoing::acknowledge::{
     AFTER_REWRITE, acknowledged, acknowledged_without_row, answered_with_anothers, exists,
-    given_up_existing, lost, parked_bare, parked_in_doubt, refused, sent_back, version_by_answer,
+    given_up_existing, lost, parked_bare, parked_in_doubt, refused, refused_before, sent_back,
+    version_by_answer,
 };
 use crate::decide::outgoing::associate::left_in_flight;
 use crate::decide::outgoing::batch::{NamedRefusal, met, settlements};
@@ -41,7 +42,7 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, WriteInput};
 use crate::model::attempt::{Late, Sent};
-use crate::model::entry::{Entry, EntryState, Operation};
+use crate::model::entry::{Entry, EntryState, Operation, code_in};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
@@ -366,13 +367,21 @@ fn settle_taken(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<
     Ok(true)
 }
 
-/// A definite refusal: nothing of the attempt happened.
+/// A definite refusal: nothing of the attempt happened. One that came after the settings had changed which it is about is tried
+/// again under those that are in force.
 fn refuse(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,
     explanation: &str,
 ) -> Result<(), StoreError> {
+    if let (Some(code), Some(asked_at)) = (code_in(explanation), entry.standing.unanswered_since)
+        && entry.row.is_none()
+        && outbox::is_outdated_refusal(tx, pass.name(), code, asked_at)?
+    {
+        let work = EntryWork::of_entry(tx, pass.name(), entry, pass.now);
+        return work.carry_out(refused_before(explanation, pass.now));
+    }
     tracing::warn!(local_id = %entry.local_id, operation = entry.standing.operation.as_str(), attempts = entry.standing.attempts, "HubSpot refused a record; see sync_outbox.last_error");
     EntryWork::of_entry(tx, pass.name(), entry, pass.now).carry_out(refused(entry, explanation))
 }
@@ -711,6 +720,7 @@ pub(crate) fn recover_object(
 mod tests {
     use super::*;
     use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::decide::outgoing::refusal::OF_PROPERTIES;
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::mapping::Policy;
     use crate::model::value::Value;
@@ -813,6 +823,47 @@ mod tests {
             ),
             ["dead -"]
         );
+    }
+
+    #[test]
+    fn a_refusal_under_settings_that_have_changed_since_is_tried_again_once() {
+        let scene = on_its_way();
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET unanswered_since = '{}'",
+            at(5)
+        ));
+        scene.write(|tx| {
+            outbox::revive_refused(tx, scene.object.object(), &OF_PROPERTIES, at(6))?;
+            let mut queued = outbox::in_flight(tx, scene.object.object())?;
+            let queued = queued.remove(0);
+            refuse(
+                tx,
+                &scene.pass(at(7)),
+                &queued,
+                "no such property [unknown-property]",
+            )
+        });
+        let standing = "SELECT state, next_attempt_at, code FROM sync_outbox";
+        assert_eq!(
+            scene.rows(standing),
+            [format!("pending {} unknown-property", at(7))]
+        );
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET state = 'in_flight', unanswered_since = '{}'",
+            at(8)
+        ));
+        scene.write(|tx| {
+            let mut queued = outbox::in_flight(tx, scene.object.object())?;
+            let queued = queued.remove(0);
+            refuse(
+                tx,
+                &scene.pass(at(9)),
+                &queued,
+                "no such property [unknown-property]",
+            )
+        });
+        let states = scene.rows("SELECT state, code FROM sync_outbox");
+        assert_eq!(states, ["dead unknown-property"]);
     }
 
     /// Settles the acknowledged update of row 1, which `meanwhile` befell in flight.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, named_params};
 use crate::decide::retry::latest_due;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, meta};
 
 /// Lets go the creates that waited for the first backfill.
 pub(crate) fn release_backfill(
@@ -44,7 +44,8 @@ pub(crate) fn release_property(
     Ok(())
 }
 
-/// Tries again what HubSpot refused for what its settings were: entries that are dead by one of these codes.
+/// Tries again what HubSpot refused for what its settings were: entries that are dead by one of these codes. When that was is noted
+/// for those whose refusal is still on its way.
 pub(crate) fn revive_refused(
     tx: &Transaction<'_>,
     object: &ObjectType,
@@ -66,8 +67,27 @@ pub(crate) fn revive_refused(
             ":code": code,
             ":now": now.to_string(),
         })?;
+        meta::set(tx, &settings_changed(object, code), &now.to_string())?;
     }
     Ok(())
+}
+
+/// Whether the settings that a refusal by this code is about have changed since its request was made: it says nothing of those that
+/// are in force.
+pub(crate) fn is_outdated_refusal(
+    connection: &Connection,
+    object: &ObjectType,
+    code: &str,
+    asked_at: Timestamp,
+) -> Result<bool, StoreError> {
+    let changed = meta::get(connection, &settings_changed(object, code))?;
+    let changed = changed.as_deref().and_then(Timestamp::parse);
+    Ok(changed.is_some_and(|changed| asked_at <= changed))
+}
+
+/// Where it is noted when the settings of an object changed that one of HubSpot's refusals is about.
+fn settings_changed(object: &ObjectType, code: &str) -> String {
+    format!("settings_changed {object} {code}")
 }
 
 /// Entries whose time is none that the daemon set: due at once when they were queued, by a clock that was ahead; or later

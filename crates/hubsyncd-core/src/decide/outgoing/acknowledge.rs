@@ -310,6 +310,17 @@ pub fn refused(entry: &Entry, explanation: &str) -> Vec<Act> {
     vec![Act::ClearSent, after]
 }
 
+/// A refusal for what HubSpot's settings were when the attempt was made, and no longer are: it is due again.
+pub fn refused_before(explanation: &str, now: Timestamp) -> Vec<Act> {
+    let again = EntryEvent::SentBack {
+        next: now,
+        explanation: Some(explanation.to_owned()),
+        waits_for: None,
+        answered: Answered::Yes,
+    };
+    vec![Act::ClearSent, Act::Befall(again)]
+}
+
 /// A create that can't be one: what it carried waits no more, and a person reads why.
 pub fn parked_bare(explanation: String) -> Vec<Act> {
     let answered = Answered::Yes;
