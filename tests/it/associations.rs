@@ -402,6 +402,46 @@ fn disassociations_are_taken_back_with_their_hold() {
 }
 
 #[test]
+fn a_record_that_is_gone_is_no_longer_held_apart_and_is_associated_with_nothing() {
+    for is_archived_there in [true, false] {
+        let (portal, mut site, ann, [acme, beta]) = loaded("[guard]\nmax_archives = 2\n");
+        let more: Vec<u64> = (0..2)
+            .map(|number| company(&portal, &format!("Company {number}")))
+            .collect();
+        let bob = portal.contact("bob@example.com");
+        site.until_sql("SELECT count(*) = 4 FROM companies");
+        site.until_sql("SELECT count(*) = 2 FROM contacts");
+        for company in [acme, beta].iter().chain(&more) {
+            site.execute(&link(ann, *company, "", ""));
+        }
+        site.execute(&link(bob, acme, "", ""));
+        site.until_pushed();
+        until_equal(&site, &portal);
+        site.execute("DELETE FROM associations");
+        site.until_sql("SELECT records = 5 FROM sync_holds WHERE operation = 'disassociate'");
+        let row = format!("SELECT count(*) = 0 FROM contacts WHERE hs_id = {bob}");
+        if is_archived_there {
+            let now = portal.now_ms();
+            assert!(portal.stand().archive("contacts", bob, now));
+            site.execute(&format!(
+                "INSERT INTO sync_commands (command, object, argument) VALUES ('refetch', 'contacts', '{bob}')"
+            ));
+        } else {
+            site.execute(&format!("DELETE FROM contacts WHERE hs_id = {bob}"));
+        }
+        site.until_sql(&row);
+        site.until_sql("SELECT records = 4 FROM sync_holds WHERE operation = 'disassociate'");
+        site.execute("DELETE FROM sync_holds");
+        site.until_sql("SELECT count(*) = 0 FROM sync_holds");
+        site.until_pushed();
+        let dangling = "SELECT count(*) FROM associations WHERE from_local_id NOT IN (SELECT local_id FROM contacts)";
+        assert_eq!(site.number(dangling), 0, "{is_archived_there}");
+        until_equal(&site, &portal);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
 fn associations_come_back_with_a_row_whose_deletion_is_given_up() {
     let settings = "[guard]\nmax_archives = 0\n";
     let (portal, mut site, ann, [acme, beta]) = loaded(settings);

@@ -108,7 +108,7 @@ fn pairs_of(engine: &Engine, object: &ObjectSync) -> Vec<PairSync> {
     .collect()
 }
 
-/// Counts the pairs that are to be taken apart, and holds them as a whole where that would cross the bound.
+/// Ends what is to be taken apart of rows that are gone, counts the other pairs, and holds them as a whole where that would cross the bound.
 async fn judge_due(engine: &Engine, pair: &PairSync) -> Result<(), StoreError> {
     let (sync, now) = (pair.clone(), engine.now());
     let is_any = engine
@@ -131,6 +131,8 @@ async fn judge_due(engine: &Engine, pair: &PairSync) -> Result<(), StoreError> {
         .write(Lane::Interactive, move |tx| {
             let (now, name) = (tx.now(), sync.mapping.name());
             let since = now.plus_millis(offset) - guard.window;
+            let tables = [&sync.from, &sync.to].map(|end| end.mapping().table.as_str());
+            outbox::links::end_of_gone(tx, &sync.mapping, tables.into())?;
             guarded_pair(tx, &sync.mapping, &name, &guard, since)?.judge(tx, now)
         })
         .await

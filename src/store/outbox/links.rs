@@ -19,7 +19,7 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::conflicts;
 pub(crate) use crate::store::outbox::links_due::next_due;
-use crate::store::outbox::{STANDING, missing, standing_of};
+use crate::store::outbox::{OF_ROW, STANDING, missing, standing_of};
 use crate::store::shape::ddl::quoted;
 
 /// The operations of associations, one after the other: each goes by an index of its own.
@@ -300,9 +300,13 @@ pub(crate) fn delete_rows(
     Ok(())
 }
 
-/// Puts back the row that an entry stands for. One that is there stays as it is.
+/// Puts back the row that an entry stands for. One that is there stays as it is, and a record that is gone is associated with
+/// nothing.
 pub(crate) fn put_row_back(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
-    if !rows_of(tx, id)?.is_empty() {
+    let Some(queued) = queued(tx, &[], id)? else {
+        return Ok(());
+    };
+    if queued.has_row || !queued.from.is_there || !queued.to.is_there {
         return Ok(());
     }
     tx.prepare_cached(
@@ -312,6 +316,32 @@ pub(crate) fn put_row_back(tx: &Transaction<'_>, id: OutboxId) -> Result<(), Sto
          WHERE id = :id",
     )?
     .execute(named_params! { ":id": id.0 })?;
+    Ok(())
+}
+
+/// Ends what waits to take associations apart one of whose rows is gone for good, with no entry left that could bring it back:
+/// HubSpot took them along with its record. `from` and `to` are the pair's tables.
+pub(crate) fn end_of_gone(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    (from, to): (&str, &str),
+) -> Result<(), StoreError> {
+    let is_gone = |table: &str, object: &str, local_id: &str| {
+        format!(
+            "(NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.local_id = sync_outbox.{local_id})
+              AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
+                              WHERE e.object = sync_outbox.{object} AND e.local_id = sync_outbox.{local_id} AND e.{OF_ROW}))",
+            quoted(table)
+        )
+    };
+    tx.prepare_cached(&format!(
+        "DELETE FROM sync_outbox
+         WHERE object = :from AND to_object = :to AND operation = 'disassociate' AND state <> 'in_flight'
+           AND unanswered_since IS NULL AND ({} OR {})",
+        is_gone(from, "object", "local_id"),
+        is_gone(to, "to_object", "to_local_id")
+    ))?
+    .execute(named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str() })?;
     Ok(())
 }
 
