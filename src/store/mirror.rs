@@ -658,7 +658,8 @@ fn as_text(column: &ColumnValue) -> Value {
     }
 }
 
-fn from_sql(value: ValueRef<'_>) -> ColumnValue {
+/// A column's value as SQLite gives it.
+pub(super) fn from_sql(value: ValueRef<'_>) -> ColumnValue {
     match value {
         ValueRef::Null => ColumnValue::Null,
         ValueRef::Integer(number) => ColumnValue::Integer(number),

@@ -66,6 +66,28 @@ fn the_rest_goes_on(portal: &Portal, id: u64, site: &Site, city: &str) {
 }
 
 #[test]
+fn a_column_keeps_its_labels_while_its_property_is_gone() {
+    let portal = Portal::quick();
+    make_property(&portal, "contacts", COLOUR, false);
+    let id = portal.contact("ann@example.com");
+    portal.stand().redefine("contacts", COLOUR, OPTIONS, false);
+    set_options(&portal, &[("red", "Crimson")]);
+    portal.edit(id, &[(COLOUR, "red")]);
+    let mut site = Site::with(&portal, OFTEN, &format!("{CONTACTS}colour = \"colour\"\n"));
+    site.start_and_settle();
+    let label = "SELECT colour_label FROM contacts_labels";
+    assert_eq!(site.text(label).as_deref(), Some("Crimson"));
+    archive_property(&portal, "contacts", COLOUR);
+    it_is_degraded(&site);
+    assert_eq!(site.text(label).as_deref(), Some("Crimson"));
+    let kind = "SELECT type || ' ' || code FROM sync_fields WHERE property = 'colour'";
+    assert_eq!(
+        site.text(kind).as_deref(),
+        Some("enumeration unknown-property")
+    );
+}
+
+#[test]
 fn a_property_that_is_gone_or_that_nobody_may_write_degrades_alone_and_heals_by_itself() {
     struct Kind {
         drift: fn(&Portal),

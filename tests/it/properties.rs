@@ -128,6 +128,69 @@ fn once_syncs_what_was_made_since_the_run_before_it() {
 }
 
 #[test]
+fn a_column_has_the_declared_type_before_the_property_is_there_and_heals_once_it_is() {
+    let portal = Portal::with(Settings::quick());
+    let id = portal.contact("ann@example.com");
+    let objects = format!(
+        "{CONTACTS}\
+         wish_bool = {{ column = \"yes\", create = {{ label = \"Yes\", type = \"bool\" }} }}\n\
+         wish_day = {{ column = \"day\", create = {{ label = \"Day\", type = \"date\" }} }}\n\
+         later_number = \"later\"\nlater_bool = \"later_yes\"\n"
+    );
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    // One that HubSpot says nothing of and the file neither is text, whatever it will be.
+    site.execute(
+        "UPDATE contacts SET yes = 1, day = '2026-01-02', later = '12.5', later_yes = 'perhaps'",
+    );
+    let applied = site.run(&["properties", "apply", "--yes"]);
+    assert_eq!(applied.status.code(), Some(0), "{}", told(&applied));
+    for (name, kind, field_type) in [
+        ("later_number", "number", "number"),
+        ("later_bool", "bool", "booleancheckbox"),
+    ] {
+        let options = json!([{"value": "true", "label": "Yes"}, {"value": "false", "label": "No"}]);
+        let mut property = json!({"name": name, "label": name, "type": kind, "fieldType": field_type,
+                                  "groupName": "contactinformation"});
+        if kind == "bool" {
+            property["options"] = options;
+        }
+        let (status, body) = portal.call("POST", "/crm/v3/properties/contacts", &property);
+        assert!(status < 300, "{body}");
+    }
+    let run = site.run(&["once", "--timeout", "50s"]);
+    let degraded =
+        "SELECT group_concat(property || ' ' || code) FROM sync_fields WHERE state = 'degraded'";
+    assert_eq!(
+        site.text(degraded).as_deref(),
+        Some("later_bool type-change"),
+        "{}",
+        told(&run)
+    );
+    let sent = |name: &str| portal.value(id, name);
+    assert_eq!(sent("wish_bool").as_deref(), Some("true"));
+    assert_eq!(sent("wish_day").as_deref(), Some("2026-01-02"));
+    assert_eq!(sent("later_number").as_deref(), Some("12.5"));
+    let why = site.text("SELECT problem FROM sync_fields WHERE property = 'later_bool'");
+    assert_eq!(
+        why.as_deref(),
+        Some(
+            "HubSpot has `later_bool` as bool, and of the values that wait in contacts.later_yes some are none"
+        )
+    );
+    site.execute("UPDATE contacts SET later_yes = 'yes'");
+    site.execute("UPDATE contacts SET later_yes = 'true'");
+    site.once();
+    assert_eq!(sent("later_bool").as_deref(), Some("true"));
+    assert_eq!(site.text(degraded), None);
+    let types = "SELECT group_concat(type, ' ') FROM pragma_table_info('contacts') WHERE name IN ('yes', 'day', 'later', 'later_yes')";
+    assert_eq!(
+        site.text(types).as_deref(),
+        Some("INTEGER TEXT REAL INTEGER")
+    );
+}
+
+#[test]
 fn what_is_made_beside_a_daemon_is_synced_from_its_next_read_of_the_schema_on() {
     let portal = Portal::with(Settings::quick());
     let mut site = Site::with(&portal, "[schedule]\nreference = \"1s\"\n", &declared());

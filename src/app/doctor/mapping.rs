@@ -105,7 +105,7 @@ pub(super) async fn compare(
 /// property that is locked.
 fn as_held(config: &Config, read: PortalReading) -> PortalReading {
     let held = tokens::look(&config.database, |connection| {
-        let (mapping, held) = ddl::hold_types(connection, &read.mapping)?;
+        let (mapping, held) = ddl::hold_types(connection, &read.mapping, &read.problems)?;
         let (mapping, locked) = ddl::hold_directions(connection, &mapping, &config.mapping)?;
         Ok((mapping, held.into_iter().chain(locked)))
     });

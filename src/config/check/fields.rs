@@ -64,9 +64,11 @@ pub(super) fn fields(
     let mut columns = BTreeMap::new();
     let mut fields = Vec::new();
     for entry in entries.unwrap_or_default() {
-        if let Some((field, column)) = field(reader, &entry, direction, policy) {
+        if let Some((mut field, column)) = field(reader, &entry, direction, policy) {
             one_column_each(reader, &column, &field, &mut columns);
             if let Some(wish) = creates::create(reader, object, &entry, &field) {
+                // Until HubSpot has the property and says otherwise, it is what it is to be.
+                field.property_type = field.declared_type.unwrap_or(wish.kind);
                 reader.creates.push(wish);
             }
             show_field(reader, &entry, &field);

@@ -35,7 +35,7 @@ pub fn objects(tx: &Transaction<'_>, file: &Mapping) -> Result<Objects, StoreErr
     let none = BTreeSet::new();
     let known = settle(file, &portal, (&schemas, &none), &mut Vec::new());
     let (mapping, problems) = resolve(&known, &portal);
-    let (mapping, held) = ddl::hold_types(tx, &mapping)?;
+    let (mapping, held) = ddl::hold_types(tx, &mapping, &problems)?;
     let (mapping, locked) = ddl::hold_directions(tx, &mapping, file)?;
     let problems: Vec<_> = problems.into_iter().chain(held).chain(locked).collect();
     let synced = synced_objects(&mapping, &problems, &portal, &schemas).into_iter();

@@ -269,7 +269,7 @@ async fn fit_to_mapping(
             let now = tx.now();
             cleared::set_bound(tx, &guard)?;
             meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
-            let (mapping, held) = ddl::hold_types(tx, &mapping)?;
+            let (mapping, held) = ddl::hold_types(tx, &mapping, &problems)?;
             problems.extend(held);
             let (mapping, locked) = ddl::hold_directions(tx, &mapping, &in_file)?;
             problems.extend(locked);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-use crate::decide::schema::{Definition, FieldProblem};
+use crate::decide::schema::FieldProblem;
 use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
 use crate::model::name::{ColumnName, ObjectType};
 use crate::model::time::Timestamp;
@@ -518,33 +518,55 @@ fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), St
 /// The code of a field whose type HubSpot changed.
 const TYPE_CHANGE: &str = "type-change";
 
+/// The code of a field whose property HubSpot has not.
+const UNKNOWN_PROPERTY: &str = "unknown-property";
+
 /// The mapping as it can be put in force: a property whose type HubSpot changed keeps the type of its column, and is a problem
-/// of that field alone, until HubSpot has the former type again or the file names the new one. A type that the file asks for is
-/// left to [`fit_to_mapping`], which refuses it while values wait. To be called before the portal's new definitions are kept.
+/// of that field alone, until HubSpot has the former type again or the file names the new one. So does one that HubSpot had and has
+/// not any more, as `problems` say. A type that the file asks for is left to [`fit_to_mapping`], which refuses it while values wait;
+/// so is the first that HubSpot tells of a property, under which the column is made anew. To be called before the portal's new
+/// definitions are kept.
 ///
 /// # Errors
 /// SQLite's own.
 pub(crate) fn hold_types(
     connection: &Connection,
     mapping: &Mapping,
+    problems: &[FieldProblem],
 ) -> Result<(Mapping, Vec<FieldProblem>), StoreError> {
     let known = KnownBefore::read(connection)?;
-    let objects: Vec<ObjectType> = mapping.objects.iter().map(|of| of.object.clone()).collect();
-    let known_types = reference::definitions(connection, &objects)?;
-    let (mut held, mut problems) = (mapping.clone(), Vec::new());
+    let (mut held, mut added) = (mapping.clone(), Vec::new());
     for object in &mut held.objects {
+        let told = reference::properties(connection, &object.object)?;
         for index in 0..object.fields.len() {
             let field = &object.fields[index];
-            let Some(from) = known.type_of(object, field).filter(|from| {
-                field.declared_type.is_none()
-                    && *from != field.property_type
-                    && !(alter::is_plain_text(*from) && alter::is_plain_text(field.property_type))
-            }) else {
+            let property = field.property.as_str();
+            let Some(from) = known
+                .type_of(object, field)
+                .filter(|from| field.declared_type.is_none() && *from != field.property_type)
+            else {
                 continue;
             };
             let Some(made) = known.as_made(object, field) else {
                 continue;
             };
+            let mut definitions = told.iter();
+            let former = definitions.find(|known| known.name == property);
+            let was_told = former.is_some() || told.is_empty();
+            let is_missing = problems.iter().any(|problem| {
+                problem.object == object.object
+                    && problem.property == field.property
+                    && problem.code == UNKNOWN_PROPERTY
+            });
+            if is_missing {
+                if was_told {
+                    object.fields[index].property_type = from;
+                }
+                continue;
+            }
+            if alter::is_plain_text(from) && alter::is_plain_text(field.property_type) {
+                continue;
+            }
             if !has(
                 &columns_of(connection, object.table.as_str())?,
                 made.column.as_str(),
@@ -552,38 +574,68 @@ pub(crate) fn hold_types(
             {
                 continue;
             }
-            let former = known_types
-                .get(&object.object)
-                .and_then(|portal| portal.get(field.property.as_str()))
-                .map(Definition::property_type);
-            let is_held = known
-                .field(object, field)
-                .is_some_and(|known| known.code.as_deref() == Some(TYPE_CHANGE));
-            // The file named another type and no longer does.
-            if !is_held
-                && former.is_some_and(|former| former != from)
-                && waiting_values(connection, object, &made)? == 0
-            {
-                continue;
-            }
-            problems.push(FieldProblem {
-                object: object.object.clone(),
-                property: field.property.clone(),
-                code: TYPE_CHANGE,
-                problem: format!(
-                    "HubSpot changed the type of `{}` from {from} to {}",
-                    field.property, field.property_type
-                ),
-                hint: format!(
-                    "set the type back in HubSpot; or write `type = \"{}\"` for it in the mapping file, and its column is made anew and \
-                     filled from HubSpot, once none of its values waits here (`hubsyncd outbox list`, `hubsyncd conflicts list`)",
-                    field.property_type
-                ),
-            });
+            let waiting = waiting_values(connection, object, &made)?;
+            let problem = match was_told {
+                true => {
+                    let former = former
+                        .filter(|known| !known.archived)
+                        .map(|known| known.definition.property_type());
+                    let is_held = known
+                        .field(object, field)
+                        .is_some_and(|known| known.code.as_deref() == Some(TYPE_CHANGE));
+                    // The file named another type and no longer does.
+                    if !is_held && former.is_some_and(|former| former != from) && waiting == 0 {
+                        continue;
+                    }
+                    retyped(object, field, from)
+                }
+                // HubSpot has said nothing of it before: what was written here meanwhile is taken along.
+                false
+                    if waiting == 0
+                        || columns::in_type(connection, object, &made, field.property_type)?
+                            .is_some() =>
+                {
+                    continue;
+                }
+                false => unfit(object, field),
+            };
+            added.push(problem);
             object.fields[index].property_type = from;
         }
     }
-    Ok((held, problems))
+    Ok((held, added))
+}
+
+fn retyped(object: &ObjectMapping, field: &FieldMapping, from: PropertyType) -> FieldProblem {
+    FieldProblem {
+        object: object.object.clone(),
+        property: field.property.clone(),
+        code: TYPE_CHANGE,
+        problem: format!(
+            "HubSpot changed the type of `{}` from {from} to {}",
+            field.property, field.property_type
+        ),
+        hint: format!(
+            "set the type back in HubSpot; or write `type = \"{}\"` for it in the mapping file, and its column is made anew and \
+             filled from HubSpot, once none of its values waits here (`hubsyncd outbox list`, `hubsyncd conflicts list`)",
+            field.property_type
+        ),
+    }
+}
+
+/// Of a property that HubSpot has for the first time, and of which values were written here that it can't take.
+fn unfit(object: &ObjectMapping, field: &FieldMapping) -> FieldProblem {
+    FieldProblem {
+        object: object.object.clone(),
+        property: field.property.clone(),
+        code: TYPE_CHANGE,
+        problem: format!(
+            "HubSpot has `{}` as {}, and of the values that wait in {}.{} some are none",
+            field.property, field.property_type, object.table, field.column
+        ),
+        hint: "correct them, or give them up (`hubsyncd outbox discard`): the column takes HubSpot's type by itself then"
+            .to_owned(),
+    }
 }
 
 /// The mapping with its properties locked that HubSpot takes no write of any more, though it took some before: they are pulled

@@ -3,11 +3,13 @@
 use rusqlite::{Connection, named_params};
 
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
-use crate::model::value::PropertyType;
+use crate::model::value::{PropertyType, Value};
 use crate::store::fields::{self, FieldRow, FieldState};
+use crate::store::modes::{self, FieldMode};
+use crate::store::shape::ddl::quoted;
 use crate::store::shape::fit::{ShapeWork, columns_of, has, same_name, waiting_values};
 use crate::store::shape::{alter, aside, bypassed, repair};
-use crate::store::{StoreError, outbox, unreadable};
+use crate::store::{StoreError, mirror, outbox, unreadable};
 
 impl ShapeWork<'_> {
     /// Renames, makes and changes the columns of an object.
@@ -141,6 +143,7 @@ impl ShapeWork<'_> {
         self.tx
             .execute_batch(&alter::add_column(object.table.as_str(), field))?;
         self.say(format!("column {}.{} added", object.table, field.column));
+        modes::forget_filled(self.tx, &object.object, &field.property)?;
         self.fill(object, field)
     }
 
@@ -229,7 +232,8 @@ impl ShapeWork<'_> {
         }
     }
 
-    /// Makes a column anew under another type. Values that only the mirror has would be lost: then it is refused.
+    /// Makes a column anew under another type. Values that only the mirror has would be lost: then it is refused. Those of a column
+    /// that was never filled, which HubSpot has not had yet, are taken along where they are of the new type.
     fn retype(
         &mut self,
         object: &ObjectMapping,
@@ -238,7 +242,26 @@ impl ShapeWork<'_> {
         from: PropertyType,
     ) -> Result<(), StoreError> {
         let waiting = waiting_values(self.tx, object, field)?;
-        if waiting > 0 {
+        let is_new = known.state == FieldState::Degraded
+            && !modes::is_said(
+                self.tx,
+                &object.object,
+                FieldMode::Filled,
+                field.property.as_str(),
+            )?;
+        let along = match waiting > 0 && is_new {
+            true => in_type(
+                self.tx,
+                object,
+                &FieldMapping {
+                    property_type: from,
+                    ..field.clone()
+                },
+                field.property_type,
+            )?,
+            false => None,
+        };
+        if waiting > 0 && along.is_none() {
             return Err(StoreError::TypeChange {
                 object: object.object.as_str().to_owned(),
                 property: field.property.as_str().to_owned(),
@@ -249,10 +272,12 @@ impl ShapeWork<'_> {
         }
         self.clear_way()?;
         // What nobody synced may be nowhere else.
-        if matches!(known.state, FieldState::Unmapped | FieldState::Degraded) {
+        if matches!(known.state, FieldState::Unmapped | FieldState::Degraded) && along.is_none() {
             self.keep_values(object, field, from)?;
         }
         alter::make_anew(self.tx, object, field, from)?;
+        modes::forget_filled(self.tx, &object.object, &field.property)?;
+        put_in(self.tx, object, field, along.unwrap_or_default())?;
         self.say(format!(
             "column {}.{} made anew as {}",
             object.table, field.column, field.property_type
@@ -287,6 +312,54 @@ impl ShapeWork<'_> {
     ) -> Result<(), StoreError> {
         fields::save(self.tx, object.object.as_str(), field, state, self.now)
     }
+}
+
+/// The values of a column, by row, as a type has them; `None` where one of them can't be of it. `field` says how the column was made.
+pub(super) fn in_type(
+    connection: &Connection,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+    kind: PropertyType,
+) -> Result<Option<Vec<(i64, Value)>>, StoreError> {
+    let column = quoted(field.column.as_str());
+    let sql = format!(
+        "SELECT \"local_id\", {column} FROM {} WHERE {column} <> ''",
+        quoted(object.table.as_str())
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut values = Vec::new();
+    while let Some(row) = rows.next()? {
+        let held = field
+            .property_type
+            .from_column(&mirror::from_sql(row.get_ref(1)?));
+        match held.and_then(|held| kind.canonical_here(held.as_deref())) {
+            Ok(value) => values.push((row.get(0)?, value)),
+            Err(_invalid) => return Ok(None),
+        }
+    }
+    Ok(Some(values))
+}
+
+/// Puts values into a column that was made anew.
+fn put_in(
+    connection: &Connection,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+    values: Vec<(i64, Value)>,
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "UPDATE {} SET {} = ?2 WHERE \"local_id\" = ?1",
+        quoted(object.table.as_str()),
+        quoted(field.column.as_str())
+    );
+    for (local_id, value) in values {
+        let column = mirror::to_sql(field.property_type.to_column(&value));
+        connection
+            .prepare_cached(&sql)?
+            .execute((local_id, column))?;
+    }
+    Ok(())
 }
 
 fn refuse_taken_column(

@@ -271,7 +271,7 @@ fn a_renamed_column_is_named_in_its_check_and_can_be_retyped_afterwards() {
     file.lines(named("birthday", "born_on"));
     assert_eq!(
         file.refused("UPDATE contacts SET born_on = 'soon'"),
-        "CHECK constraint failed: born_on must be a date like 2026-11-24"
+        "CHECK constraint failed: born_on must be a date like 2026-11-24 [invalid-date]"
     );
     let lines = file.lines(changed(|fields| {
         let birthday = of(fields, "birthday");
@@ -281,7 +281,7 @@ fn a_renamed_column_is_named_in_its_check_and_can_be_retyped_afterwards() {
     assert_eq!(lines, ["column contacts.born_on made anew as datetime"]);
     assert_eq!(
         file.refused("UPDATE contacts SET born_on = 'soon'"),
-        "CHECK constraint failed: born_on must be a time like 2026-11-24T03:10:00.000Z"
+        "CHECK constraint failed: born_on must be a time like 2026-11-24T03:10:00.000Z [invalid-date]"
     );
     file.run("UPDATE contacts SET born_on = '1815-12-10 12:00' WHERE local_id = 1");
 }
@@ -300,7 +300,7 @@ fn two_properties_can_swap_their_columns() {
     );
     assert_eq!(
         file.refused("UPDATE contacts SET price = '12.50'"),
-        "CHECK constraint failed: price must be a date like 2026-11-24"
+        "CHECK constraint failed: price must be a date like 2026-11-24 [invalid-date]"
     );
 }
 
@@ -425,7 +425,7 @@ fn a_type_that_hubspot_changed_degrades_its_field_until_it_is_set_back_or_the_fi
     let file = File::new();
     file.run("UPDATE contacts SET stage = 'customer', first_name = 'B' WHERE local_id = 1");
     let changed = mapping(typed("stage", PropertyType::Number));
-    let (held, problems) = hold_types(&file.program, &changed).expect("looks");
+    let (held, problems) = hold_types(&file.program, &changed, &[]).expect("looks");
     assert_eq!(held, mapping(vec![contacts()]), "the column keeps its type");
     assert_eq!(problems.len(), 1);
     assert_eq!(
@@ -438,17 +438,17 @@ fn a_type_that_hubspot_changed_degrades_its_field_until_it_is_set_back_or_the_fi
     assert_eq!(file.state("stage"), "stage enumeration degraded");
     // With nothing that waits it is held all the same: what the column holds is nobody's to take.
     file.as_daemon("DELETE FROM sync_outbox_fields WHERE property = 'stage'");
-    let (held, problems) = hold_types(&file.program, &changed).expect("looks");
+    let (held, problems) = hold_types(&file.program, &changed, &[]).expect("looks");
     assert_eq!(held, mapping(vec![contacts()]));
     assert_eq!(problems.len(), 1);
     // Set back.
     let back = mapping(vec![contacts()]);
-    let (held, problems) = hold_types(&file.program, &back).expect("looks");
+    let (held, problems) = hold_types(&file.program, &back, &[]).expect("looks");
     assert_eq!((held, problems), (back, Vec::new()));
     // The file takes the new type: what the column held is kept in the history.
     let mut changed = changed;
     of(&mut changed.objects[0].fields, "stage").declared_type = Some(PropertyType::Number);
-    let (held, problems) = hold_types(&file.program, &changed).expect("looks");
+    let (held, problems) = hold_types(&file.program, &changed, &[]).expect("looks");
     assert_eq!((held, problems), (changed.clone(), Vec::new()));
     assert!(!file.lines(changed.objects).is_empty());
     assert_eq!(
@@ -461,7 +461,7 @@ fn a_type_that_hubspot_changed_degrades_its_field_until_it_is_set_back_or_the_fi
     let stage = of(&mut asked[0].fields, "stage");
     stage.property_type = PropertyType::Number;
     stage.declared_type = Some(PropertyType::Number);
-    let (held, problems) = hold_types(&file.program, &mapping(asked.clone())).expect("looks");
+    let (held, problems) = hold_types(&file.program, &mapping(asked.clone()), &[]).expect("looks");
     assert_eq!((held, problems), (mapping(asked), Vec::new()));
 }
 
