@@ -479,7 +479,8 @@ pub(crate) fn undelete(
     Ok(true)
 }
 
-/// The row comes back with HubSpot's values and its own `local_id`, and nothing of it waits.
+/// The row comes back with HubSpot's values and its own `local_id`, and nothing of it waits. What HubSpot changed of it meanwhile is
+/// written down.
 pub(crate) fn bring_back(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -487,7 +488,44 @@ pub(crate) fn bring_back(
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
     outbox::end(tx, entry.id)?;
-    put_back(tx, pass, entry, record).map(drop)
+    if put_back(tx, pass, entry, record)?
+        && let Some(text) = entry.row.as_deref()
+    {
+        note_changed(tx, pass, entry.local_id, (text, record))?;
+    }
+    Ok(())
+}
+
+/// Writes down what a row that is back holds otherwise than before it was deleted.
+fn note_changed(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    local_id: LocalId,
+    (text, record): (&str, &RemoteRecord),
+) -> Result<(), StoreError> {
+    let mapping = pass.object.mapping();
+    let former = rowjson::values(mapping, text);
+    let open = conflicts::open_of(tx, pass.name(), local_id)?;
+    for field in &mapping.fields {
+        let old = former.get(&field.property).unwrap_or(&Value::EMPTY);
+        let Some(new) = record.values.get(&field.property) else {
+            continue;
+        };
+        if field.property_type.same(old, new) || open.contains_key(&field.property) {
+            continue;
+        }
+        let change = Change {
+            object: pass.name(),
+            local_id,
+            hs_id: Some(record.id),
+            property: field.property.as_str(),
+            old: old.as_deref(),
+            new: new.as_deref(),
+            origin: pass.origin,
+        };
+        history::record(tx, change, pass.now)?;
+    }
+    Ok(())
 }
 
 /// Puts a deleted row back with these values and its own `local_id`; one that has taken its place stays, and then it tells

@@ -721,6 +721,22 @@ mod tests {
     }
 
     #[test]
+    fn what_hubspot_changed_of_a_row_while_it_was_deleted_is_written_down_when_it_comes_back() {
+        let scene = Scene::of(Policy::Remote);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Ann"), ("price", "1")]),
+        );
+        scene.program("DELETE FROM contacts");
+        back(
+            &scene,
+            &record(101, 9, &[("firstname", "Eve"), ("price", "1")]),
+        );
+        let lines = "SELECT property, old_value, new_value FROM sync_history WHERE property <> '*'";
+        assert_eq!(scene.rows(lines), ["firstname Ann Eve"]);
+    }
+
+    #[test]
     fn what_a_row_that_comes_back_can_put_nowhere_is_written_down() {
         // What is gone, what is computed by now, and what a constraint refuses.
         let (scene, shown) = deleted_with_own_columns(
