@@ -63,18 +63,24 @@ pub(crate) fn check(field: &FieldMapping) -> Option<(String, String)> {
     let name = field.column.as_str();
     let column = quoted(name);
     let (must, condition) = match field.property_type {
-        PropertyType::Bool => ("must be 0, 1 or NULL", format!("{column} IN (0, 1)")),
+        PropertyType::Bool => (
+            "must be 0, 1 or NULL [invalid-boolean]",
+            format!("{column} IN (0, 1)"),
+        ),
         PropertyType::Number => (
-            "must be a finite number",
+            "must be a finite number [invalid-number]",
             format!("abs({column}) <= 1.7976931348623157e308"),
         ),
         PropertyType::Decimal => (
-            "must be a decimal number like 12.50",
+            "must be a decimal number like 12.50 [invalid-number]",
             decimal_check(&column),
         ),
-        PropertyType::Date => ("must be a date like 2026-11-24", date_check(&column)),
+        PropertyType::Date => (
+            "must be a date like 2026-11-24 [invalid-date]",
+            date_check(&column),
+        ),
         PropertyType::Datetime => (
-            "must be a time like 2026-11-24T03:10:00.000Z",
+            "must be a time like 2026-11-24T03:10:00.000Z [invalid-date]",
             datetime_check(&column),
         ),
         PropertyType::String
@@ -308,13 +314,13 @@ mod tests {
         assert!(
             taken(PropertyType::Bool, Value::Integer(2))
                 .expect_err("two")
-                .contains("x must be 0, 1 or NULL")
+                .contains("x must be 0, 1 or NULL [invalid-boolean]")
         );
         assert_eq!(taken(PropertyType::Number, Value::Real(1.5)), Ok(()));
         assert!(
             taken(PropertyType::Number, Value::Real(f64::INFINITY))
                 .expect_err("infinite")
-                .contains("x must be a finite number")
+                .contains("x must be a finite number [invalid-number]")
         );
     }
 }

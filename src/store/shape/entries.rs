@@ -697,7 +697,7 @@ fn fixed() -> String {
                 "hs_archived" => "is set by hubsyncd",
                 _ => "is given by HubSpot",
             };
-            let refuse = raise(&format!("{column} {owner}: leave it as it is"));
+            let refuse = raise(&format!("{column} {owner}: leave it as it is [read-only]"));
             format!("\nWHEN new.{column} THEN {refuse}")
         })
         .collect();

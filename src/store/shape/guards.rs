@@ -346,7 +346,7 @@ fn holds() -> Vec<Made> {
     let update = refuse_where(&[
         (
             format!("({others}) OR new.approved_at IS NULL"),
-            "only approved_at can be set in sync_holds: that lets go what is held",
+            "only approved_at can be set in sync_holds: that lets go what is held [read-only]",
         ),
         (IS_CLOSED.to_owned(), "this hold is closed"),
     ]);

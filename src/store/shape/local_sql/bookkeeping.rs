@@ -334,7 +334,7 @@ fn a_hold_is_let_go_by_its_approval() {
         ] {
             scene.refused(
                 &format!("UPDATE sync_holds SET {setting} WHERE id = 1"),
-                "only approved_at can be set in sync_holds: that lets go what is held",
+                "only approved_at can be set in sync_holds: that lets go what is held [read-only]",
             );
         }
         scene.refused(

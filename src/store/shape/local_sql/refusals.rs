@@ -217,44 +217,52 @@ fn a_value_of_another_type_is_refused() {
 #[test]
 fn a_value_that_hubspot_would_refuse_is_refused_where_the_type_can_tell() {
     let cases = [
-        ("opt_out", "2", "opt_out must be 0, 1 or NULL"),
+        (
+            "opt_out",
+            "2",
+            "opt_out must be 0, 1 or NULL [invalid-boolean]",
+        ),
         (
             "birthday",
             "'10.12.1815'",
-            "birthday must be a date like 2026-11-24",
+            "birthday must be a date like 2026-11-24 [invalid-date]",
         ),
         (
             "birthday",
             "'now'",
-            "birthday must be a date like 2026-11-24",
+            "birthday must be a date like 2026-11-24 [invalid-date]",
         ),
         // A day that older versions of SQLite hand out as it came in.
         (
             "birthday",
             "'2026-02-30'",
-            "birthday must be a date like 2026-11-24",
+            "birthday must be a date like 2026-11-24 [invalid-date]",
         ),
         (
             "seen",
             "'2026-02-30 03:10'",
-            "seen must be a time like 2026-11-24T03:10:00.000Z",
+            "seen must be a time like 2026-11-24T03:10:00.000Z [invalid-date]",
         ),
         (
             "seen",
             "'now'",
-            "seen must be a time like 2026-11-24T03:10:00.000Z",
+            "seen must be a time like 2026-11-24T03:10:00.000Z [invalid-date]",
         ),
         (
             "seen",
             "'noon'",
-            "seen must be a time like 2026-11-24T03:10:00.000Z",
+            "seen must be a time like 2026-11-24T03:10:00.000Z [invalid-date]",
         ),
         (
             "price",
             "'12,50'",
-            "price must be a decimal number like 12.50",
+            "price must be a decimal number like 12.50 [invalid-number]",
         ),
-        ("revenue", "9e999", "revenue must be a finite number"),
+        (
+            "revenue",
+            "9e999",
+            "revenue must be a finite number [invalid-number]",
+        ),
     ];
     with_each_clause(
         &["", "OR REPLACE", "OR FAIL", "OR ABORT", "OR ROLLBACK"],

@@ -342,37 +342,40 @@ fn what_is_not_the_programs_to_change_is_refused() {
     let cases = [
         (
             "local_id = 9",
-            "local_id is the row's own id for ever: leave it as it is",
+            "local_id is the row's own id for ever: leave it as it is [read-only]",
         ),
         // The number by its other names.
         (
             "rowid = 9",
-            "local_id is the row's own id for ever: leave it as it is",
+            "local_id is the row's own id for ever: leave it as it is [read-only]",
         ),
         (
             "\"OID\" = 9",
-            "local_id is the row's own id for ever: leave it as it is",
+            "local_id is the row's own id for ever: leave it as it is [read-only]",
         ),
         (
             "_rowid_ = 9",
-            "local_id is the row's own id for ever: leave it as it is",
+            "local_id is the row's own id for ever: leave it as it is [read-only]",
         ),
-        ("hs_id = 9", "hs_id is given by HubSpot: leave it as it is"),
+        (
+            "hs_id = 9",
+            "hs_id is given by HubSpot: leave it as it is [read-only]",
+        ),
         (
             "hs_id = NULL",
-            "hs_id is given by HubSpot: leave it as it is",
+            "hs_id is given by HubSpot: leave it as it is [read-only]",
         ),
         (
             "hs_created_at = NULL",
-            "hs_created_at is given by HubSpot: leave it as it is",
+            "hs_created_at is given by HubSpot: leave it as it is [read-only]",
         ),
         (
             "hs_modified_at = 'x'",
-            "hs_modified_at is given by HubSpot: leave it as it is",
+            "hs_modified_at is given by HubSpot: leave it as it is [read-only]",
         ),
         (
             "hs_archived = 1",
-            "hs_archived is set by hubsyncd: leave it as it is",
+            "hs_archived is set by hubsyncd: leave it as it is [read-only]",
         ),
         (
             "score = 3, first_name = 'B'",
