@@ -1,4 +1,5 @@
-//! Two records became one in HubSpot: rows of the ids that were merged away go over to the survivor's.
+//! Two records became one in HubSpot: rows of the ids that were merged away go over to the survivor's, also where that one's own row
+//! was deleted here.
 //!
 //! The word is *absorb*, since *merge* is ours for values. Nothing is archived, and nothing local is lost: the lost row
 //! stays in `sync_history`, its pending changes go to the survivor or become conflicts.
@@ -12,6 +13,7 @@ use crate::engine::inbound::adopt::become_record;
 use crate::engine::inbound::applying::{Applying, refuse_saying, why_kept};
 use crate::engine::inbound::existence::{Matter, note_arrived};
 use crate::engine::pass::Pass;
+use crate::engine::portal::objects::ObjectSync;
 use crate::model::conflict::Winner;
 use crate::model::entry::{Entry, EntryField};
 use crate::model::id::{HubspotId, LocalId};
@@ -32,13 +34,13 @@ pub(crate) fn absorb_merged(
     record: &RemoteRecord,
 ) -> Result<bool, StoreError> {
     let pass = &applying.pass;
-    let mut changed = false;
+    let mut changed = end_survivors_archive(tx, pass, record)?;
     let mut losers = Vec::new();
     for id in merges::note(tx, pass.name(), record.id, &record.merged_ids)? {
         bury_merged(tx, pass, id)?;
     }
     for id in &record.merged_ids {
-        changed |= end_archive(tx, pass, *id, record)?;
+        changed |= end_archive(tx, pass, *id, (Hubspot::Merged, record))?;
         gaps::rename_record(tx, pass.name(), *id, record.id)?;
         if let Some(row) = pass.object.table.by_hs_id(tx, *id)? {
             losers.push(row);
@@ -298,17 +300,70 @@ fn move_open(
     pass.object.table.update(tx, survivor)
 }
 
+/// Whether another record has become a part of this one since the mirror knew of it: a row or an entry is of one of the ids that went
+/// into it, or nobody here has heard of that id.
+pub(crate) fn has_taken_in_another(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
+    if record.merged_ids.is_empty() {
+        return Ok(false);
+    }
+    let known = merges::ids_of(tx, object.object(), record.id)?;
+    for id in &record.merged_ids {
+        if !known.contains(id) || is_held(tx, object, *id)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a row is of a record, or something that waits.
+pub(crate) fn is_held(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: HubspotId,
+) -> Result<bool, StoreError> {
+    Ok(object.table.by_hs_id(tx, id)?.is_some()
+        || outbox::of_record(tx, object.object(), id)?.is_some())
+}
+
+/// Whether the row of a record was deleted here, and the record waits for its archive.
+pub(crate) fn is_deleted_here(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: HubspotId,
+) -> Result<bool, StoreError> {
+    Ok(object.table.by_hs_id(tx, id)?.is_none()
+        && outbox::of_record(tx, object.object(), id)?.is_some())
+}
+
+/// Neither is one of the record that others were merged into: it would take them with it.
+fn end_survivors_archive(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
+    let ends = has_taken_in_another(tx, pass.object, record)?
+        && is_deleted_here(tx, pass.object, record.id)?;
+    match ends {
+        true => end_archive(tx, pass, record.id, (Hubspot::Survivor, record)),
+        false => Ok(false),
+    }
+}
+
 /// A pending archive of a merged record is never sent: it would take the survivor with it.
 fn end_archive(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     id: HubspotId,
-    survivor: &RemoteRecord,
+    (hubspot, survivor): (Hubspot, &RemoteRecord),
 ) -> Result<bool, StoreError> {
     let object = pass.object;
     let queued = outbox::of_record(tx, object.object(), id)?;
     let actions = decide(&Sides {
-        hubspot: Hubspot::Merged,
+        hubspot,
         here: Here::rowless(queued.as_ref(), &pass.moment()),
         word: Word::Passed,
         policy: object.mapping().policy,

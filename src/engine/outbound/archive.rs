@@ -11,6 +11,7 @@ use crate::decide::outgoing::looking::former_values;
 use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::outgoing::taken::shared_words;
 use crate::decide::retry::AFTER_READ;
+use crate::engine::inbound::absorb;
 use crate::engine::inbound::existence::{Matter, missed, note_arrived, shown_version};
 use crate::engine::outbound::claiming::put_aside;
 use crate::engine::outbound::gap;
@@ -206,12 +207,12 @@ fn claim(
     };
     // Each of these ends what the entry knows of lost updates: what they brought is written down before.
     let keeps = [Action::Archive, Action::BringBack, Action::Undelete];
-    let is_merged = hubspot == Hubspot::Merged;
+    let is_merged = matches!(hubspot, Hubspot::Merged | Hubspot::Survivor);
     if is_merged || keeps.iter().any(|action| actions.contains(action)) {
         look.note_arrived()?;
     }
     matter.carry_out(tx, &actions)?;
-    // What HubSpot has merged the record into is another one by now, whose row hears of it at once.
+    // What HubSpot has merged the record into, or what into it, has a row that hears of it at once.
     if is_merged && let Some(survivor) = read.of(hs_id) {
         reads::ask(tx, object.object(), survivor.id, Origin::Poll, now)?;
     }
@@ -327,7 +328,13 @@ impl<'a, 'tx> ArchiveLook<'a, 'tx> {
     fn hubspot(&self) -> Result<Hubspot, StoreError> {
         let (tx, object, hs_id) = (self.tx, self.pass.object, self.hs_id);
         let record = match self.look()? {
-            Look::Shown(record) if record.id == hs_id => record,
+            Look::Shown(record) if record.id == hs_id => {
+                // Whoever was merged into it since the row was deleted would go with it.
+                if absorb::has_taken_in_another(tx, object, record)? {
+                    return Ok(Hubspot::Survivor);
+                }
+                record
+            }
             // HubSpot answers to the id of a record that was merged away with the one that is left (`hubspot/api-facts.md#13`).
             Look::Shown(_) => return Ok(Hubspot::Merged),
             Look::Outdated => return Ok(Hubspot::Outdated),
@@ -410,7 +417,7 @@ impl<'a, 'tx> ArchiveLook<'a, 'tx> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::existence::NOT_VISIBLE;
+    use crate::decide::existence::{NOT_VISIBLE, SURVIVES};
     use crate::engine::inbound::adopt::link_made;
     use crate::engine::inbound::existence::bring_back;
     use crate::engine::outbound::settle::recover;
@@ -540,6 +547,63 @@ mod tests {
         scene.program("DELETE FROM contacts");
         scene.write(|tx| recover(tx, at(10)));
         scene
+    }
+
+    #[test]
+    fn a_record_that_others_were_merged_into_since_its_row_was_deleted_is_not_archived() {
+        let theirs = || record(102, 0, &[("firstname", "Theirs")]);
+        let mut survivor = record(101, 5, &[("firstname", "Base")]);
+        survivor.merged_ids = vec![HubspotId(102)];
+        let kept = "SELECT winner, reason, base_value ->> 'first_name' FROM sync_conflicts";
+        let dropped = [format!("remote {SURVIVES} Base")];
+        for policy in Policy::ALL {
+            // One with a row, and one that nobody here has heard of.
+            for rows in [vec![base(), theirs()], vec![base()]] {
+                let scene = Scene::of(policy);
+                for row in &rows {
+                    scene.apply(How::at(0), row);
+                }
+                scene.program("DELETE FROM contacts WHERE hs_id = 101");
+                assert_eq!(claimed(&scene, survivor.clone(), 10, 0), 0);
+                assert_eq!(scene.outbox(), Vec::<String>::new());
+                assert_eq!(scene.rows(kept), dropped);
+                assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
+                scene.apply(How::at(11), &survivor);
+                assert_eq!(
+                    scene.rows("SELECT local_id, hs_id FROM contacts"),
+                    ["2 101"]
+                );
+            }
+            // A page or a read that shows it first.
+            let scene = Scene::of(policy);
+            scene.apply(How::at(0), &base());
+            scene.apply(How::at(0), &theirs());
+            scene.program("DELETE FROM contacts WHERE hs_id = 101");
+            scene.apply(How::at(10), &survivor);
+            assert_eq!(scene.outbox(), Vec::<String>::new());
+            assert_eq!(scene.rows(kept), dropped);
+            assert_eq!(
+                scene.rows("SELECT local_id, hs_id FROM contacts"),
+                ["2 101"]
+            );
+        }
+        // What went into it before its row was deleted is no news.
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &theirs());
+        scene.apply(How::at(6), &survivor);
+        scene.program("DELETE FROM contacts");
+        assert_eq!(claimed(&scene, survivor.clone(), 10, 0), 1);
+        // Where deletions are taken back, the row comes back and takes the other one in.
+        let scene = Scene::with(|mapping| mapping.modes.on_local_delete = OnLocalDelete::Restore);
+        scene.apply(How::at(0), &base());
+        scene.apply(How::at(0), &theirs());
+        scene.program("DELETE FROM contacts WHERE hs_id = 101");
+        scene.apply(How::at(10), &survivor);
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id FROM contacts"),
+            ["1 101"]
+        );
+        assert_eq!(scene.outbox(), Vec::<String>::new());
     }
 
     #[test]

@@ -890,6 +890,9 @@ fn not_archived(hubspot: Hubspot, actions: &[Action]) -> Option<&'static str> {
         _ if hubspot == Hubspot::Merged => {
             "HubSpot has merged the record into another one, which is let be: the deletion is kept in sync_conflicts"
         }
+        _ if hubspot == Hubspot::Survivor => {
+            "HubSpot has merged another record into this one, which is let be: the deletion is kept in sync_conflicts"
+        }
         [Action::LookAgain(Again::Create)] => {
             "a row that was inserted again may be the same record: its own entry goes before"
         }

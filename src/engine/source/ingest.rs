@@ -10,7 +10,7 @@ use crate::decide::incoming::news::{self, Need};
 use crate::decide::incoming::sorting::{
     LeftEvents, MOST, RecordEvents, WithEvents, batches, by_object, merged_by, parts, with_events,
 };
-use crate::engine::inbound::links;
+use crate::engine::inbound::{absorb, links};
 use crate::engine::outbound::gap;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -254,7 +254,15 @@ fn note_merge(
     let Some((survivor, merged)) = merged_by(event, own) else {
         return Ok(());
     };
-    merges::note(tx, object, survivor, &merged)?;
+    // The archive of the survivor takes what nobody has heard of for news (`engine/inbound/absorb`): the read tells it.
+    let mut noted = merged.clone();
+    if absorb::is_deleted_here(tx, pass.object, survivor)? {
+        noted.clear();
+        for id in &merged {
+            noted.extend(absorb::is_held(tx, pass.object, *id)?.then_some(*id));
+        }
+    }
+    merges::note(tx, object, survivor, &noted)?;
     if !reads::is_to_be_erased(tx, object, survivor)? {
         return Ok(());
     }

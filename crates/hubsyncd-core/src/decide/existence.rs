@@ -17,6 +17,7 @@
 //! | hidden from this token | deleted | the same: an archive is sent only where the record is shown |
 //! | hidden from this token | nothing | nothing |
 //! | merged into another | deleted | conflict `*` for HubSpot; nothing is sent, since it would take the survivor |
+//! | shown, another one has become a part of it | deleted | the same, since it would take the other one too; with `on_local_delete = "restore"` the row comes back |
 //! | shown | row that was to be removed, also one that went meanwhile | it stays, and the record is read |
 //! | shown | marked row | it is a row as any other again |
 //! | shown | deleted, and `on_local_delete = "restore"` | the row comes back with what was pending of it, and the record is read |
@@ -81,6 +82,9 @@ pub(crate) const ARCHIVED_UNKNOWN: &str = "HubSpot does not say when the record 
 /// Why a pending archive is dropped.
 pub const MERGED: &str =
     "the record was merged into another one in HubSpot before its archive was sent";
+/// Why the archive of a record is dropped that another one was merged into.
+pub const SURVIVES: &str =
+    "another record was merged into this one in HubSpot before its archive was sent";
 /// What a person is asked about a written row.
 pub(crate) const REMOVED_THERE: &str =
     "the record was removed in HubSpot while a local change waited";
@@ -235,6 +239,25 @@ fn merged(sides: &Sides) -> Vec<Action> {
                 Action::End,
             ],
             // Its rows are absorbed.
+            Here::Nothing
+            | Here::Row { .. }
+            | Here::Marked
+            | Here::Deleted { .. }
+            | Here::Vanished { .. }
+            | Here::Replaced
+            | Here::InsertedAgain => Vec::new(),
+        },
+        // What nobody deleted would be archived with it.
+        Hubspot::Survivor => match sides.here {
+            Here::Deleted {
+                flight: Flight::Nothing,
+                ..
+            } => match sides.modes.on_local_delete {
+                OnLocalDelete::Archive => {
+                    vec![Action::Conflict(Winner::Remote, SURVIVES), Action::End]
+                }
+                OnLocalDelete::Restore => vec![Action::Undelete],
+            },
             Here::Nothing
             | Here::Row { .. }
             | Here::Marked
@@ -434,7 +457,11 @@ fn is_there(hubspot: Hubspot, here: Here) -> Result<bool, Again> {
         Hubspot::Outdated => Err(Again::Outdated),
         Hubspot::Young(again) => Err(Again::At(again)),
         _ if is_flying => Err(Again::Flight),
-        Hubspot::Unchanged | Hubspot::Edited(_) | Hubspot::Untold | Hubspot::Merged => Ok(true),
+        Hubspot::Unchanged
+        | Hubspot::Edited(_)
+        | Hubspot::Untold
+        | Hubspot::Merged
+        | Hubspot::Survivor => Ok(true),
         Hubspot::Gone { .. } => Ok(false),
     }
 }

@@ -30,6 +30,8 @@ pub enum Hubspot {
     Hidden,
     /// It has become a part of another one.
     Merged,
+    /// It shows it, and another one has become a part of it since the mirror knew of it.
+    Survivor,
 }
 
 /// An answer that does not show a record, and what is known here of that.

@@ -9,7 +9,7 @@ fn at(second: i64) -> Timestamp {
     T.plus_millis(second * 1_000)
 }
 
-const HUBSPOT: [Hubspot; 10] = [
+const HUBSPOT: [Hubspot; 11] = [
     Hubspot::Unchanged,
     Hubspot::Edited(T),
     Hubspot::Untold,
@@ -24,6 +24,7 @@ const HUBSPOT: [Hubspot; 10] = [
         archived: Archived::Shown(Some(T)),
     },
     Hubspot::Merged,
+    Hubspot::Survivor,
 ];
 
 const WORDS: [Word; 6] = [
@@ -525,6 +526,17 @@ fn a_deleted_rows_record_is_archived_as_it_was_and_not_before_its_turn() {
         sides(Hubspot::Merged, deleted_at(1), Word::Passed),
         &["conflict remote", "Bury", "End"],
     );
+    let survives = |here, word| sides(Hubspot::Survivor, here, word);
+    let dropped = survives(deleted_at(1), Word::Passed);
+    check(dropped, &["conflict remote", "End"]);
+    check(survives(deleted_at(1), Word::Held), &[]);
+    check(survives(Here::Replaced, Word::Passed), &["End"]);
+    check(survives(CLEAN, Word::Passed), &[]);
+    let modes = Modes {
+        on_local_delete: OnLocalDelete::Restore,
+        ..dropped.modes
+    };
+    check(Sides { modes, ..dropped }, &["Undelete"]);
 }
 
 #[test]
