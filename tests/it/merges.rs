@@ -4,6 +4,7 @@
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::Settings;
 use hubsyncd::simulator::webhooks::Webhooks;
+use serde_json::{Value, json};
 
 use crate::daemon::{Site, eventually};
 use crate::portal::Portal;
@@ -124,6 +125,74 @@ fn a_write_that_is_on_its_way_to_a_record_while_that_is_merged_away_is_not_lost(
         site.until_pushed();
         assert_eq!(portal.value(survivor, "phone").as_deref(), Some("Lima"));
         assert_eq!(site.number("SELECT count(*) FROM contacts"), 2);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn a_deletion_here_takes_nobody_along_who_was_merged_into_its_record() {
+    for keeps_id in [true, false] {
+        let portal = portal(keeps_id);
+        let [ann, bob, _] = three(&portal, ("contacts", "email"), "deals");
+        let site = Site::with(&portal, "", OBJECTS);
+        site.once();
+        let now = portal.now_ms();
+        let merged = portal.stand().merge("contacts", ann, bob, now);
+        let survivor = merged.expect("both are there");
+        site.execute(&format!("DELETE FROM contacts WHERE hs_id = {ann}"));
+        site.once();
+        site.once();
+        assert_eq!(portal.requests("contacts/batch/archive"), 0, "{keeps_id}");
+        let left = format!("SELECT count(*) = 2 AND sum(hs_id = {survivor}) = 1 FROM contacts");
+        assert_eq!(site.number(&left), 1, "{keeps_id}");
+        let kept = "SELECT group_concat(winner || ' ' || (base_value ->> 'email')) FROM sync_conflicts WHERE property = '*'";
+        assert_eq!(site.text(kept).as_deref(), Some("remote 1@example.com"));
+        assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    }
+}
+
+#[test]
+fn a_deletion_that_is_told_by_an_id_that_was_merged_away_is_the_survivors() {
+    for is_private in [true, false] {
+        let portal = portal(false);
+        let [ann, bob, _] = three(&portal, ("contacts", "email"), "deals");
+        let door = Door::new();
+        let polls = "[schedule]\npoll = \"1s\"\npoll_with_webhooks = \"1s\"\n";
+        let settings = format!("{polls}{}", door.settings(""));
+        let mut site = Door::site_with(&portal, &settings, OBJECTS);
+        site.start_and_settle();
+        let now = portal.now_ms();
+        let merged = portal.stand().merge("contacts", ann, bob, now);
+        let survivor = merged.expect("both are there");
+        site.until_sql(&format!(
+            "SELECT count(*) = 2 AND sum(hs_id = {survivor}) = 1 FROM contacts"
+        ));
+        let now = portal.now_ms();
+        let kinds = match is_private {
+            true => {
+                assert!(portal.stand().delete_for_good("contacts", survivor, now));
+                vec!["privacyDeletion", "deletion"]
+            }
+            false => {
+                assert!(portal.stand().archive("contacts", survivor, now));
+                vec!["deletion"]
+            }
+        };
+        let told = |(number, kind): (usize, &str)| {
+            json!({
+                "eventId": number, "subscriptionId": 7, "portalId": portal.stand().settings().portal_id, "appId": 1_160_452,
+                "occurredAt": portal.now_ms(), "subscriptionType": format!("contact.{kind}"), "attemptNumber": 0, "objectId": bob,
+            })
+        };
+        let events: Vec<Value> = kinds.into_iter().enumerate().map(told).collect();
+        assert_eq!(door.deliver(&portal, &json!(events)), 204);
+        site.until_sql("SELECT count(*) = 1 FROM contacts");
+        if is_private {
+            let kept = format!(
+                "SELECT count(*) FROM sync_history WHERE hs_id IN ({ann}, {bob}, {survivor})"
+            );
+            assert_eq!(site.number(&kept), 0);
+        }
         assert_eq!(site.stop(), 0);
     }
 }

@@ -214,8 +214,14 @@ fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &RecordEvents) -> Result<()
     for WaitingEvent { id, event, .. } in &group.events {
         match event.kind() {
             Some(EventKind::PrivacyDeletion) => {
-                reads::note_erasure(tx, name, group.id, now)?;
-                inbox::forget_values(tx, name, group.id)?;
+                // Told by an id that was merged away, it is the survivor's, whom a read must miss too.
+                for id in merges::survivors_of(tx, name, group.id)? {
+                    reads::note_erasure(tx, name, id, now)?;
+                    inbox::forget_values(tx, name, id)?;
+                    if id != group.id {
+                        reads::ask(tx, name, id, Origin::Webhook, now)?;
+                    }
+                }
             }
             Some(EventKind::Merge) => {
                 note_merge(tx, pass, event, group.id)?;
@@ -224,14 +230,18 @@ fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &RecordEvents) -> Result<()
                     reads::ask(tx, name, *other, Origin::Webhook, now)?;
                 }
             }
-            Some(EventKind::Deletion) if object.mapping().modes.sees == Sees::User => {
-                let said = WhyAbsent::Deleted(Deletion { archived_at: None });
-                absent::note(tx, name, group.id, said, now)?;
+            Some(EventKind::Deletion) => {
+                for survivor in survivors_here(tx, object, group.id)? {
+                    reads::ask(tx, name, survivor, Origin::Webhook, now)?;
+                }
+                if object.mapping().modes.sees == Sees::User {
+                    let said = WhyAbsent::Deleted(Deletion { archived_at: None });
+                    absent::note(tx, name, group.id, said, now)?;
+                }
             }
             Some(
                 EventKind::Creation
                 | EventKind::PropertyChange
-                | EventKind::Deletion
                 | EventKind::Restore
                 | EventKind::AssociationChange,
             )
@@ -240,6 +250,21 @@ fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &RecordEvents) -> Result<()
         inbox::answered_by(tx, *id, number)?;
     }
     Ok(())
+}
+
+/// The records that are here and that one has become a part of.
+fn survivors_here(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: HubspotId,
+) -> Result<Vec<HubspotId>, StoreError> {
+    let mut here = Vec::new();
+    for survivor in merges::survivors_of(tx, object.object(), id)? {
+        if survivor != id && absorb::is_held(tx, object, survivor)? {
+            here.push(survivor);
+        }
+    }
+    Ok(here)
 }
 
 /// Notes what went into a merge's survivor, so that an erasure of that reaches it. Where the survivor was erased already,
@@ -279,6 +304,7 @@ struct KnownRecord {
     queued: Option<Entry>,
     contested: Vec<PropertyName>,
     buried_at: Option<Timestamp>,
+    is_merged: bool,
 }
 
 impl KnownRecord {
@@ -306,11 +332,13 @@ impl KnownRecord {
             None if lookups.tombstones => reads::buried_at(tx, name, id)?,
             None | Some(_) => None,
         };
+        let is_merged = row.is_none() && !survivors_here(tx, object, id)?.is_empty();
         Ok(Self {
             row,
             queued,
             contested,
             buried_at,
+            is_merged,
         })
     }
 
@@ -322,6 +350,7 @@ impl KnownRecord {
             in_doubt: queued.is_some_and(|queued| queued.standing.unanswered_since.is_some()),
             contested: &self.contested,
             left_at: self.buried_at,
+            is_merged: self.is_merged,
         }
     }
 

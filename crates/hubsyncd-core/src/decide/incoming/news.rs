@@ -17,7 +17,7 @@
 //! | creation, change of before the record left | nothing | nothing | nothing |
 //! | creation, change | a read | a read | a read; patience while it may be one of the creates that are being sent |
 //! | deletion of before the record left | a read | nothing | nothing |
-//! | deletion | a read | nothing | a read, since a page that is on its way may bring it; patience likewise |
+//! | deletion | a read | nothing | a read, since a page that is on its way may bring it, and since another one of which it had become a part goes with it; patience likewise, but for such a part |
 //! | privacy deletion, merge, restore | a read | a read | a read |
 //! | association | nothing | nothing | nothing |
 
@@ -122,6 +122,8 @@ pub struct Known<'a> {
     pub contested: &'a [PropertyName],
     /// When it left the mirror, of one without a row.
     pub left_at: Option<Timestamp>,
+    /// Whether it is a part of another record that is here.
+    pub is_merged: bool,
 }
 
 /// When and amid what an event is looked at.
@@ -185,6 +187,8 @@ fn need_without_row(
         EventKind::Deletion => match known.entry {
             Some(entry) if entry.standing.state != EntryState::InFlight => Need::Read,
             Some(_) => Need::Nothing,
+            // Its merge is told as a deletion too.
+            None if known.is_merged && !left_later => Need::Read,
             None => of_no_entry,
         },
         EventKind::Creation | EventKind::PropertyChange | EventKind::AssociationChange => {
@@ -484,6 +488,7 @@ mod tests {
         in_doubt: false,
         contested: &[],
         left_at: None,
+        is_merged: false,
     };
 
     fn moment() -> NewsMoment {
@@ -634,6 +639,14 @@ mod tests {
         check(11, -2_000, unknown);
         // Of before the clock was put back.
         check(13, 0, unknown);
+        // It had become a part of another one: that one is gone too, unless it is the merge that is told so.
+        let merged = |left| Known {
+            left_at: Some(at(left)),
+            is_merged: true,
+            ..NOBODY
+        };
+        check_all(&merged(9), &moment(), [Read; 7]);
+        check_all(&merged(10), &moment(), over);
     }
 
     #[test]
