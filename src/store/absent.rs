@@ -75,6 +75,17 @@ pub fn announced(
     }))
 }
 
+/// Whether anything is said of a record that an answer has missed, and none has shown since.
+pub(crate) fn is_noted(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM _sync_absent WHERE object = :object AND hs_id = :id")?
+        .exists(named_params! { ":object": object.as_str(), ":id": id.0 })?)
+}
+
 /// Forgets what was said of a record: it is shown, or its row is gone. Tells whether there was something.
 pub(crate) fn forget(
     tx: &Transaction<'_>,

@@ -1,6 +1,8 @@
 //! How records come and go: each mode of the file, by each path on which a deletion or a new record is met.
 
 use crate::daemon::{CONTACTS, Site, eventually};
+use crate::exclusive::associate;
+use crate::links::OBJECTS;
 use crate::portal::Portal;
 
 /// Contacts in some modes.
@@ -340,4 +342,44 @@ fn what_a_users_token_does_not_see_stays_until_the_archive_shows_it() {
     assert_eq!(portal.value(bob, "email"), None);
     assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
     assert_eq!(site.number("SELECT unseen FROM sync_status"), 0);
+}
+
+#[test]
+fn an_association_with_a_record_that_the_user_does_not_see_stays() {
+    let portal = Portal::quick();
+    let day_ago = portal.now_ms() - 86_400_000;
+    let [ann, bob, cid] =
+        ["ann", "bob", "cid"].map(|name| contact(&portal, &format!("{name}@example.com")));
+    let [acme, beta] = ["Acme", "Beta"].map(|name| {
+        let mut stand = portal.stand();
+        stand.create("companies", &[("name", name)], day_ago)
+    });
+    for (contact, company) in [(ann, acme), (bob, beta)] {
+        let ends = (("contacts", contact), ("companies", company));
+        assert!(portal.stand().associate(ends.0, ends.1, day_ago));
+    }
+    let site = Site::with(&portal, "", OBJECTS);
+    let file = std::fs::read_to_string(site.path("config.toml")).expect("written");
+    let file = file.replace("[auth]\n", "[auth]\nsees = \"user\"\n");
+    std::fs::write(site.path("config.toml"), file).expect("written");
+    site.once();
+    let linked = "SELECT group_concat(line) FROM (SELECT DISTINCT c.hs_id || ' ' || o.hs_id AS line FROM associations AS a
+         JOIN contacts AS c ON c.local_id = a.from_local_id JOIN companies AS o ON o.local_id = a.to_local_id ORDER BY line)";
+    let mut all = vec![format!("{ann} {acme}"), format!("{bob} {beta}")];
+    assert_eq!(site.text(linked), Some(all.join(",")));
+    // One who is hidden where the rows start, and one where they lead.
+    show(&portal, ann, false);
+    show(&portal, beta, false);
+    compare(&site);
+    compare(&site);
+    assert_eq!(site.text(linked), Some(all.join(",")));
+    // What a program names of a record that is hidden is taken, and stays too.
+    site.execute(&associate(("contacts", cid), ("companies", beta), 0));
+    site.once();
+    site.once();
+    compare(&site);
+    all.push(format!("{cid} {beta}"));
+    assert_eq!(site.text(linked), Some(all.join(",")));
+    let ends = (("contacts", cid), "companies");
+    assert!(!portal.stand().links_of(ends.0, ends.1).is_empty());
 }

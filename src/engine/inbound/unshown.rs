@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 
 use rusqlite::Transaction;
 
-use crate::decide::incoming::unshown::{EndStands, Unshown, unshown};
+use crate::decide::incoming::unshown::{EndStands, Sight, Unshown, unshown};
 use crate::engine::inbound::links::PairSync;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::{HubspotId, LocalId};
-use crate::model::mapping::OnRemoteDelete;
+use crate::model::mapping::{OnRemoteDelete, Sees};
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::links::missed::MissedLink;
 use crate::store::links::noted;
-use crate::store::{StoreError, conflicts, outbox, reads};
+use crate::store::{StoreError, absent, conflicts, outbox, reads};
 
 /// Associations that HubSpot shows no more, while one of their records may be gone with them.
 #[derive(Default)]
@@ -63,10 +63,7 @@ impl DoubtedLinks {
             }
             doubt.is_to_be_looked_at = true;
             still_missed.insert(MissedLink(to_id));
-            let doubtful = ends
-                .iter()
-                .zip(stand)
-                .filter(|(_, end)| end.may_be_made_anew);
+            let doubtful = ends.iter().zip(stand).filter(|(_, end)| end.is_doubtful());
             for ((object, _, id), _) in doubtful.filter(|_| verdict == Unshown::Looks) {
                 reads::ask(tx, object.object(), *id, Origin::Poll, now)?;
             }
@@ -83,10 +80,16 @@ fn stands_of(
     local_id: LocalId,
     id: HubspotId,
 ) -> Result<EndStands, StoreError> {
-    let name = object.object();
+    let (name, modes) = (object.object(), object.mapping().modes);
+    let sight = match modes.sees {
+        Sees::Portal => Sight::All,
+        Sees::User if absent::is_noted(tx, name, id)? => Sight::Hidden,
+        Sees::User => Sight::Users,
+    };
     Ok(EndStands {
-        may_be_made_anew: object.mapping().modes.on_remote_delete == OnRemoteDelete::Recreate
+        may_be_made_anew: modes.on_remote_delete == OnRemoteDelete::Recreate
             || outbox::of_row(tx, name, local_id)?.is_some(),
+        sight,
         is_undecided: conflicts::open_whole(tx, name, local_id)?.is_some()
             || reads::is_removal_noted(tx, name, id)?,
         is_asked: reads::is_asked(tx, name, id)?,

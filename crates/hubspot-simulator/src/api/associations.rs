@@ -64,7 +64,9 @@ impl Portal {
         start: u64,
         limit: usize,
     ) -> (Vec<Value>, Option<u64>) {
-        let mut page = partners.range(start..);
+        let hidden = &self.settings().hidden;
+        let seen = partners.range(start..);
+        let mut page = seen.filter(|(id, _)| !hidden.contains(id));
         let shown: Vec<(&u64, &Vec<LinkType>)> = page.by_ref().take(limit).collect();
         let next = page.next().and(shown.last()).map(|(id, _)| *id + 1);
         let entries = shown.into_iter().map(|(id, kinds)| {

@@ -80,7 +80,7 @@ pub struct Settings {
     pub merged_id_update_lands: bool,
     /// Whether two ids that merged give two results in a batch read (unknown 7).
     pub merged_ids_read_twice: bool,
-    /// Records that the tokens' user may not see: lists, batch reads and searches miss them, in the archive too.
+    /// Records that the tokens' user may not see: lists, batch reads, searches and associations miss them, in the archive too.
     pub hidden: BTreeSet<u64>,
     /// Whether a batch read shows archived records; their list does in any case.
     pub archived_by_id: bool,

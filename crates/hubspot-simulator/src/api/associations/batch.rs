@@ -53,10 +53,16 @@ impl Portal {
 
     fn associations_of(&self, route: &Route, id: &str, start: u64) -> Option<Value> {
         let from = self.read_end(route.object, id)?;
+        if self.settings().hidden.contains(&from.id) {
+            return None;
+        }
         let partners = self.record_links().partners(from, route.to)?;
         let most = self.settings().associations_per_page;
         let pair = (route.object, route.to);
         let (to, next) = self.association_page(pair, partners, start, most);
+        if to.is_empty() && start == 0 {
+            return None;
+        }
         let mut result = json!({"from": {"id": from.id.to_string()}, "to": to});
         if let Some(next) = next {
             let types = [pair.0, pair.1].map(|object| self.table(object).spec.type_id);

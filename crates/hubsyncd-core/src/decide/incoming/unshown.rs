@@ -1,8 +1,8 @@
 //! Associations that HubSpot shows no more: somebody took two records apart, or one of them is gone with all of its own.
 //!
 //! HubSpot takes the associations of an archived record with it (`hubspot/api-facts.md#8`), and the rows of one that is created
-//! anew stay. So what an answer misses is believed at once only where no row would outlive its record; else once the records were
-//! read behind that answer.
+//! anew stay; and it leaves out those of a record that the token's user does not see. So what an answer misses is believed at once
+//! only where no row would outlive its record and the token sees all; else once reads behind that answer have shown both records.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,31 @@ use crate::model::id::LocalId;
 pub struct EndStands {
     /// Whether its row may outlive it and be created anew: by the file, or since something waits to be written.
     pub may_be_made_anew: bool,
+    /// Whether the token sees it.
+    pub sight: Sight,
     /// Whether it is known to be gone, and what becomes of its row waits for a count, a hold or a person.
     pub is_undecided: bool,
     /// Whether a read of it is still to come.
     pub is_asked: bool,
+}
+
+/// Whether a token sees a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sight {
+    /// It sees all of the portal.
+    #[default]
+    All,
+    /// It sees only what its user sees, as far as anybody knows this record too.
+    Users,
+    /// The same, and the last answer about the record did not show it.
+    Hidden,
+}
+
+impl EndStands {
+    /// Whether its associations may be missed although nobody has taken them away.
+    pub fn is_doubtful(self) -> bool {
+        self.may_be_made_anew || self.sight != Sight::All
+    }
 }
 
 /// What becomes of the rows of two records that HubSpot shows as associated no more.
@@ -30,15 +51,16 @@ pub enum Unshown {
     Looks,
     /// That read is still to come.
     Waits,
-    /// They stay until it is decided what becomes of the record.
+    /// They stay until it is decided what becomes of the record, or the token sees it again.
     Stays,
 }
 
 /// Whether it is believed that somebody took two records apart. `is_missed`: an earlier answer missed the association too, and
 /// the records have been asked for since.
 pub fn unshown(ends: [EndStands; 2], is_missed: bool) -> Unshown {
-    let doubtful = || ends.iter().filter(|end| end.may_be_made_anew);
-    if ends.iter().any(|end| end.is_undecided) {
+    let doubtful = || ends.iter().filter(|end| end.is_doubtful());
+    let stays = |end: &EndStands| end.is_undecided || end.sight == Sight::Hidden;
+    if ends.iter().any(stays) {
         Unshown::Stays
     } else if doubtful().next().is_none() {
         Unshown::Believed
@@ -90,6 +112,18 @@ mod tests {
             is_asked: true,
             ..quiet
         };
+        let unsure = EndStands {
+            sight: Sight::Users,
+            ..quiet
+        };
+        let unread = EndStands {
+            is_asked: true,
+            ..unsure
+        };
+        let hidden = EndStands {
+            sight: Sight::Hidden,
+            ..quiet
+        };
         for (ends, is_missed, expected) in [
             ([quiet, quiet], false, Unshown::Believed),
             ([busy, quiet], false, Unshown::Believed),
@@ -102,6 +136,12 @@ mod tests {
             ([keeps, keeps], true, Unshown::Believed),
             ([gone, quiet], false, Unshown::Stays),
             ([keeps, gone], true, Unshown::Stays),
+            // A token that sees not all: both are to be shown first.
+            ([quiet, unsure], false, Unshown::Looks),
+            ([unsure, unsure], true, Unshown::Believed),
+            ([quiet, unread], true, Unshown::Waits),
+            ([unsure, hidden], false, Unshown::Stays),
+            ([hidden, unsure], true, Unshown::Stays),
         ] {
             assert_eq!(unshown(ends, is_missed), expected, "{ends:?} {is_missed}");
         }
