@@ -9,7 +9,7 @@ use crate::links::{FIRST_PASS, company, set_primary};
 use crate::portal::Portal;
 
 /// The types between two objects' records on each side, as `from to type`.
-fn both_sides(portal: &Portal, site: &Site, from: &str, to: &str) -> [String; 2] {
+pub(crate) fn both_sides(portal: &Portal, site: &Site, from: &str, to: &str) -> [String; 2] {
     let mut there: Vec<String> = portal
         .stand()
         .links(from, to)

@@ -356,7 +356,7 @@ fn the_associations_of_a_row_that_is_marked_as_archived_go() {
     assert_eq!(site.stop(), 0);
 }
 
-const FAMILY: &str = "[objects.companies]\n[associations]\n\
+pub(crate) const FAMILY: &str = "[objects.companies]\n[associations]\n\
      family = { from = \"companies\", to = \"companies\" }\n";
 
 /// The types between two companies here, from the first to the second.

@@ -35,6 +35,7 @@ mod metrics;
 mod oauth;
 mod objects;
 mod operating;
+mod opposite;
 mod orders;
 mod package;
 mod page;

@@ -116,12 +116,15 @@ fn is_of_link(entry: &Entry) -> bool {
     )
 }
 
-/// An association that is given up goes again, one whose taking away is given up is back; a read of the record's associations
-/// tells what HubSpot has.
+/// An association that is given up goes again, one whose taking away is given up is back, in both directions where each has a
+/// row; reads of the records' associations tell what HubSpot has.
 fn discard_link(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<(), StoreError> {
     let pair = links::pair_of(tx, entry.id, &pass.object.pairs)?;
+    let pairs = &pass.object.pairs;
+    let opposite = pair.as_ref().and_then(|pair| pair.opposite(pairs));
+    let [from, to] = links::records_shown_by(tx, entry.id)?;
     match entry.standing.operation {
-        Operation::Disassociate => links::put_row_back(tx, entry.id)?,
+        Operation::Disassociate => links::put_rows_back(tx, entry.id, opposite)?,
         Operation::Create | Operation::Update | Operation::Archive | Operation::Associate => {
             links::delete_rows(tx, entry.id, pass.now)?;
         }
@@ -130,8 +133,10 @@ fn discard_link(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<
     let Some(pair) = pair else {
         return Ok(());
     };
-    if let Some(hs_id) = entry.standing.hs_id.filter(|_| pair.direction.pulls()) {
-        due::ask(tx, &pair.key, hs_id, Origin::Poll, pass.now)?;
+    for (pair, record) in [(Some(&pair), from), (opposite, to)] {
+        if let (Some(pair), Some(hs_id)) = (pair.filter(|pair| pair.direction.pulls()), record) {
+            due::ask(tx, &pair.key, hs_id, Origin::Poll, pass.now)?;
+        }
     }
     let (name, entries) = (pair.name(), GuardedEntries::of_pair(&pair));
     holds::recount_entries(tx, disassociation_key(&name), entries, pass.now)

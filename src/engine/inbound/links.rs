@@ -57,6 +57,11 @@ impl PairSync {
         }
     }
 
+    /// The pair in which the other direction of its associations stands.
+    pub(crate) fn opposite(&self) -> Option<&PairMapping> {
+        self.mapping.opposite(&self.from.pairs)
+    }
+
     /// Its objects as seen from an end: that which stands there, and the other one.
     pub(super) fn seen_from(&self, end: ExclusiveEnd) -> (&ObjectSync, &ObjectSync) {
         match end {
@@ -240,17 +245,8 @@ pub fn apply(
     }
     writing.carry_out(&changes, (&here, &entries), open.as_ref())?;
     noted::replace(tx, key, shown.id, &found.waiting)?;
-    if let (true, Some(origin)) = (pair.mapping.is_of_one_object(), shown.origin) {
-        let gone = here.iter().filter(|row| changes.go.contains(&row.id));
-        let come = changes.come.iter().map(|link| link.to);
-        let others: BTreeSet<LocalId> = come.chain(gone.map(|row| row.to)).collect();
-        // The other direction is a row of the other record, and nothing else may have told of that one.
-        for other in others {
-            let record = pair.to.table.by_local_id(tx, other)?;
-            if let Some(id) = record.and_then(|row| row.record.hs_id) {
-                due::ask(tx, key, id, origin, now)?;
-            }
-        }
+    if let Some(origin) = shown.origin {
+        ask_others(tx, pair, (&here, &changes), origin, now)?;
     }
     if doubted.is_to_be_looked_at {
         let origin = shown.origin.unwrap_or(Origin::Reconcile);
@@ -259,6 +255,31 @@ pub fn apply(
         due::done(tx, (key, Side::From), shown.id)?;
     }
     Ok(Taken::In(changes.come.len() + changes.go.len()))
+}
+
+/// The other direction is a row of the other record, in a pair of one object or one that is mapped in both orders, and nothing else may
+/// have told of that one.
+fn ask_others(
+    tx: &Transaction<'_>,
+    pair: &PairSync,
+    (here, changes): (&[LinkRow], &LinkChanges),
+    origin: Origin,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let back = pair.opposite();
+    let Some(back) = back.filter(|back| back.direction.pulls()) else {
+        return Ok(());
+    };
+    let gone = here.iter().filter(|row| changes.go.contains(&row.id));
+    let come = changes.come.iter().map(|link| link.to);
+    let others: BTreeSet<LocalId> = come.chain(gone.map(|row| row.to)).collect();
+    for other in others {
+        let record = pair.to.table.by_local_id(tx, other)?;
+        if let Some(id) = record.and_then(|row| row.record.hs_id) {
+            due::ask(tx, &back.key, id, origin, now)?;
+        }
+    }
+    Ok(())
 }
 
 /// Carries out what a person has said of an open conflict of the associations of a row that stands at an end of its pair, by what
@@ -327,6 +348,9 @@ pub(crate) fn decide_open(
         now,
     };
     writing.carry_out(&changes, (&here, &entries), Some(&(id, open.clone())))?;
+    if end == ExclusiveEnd::From {
+        ask_others(tx, pair, (&here, &changes), Origin::Poll, now)?;
+    }
     let side = match end {
         ExclusiveEnd::From => Side::From,
         ExclusiveEnd::To => Side::To,

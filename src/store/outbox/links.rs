@@ -300,22 +300,45 @@ pub(crate) fn delete_rows(
     Ok(())
 }
 
-/// Puts back the row that an entry stands for. One that is there stays as it is, and a record that is gone is associated with
-/// nothing.
-pub(crate) fn put_row_back(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+/// Puts back the rows that an entry stands for, also that of the other direction where that has one. One that is there stays as it
+/// is, and a record that is gone is associated with nothing.
+pub(crate) fn put_rows_back(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    opposite: Option<&PairMapping>,
+) -> Result<(), StoreError> {
     let Some(queued) = queued(tx, &[], id)? else {
         return Ok(());
     };
-    if queued.has_row || !queued.from.is_there || !queued.to.is_there {
+    if !queued.from.is_there || !queued.to.is_there {
         return Ok(());
     }
     tx.prepare_cached(
         "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id, label)
-         SELECT object, local_id, to_object, to_local_id, category, type_id, label
-         FROM sync_outbox
-         WHERE id = :id",
+         SELECT s.from_object, s.from_local_id, s.to_object, s.to_local_id, s.category, s.type_id, s.label
+         FROM (
+             SELECT object AS from_object, local_id AS from_local_id, to_object, to_local_id, category, type_id, label
+             FROM sync_outbox
+             WHERE id = :id
+             UNION ALL
+             SELECT e.to_object, e.to_local_id, e.object, e.local_id, b.category, b.type_id, b.label
+             FROM sync_outbox AS e
+             JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
+                  AND t.category = e.category AND t.type_id = e.type_id
+             JOIN association_types AS b ON b.from_object = e.to_object AND b.to_object = e.object
+                  AND b.category = e.category AND b.type_id = t.inverse_type_id
+             WHERE e.id = :id AND :has_opposite
+         ) AS s
+         WHERE NOT EXISTS (SELECT 1 FROM associations AS a
+                           WHERE a.from_object = s.from_object AND a.from_local_id = s.from_local_id
+                             AND a.to_object = s.to_object AND a.to_local_id = s.to_local_id
+                             AND a.category IS s.category AND a.type_id IS s.type_id
+                             AND (s.type_id IS NOT NULL OR a.label IS s.label))",
     )?
-    .execute(named_params! { ":id": id.0 })?;
+    .execute(named_params! {
+        ":id": id.0,
+        ":has_opposite": opposite.is_some_and(|pair| pair.direction.pulls()),
+    })?;
     Ok(())
 }
 
@@ -343,6 +366,15 @@ pub(crate) fn end_of_gone(
     ))?
     .execute(named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str() })?;
     Ok(())
+}
+
+/// The records whose associations show an entry's rows, where HubSpot has them: that where it starts, and that where it leads.
+pub(crate) fn records_shown_by(
+    connection: &Connection,
+    id: OutboxId,
+) -> Result<[Option<HubspotId>; 2], StoreError> {
+    let link = queued(connection, &[], id)?;
+    Ok(link.map_or([None; 2], |link| [link.from.hs_id, link.to.hs_id]))
 }
 
 /// Writes down which type an entry and its row are of. Where another entry or row is of that type already, this one has

@@ -170,6 +170,13 @@ impl PairMapping {
     pub fn is_of_one_object(&self) -> bool {
         self.from == self.to
     }
+
+    /// The pair in which the other direction of an association has its row: this one itself where it is of one object, else one that
+    /// the file maps in the other order.
+    pub fn opposite<'a>(&self, pairs: &'a [Self]) -> Option<&'a Self> {
+        let mut pairs = pairs.iter();
+        pairs.find(|other| other.from == self.to && other.to == self.from)
+    }
 }
 
 #[cfg(test)]
