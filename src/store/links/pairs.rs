@@ -13,8 +13,8 @@ use crate::store::{StoreError, outbox};
 pub(crate) const UNMAPPED: &str = "this pair of objects is no longer in the mapping file: write it there again, or discard the entry \
      [pair-unmapped]";
 
-/// Makes the file know these pairs alone. What was known of another one under the same name is forgotten, so that its first pass
-/// runs; entries of a pair that is in the file no more are dead, and pending again when it is back. Rows stay, unsynced.
+/// Makes the file know these pairs alone. A pair that has another name is renamed wherever its name stands; what was known of another
+/// one under the same name is forgotten, so that its first pass runs; entries of a pair that is in the file no more are dead, and pending again when it is back. Rows stay, unsynced.
 pub(crate) fn follow(
     tx: &Transaction<'_>,
     pairs: &[PairMapping],
@@ -29,6 +29,7 @@ pub(crate) fn follow(
         })
         .collect();
     let list = json!(list).to_string();
+    rename(tx, &list)?;
     forget_former(tx, &list)?;
     tx.prepare_cached(
         "INSERT INTO _sync_link_passes (pair, from_object, to_object)
@@ -55,6 +56,66 @@ pub(crate) fn follow(
     outbox::links::revive(tx, &list, now)
 }
 
+/// Where a pair's name stands, by the column that holds it; what else has names of its own there is left alone.
+const NAMED: [(&str, &str, &str); 9] = [
+    ("_sync_links_due", "pair", "1"),
+    ("_sync_links_waiting", "pair", "1"),
+    ("_sync_links_missed", "pair", "1"),
+    ("sync_conflicts", "object", "property = 'association'"),
+    ("sync_history", "object", "property = 'association'"),
+    ("_sync_undone", "object", "property = 'association'"),
+    ("sync_holds", "object", "operation = 'disassociate'"),
+    ("_sync_guard_log", "object", "operation = 'disassociate'"),
+    ("_sync_link_passes", "pair", "1"),
+];
+
+/// What a name begins with on its way from the former one: two pairs may have exchanged theirs, and no name begins so.
+const ON_ITS_WAY: char = ' ';
+
+/// Gives pairs the names that the file has for their ends by now: what waits for a person, what is held and what was written down goes
+/// on under them.
+fn rename(tx: &Transaction<'_>, pairs: &str) -> Result<(), StoreError> {
+    let renamed: Vec<(String, String)> = tx
+        .prepare_cached(
+            "SELECT p.pair, f.value ->> 'pair'
+             FROM json_each(:pairs) AS f
+             JOIN _sync_link_passes AS p ON p.from_object = f.value ->> 'from' AND p.to_object = f.value ->> 'to'
+             WHERE p.pair <> f.value ->> 'pair'
+               -- Two that were known of the same ends are one pair's, and its present name is known already.
+               AND NOT EXISTS (SELECT 1 FROM _sync_link_passes AS o
+                               WHERE o.pair = f.value ->> 'pair' AND o.from_object = p.from_object AND o.to_object = p.to_object)",
+        )?
+        .query_map(named_params! { ":pairs": pairs }, |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (former, name) in &renamed {
+        let change = format!("{former} → {name}");
+        tracing::info!(
+            change,
+            "a pair has another name in the mapping file: what was known of it goes on under that"
+        );
+        give_name(tx, former, &format!("{ON_ITS_WAY}{name}"))?;
+    }
+    for (_, name) in &renamed {
+        // What is known under the new name is another pair's, and that is in the file no more.
+        forget(tx, name)?;
+        give_name(tx, &format!("{ON_ITS_WAY}{name}"), name)?;
+    }
+    Ok(())
+}
+
+fn give_name(tx: &Transaction<'_>, former: &str, name: &str) -> Result<(), StoreError> {
+    for (table, column, which) in NAMED {
+        // A conflict that another pair has left open under the name stays by itself: it is in nobody's way once that pair is back.
+        tx.prepare_cached(&format!(
+            "UPDATE OR IGNORE {table} SET {column} = :name WHERE {column} = :former AND {which}"
+        ))?
+        .execute(named_params! { ":name": name, ":former": former })?;
+    }
+    Ok(())
+}
+
 /// Forgets how far the reading of pairs was that had other ends, or are in the file no more.
 fn forget_former(tx: &Transaction<'_>, pairs: &str) -> Result<(), StoreError> {
     let former: Vec<String> = tx
@@ -68,15 +129,20 @@ fn forget_former(tx: &Transaction<'_>, pairs: &str) -> Result<(), StoreError> {
         .query_map(named_params! { ":pairs": pairs }, |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for pair in former {
-        for sql in [
-            "DELETE FROM _sync_links_due WHERE pair = :pair",
-            "DELETE FROM _sync_links_waiting WHERE pair = :pair",
-            "DELETE FROM _sync_links_missed WHERE pair = :pair",
-            "DELETE FROM _sync_link_passes WHERE pair = :pair",
-        ] {
-            tx.prepare_cached(sql)?
-                .execute(named_params! { ":pair": pair })?;
-        }
+        forget(tx, &pair)?;
+    }
+    Ok(())
+}
+
+fn forget(tx: &Transaction<'_>, pair: &str) -> Result<(), StoreError> {
+    for sql in [
+        "DELETE FROM _sync_links_due WHERE pair = :pair",
+        "DELETE FROM _sync_links_waiting WHERE pair = :pair",
+        "DELETE FROM _sync_links_missed WHERE pair = :pair",
+        "DELETE FROM _sync_link_passes WHERE pair = :pair",
+    ] {
+        tx.prepare_cached(sql)?
+            .execute(named_params! { ":pair": pair })?;
     }
     Ok(())
 }
