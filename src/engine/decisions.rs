@@ -7,3 +7,4 @@ pub mod later;
 mod linked;
 pub mod orders;
 pub mod resolve;
+mod unmapped;

@@ -15,7 +15,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::decide::decision::{NOT_AN_ASSOCIATION, WHOLE_TAKES, third_value};
+use crate::decide::decision::{NOT_AN_ASSOCIATION, WHOLE_TAKES, not_in_file, third_value};
 use crate::model::conflict::WHOLE_RECORD;
 use crate::model::entry::code_in;
 use crate::model::value::PropertyType;
@@ -627,6 +627,7 @@ impl CommandDb {
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let conflicts = waiting(&tx, wanted)?;
         for conflict in &conflicts {
+            check_mapped(&tx, conflict)?;
             if let Some(text) = resolution.strip_prefix("value:") {
                 check_value(&tx, conflict, text)?;
             }
@@ -752,6 +753,23 @@ fn status_rows(tx: &Connection) -> Result<StatusRows, CommandError> {
 }
 
 /// Refuses a value that the daemon would give back: the person is told at once.
+/// Refuses a decision that no daemon could carry out, as far as the database tells: what the conflict is about left the mapping.
+fn check_mapped(tx: &Transaction<'_>, conflict: &Row) -> Result<(), CommandError> {
+    let sql = match conflict.text("property") == Some(ASSOCIATION) {
+        true => "SELECT 1 FROM _sync_link_passes WHERE pair = :name",
+        false => "SELECT 1 FROM sync_status WHERE object = :name",
+    };
+    let name = conflict.text("object").unwrap_or_default();
+    match tx.prepare(sql)?.exists(named_params! { ":name": name })? {
+        true => Ok(()),
+        false => {
+            let id = conflict.number("id").unwrap_or(0);
+            let why = not_in_file(name);
+            Err(CommandError::Refused(format!("conflict {id}: {why}")))
+        }
+    }
+}
+
 fn check_value(tx: &Transaction<'_>, conflict: &Row, text: &str) -> Result<(), CommandError> {
     let refused = |explanation: &str| {
         let id = conflict.number("id").unwrap_or(0);

@@ -455,6 +455,33 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
     )
 }
 
+/// Decided conflicts of objects and pairs that are in none of these JSON lists of names, with those names, at most `limit`.
+pub(crate) fn decided_of_others(
+    connection: &Connection,
+    objects: &str,
+    pairs: &str,
+    limit: usize,
+) -> Result<Vec<(ConflictId, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, object
+         FROM sync_conflicts
+         WHERE resolved_at IS NULL AND resolution IS NOT NULL
+           AND object NOT IN (SELECT value FROM json_each(iif(property = :association, :pairs, :objects)))
+         ORDER BY id
+         LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":association": ASSOCIATION,
+            ":pairs": pairs,
+            ":objects": objects,
+            ":limit": limit as i64,
+        },
+        |row| Ok((ConflictId(row.get(0)?), row.get(1)?)),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The open conflicts of a pair's associations that have a resolution, or name a row that is gone, at most `limit`.
 pub(crate) fn of_associations(
     connection: &Connection,

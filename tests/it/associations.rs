@@ -471,7 +471,7 @@ fn associations_come_back_with_a_row_whose_deletion_is_given_up() {
 }
 
 /// Ann is associated with both companies, and each side names another one as her primary company while the daemon is away.
-fn both_name_one(policy: &str) -> (Portal, Site, [u64; 2]) {
+pub(crate) fn both_name_one(policy: &str) -> (Portal, Site, [u64; 2]) {
     let (portal, mut site, ann, [acme, beta]) = loaded("");
     for company in [acme, beta] {
         site.execute(&link(ann, company, "", ""));

@@ -13,8 +13,10 @@ use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::associations::both_name_one;
 use crate::commands::{free_port, get, get_with};
 use crate::daemon::{CONTACTS, Site, eventually};
+use crate::links;
 use crate::portal::Portal;
 use crate::webhooks::{Door, certificate};
 
@@ -686,5 +688,51 @@ fn a_secret_that_comes_later_than_its_file_heals_what_was_refused() {
     site.until_sql("SELECT config_error IS NULL AND state = 'running' FROM sync_health");
     let told = site.log().matches("is not in force").count();
     assert_eq!(told, 1, "each refusal is told once");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_pair_that_gets_another_name_keeps_what_waits_and_a_decision_about_what_left_the_file_goes_back()
+ {
+    let (portal, mut site, [_, ours]) = both_name_one("manual");
+    site.until_pushed();
+    let objects = links::OBJECTS.replace(" }", ", conflict = \"manual\" }");
+    let renamed = objects.replace("contacts_companies", "staff");
+    reconfigure(&site, &portal, "", &renamed);
+    let open = "SELECT count(*) FROM sync_conflicts WHERE object = 'staff' AND resolved_at IS NULL";
+    site.until_sql(open);
+    let former = "SELECT count(*) FROM sync_history WHERE object = 'contacts_companies'";
+    assert_eq!(site.number(former), 0);
+    assert_eq!(
+        site.number("SELECT conflicts FROM sync_status WHERE object = 'contacts'"),
+        1
+    );
+    let primary = "SELECT o.hs_id FROM staff AS l JOIN companies AS o ON o.local_id = l.companies_local_id WHERE l.is_primary";
+    assert_eq!(site.number(primary).cast_unsigned(), ours);
+    // Nobody can carry out what is decided about a pair that is in the file no more.
+    reconfigure(
+        &site,
+        &portal,
+        "",
+        "[objects.contacts]\n[objects.companies]\n",
+    );
+    site.execute("UPDATE sync_conflicts SET resolution = 'remote'");
+    site.until_sql(
+        "SELECT count(*) FROM sync_conflicts WHERE resolution IS NULL AND resolved_at IS NULL
+         AND reason = '`staff` is no longer in the mapping file: write it there again, then decide'",
+    );
+    let id = site.number("SELECT id FROM sync_conflicts").to_string();
+    let refused = site.run(&["conflicts", "resolve", &id, "--take", "remote"]);
+    let explanation = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{explanation}");
+    assert!(
+        explanation.contains("`staff` is no longer in the mapping file"),
+        "{explanation}"
+    );
+    reconfigure(&site, &portal, "", &renamed);
+    site.execute("UPDATE sync_conflicts SET resolution = 'remote'");
+    site.until_sql("SELECT count(*) FROM sync_conflicts WHERE winner = 'remote'");
+    site.until_pushed();
+    links::until_equal(&site, &portal);
     assert_eq!(site.stop(), 0);
 }

@@ -11,7 +11,7 @@ use crate::decide::existence::Moment;
 use crate::decide::outgoing::present::Present;
 use crate::engine::decisions::approvals::{self, Held, HoldPart, held_by};
 use crate::engine::decisions::resolve::{self, ReadDecisions, object_of};
-use crate::engine::decisions::{discards, linked};
+use crate::engine::decisions::{discards, linked, unmapped};
 use crate::engine::inbound::clearing;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
@@ -97,7 +97,8 @@ impl AheadOfDaemon<'_> {
         }
         let mut put_off: Vec<ConflictId> = Vec::new();
         for _ in 0..MOST_ROUNDS {
-            let discarded = discards::carry_out(tx, self.objects, moment)?;
+            let given_back = unmapped::give_back(tx, self.mapping)?;
+            let discarded = discards::carry_out(tx, self.objects, moment)? || given_back;
             let decided = self.decide(tx, shown, &mut put_off, moment)?;
             let linked = self.decide_linked(tx, moment)?;
             let approved = self.approve(tx, shown, moment)?;

@@ -11,7 +11,7 @@ use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::acts::EntryWork;
 use crate::engine::decisions::discards::set_other;
-use crate::engine::decisions::{approvals, discards, linked};
+use crate::engine::decisions::{approvals, discards, linked, unmapped};
 use crate::engine::inbound::clearing;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::present::read_records;
@@ -39,7 +39,7 @@ pub(super) const BATCH: usize = 100;
 
 /// Carries out what people have decided.
 pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
-    let discarded = discards::step(engine).await?;
+    let discarded = discards::step(engine).await? | unmapped::step(engine).await?;
     let decided = decide_conflicts(engine).await? | linked::step(engine).await?;
     let approved = approvals::step(engine).await?;
     let closed = close_gone(engine).await? | forget_gone_clears(engine).await?;

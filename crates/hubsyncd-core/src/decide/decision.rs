@@ -50,6 +50,11 @@ pub const NOT_AN_ASSOCIATION: &str = "a conflict of associations is decided by '
 /// Why a decision about a property is given back that left the mapping.
 pub const NOT_MAPPED: &str = "the property is not mapped any more";
 
+/// Why a decision about an object or a pair is given back that left the mapping.
+pub fn not_in_file(name: &str) -> String {
+    format!("`{name}` is no longer in the mapping file: write it there again, then decide")
+}
+
 /// Why a word about a whole record is given back.
 pub const WHOLE_TAKES: &str = "a conflict about a whole record takes `local` or `remote`";
 
