@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use crate::decide::entry::Answered;
 use crate::decide::outgoing::associate::{
     CountedLink, LinkCall, LinkEnd, NamedType, QueuedLink, needs_reread, needs_reread_at_other_end,
-    needs_reread_of_other_row, told,
+    needs_reread_of_other_row, told_of_entry,
 };
 use crate::decide::outgoing::refusal::ASSOCIATION_LIMIT;
 use crate::decide::portal::exclusion::Exclusion;
@@ -123,13 +123,15 @@ pub fn queued(
         label: label.as_deref(),
     };
     let (from, to): (String, String) = (row.get(20)?, row.get(21)?);
+    let standing = standing_of(row)?;
+    let told = told_of_entry(standing.operation, named, types);
     Ok(Some(QueuedLink {
         id,
-        standing: standing_of(row)?,
+        standing,
         from: end_of(connection, &from, LocalId(row.get(15)?))?,
         to: end_of(connection, &to, LocalId(row.get(16)?))?,
         has_row: !rows_of(connection, id)?.is_empty(),
-        told: told(named, types),
+        told,
         kind: named.kind(),
         label,
         by_default: row.get(22)?,

@@ -147,6 +147,24 @@ pub fn told(named: NamedType<'_>, types: &[KnownType]) -> TypesSay {
     }
 }
 
+/// The same of an entry. A label that was deleted and made anew has another number, and means the same to whoever names it: what is
+/// to be made under the former number is made under that one. Nothing is taken away under it.
+pub fn told_of_entry(operation: Operation, named: NamedType<'_>, types: &[KnownType]) -> TypesSay {
+    let said = told(named, types);
+    let by_label = NamedType {
+        label: named.label,
+        ..NamedType::default()
+    };
+    let is_renumbered = matches!(said, TypesSay::Unknown(_))
+        && operation == Operation::Associate
+        && named.kind().is_some()
+        && named.label.is_some();
+    match is_renumbered.then(|| told(by_label, types)) {
+        Some(TypesSay::Means(kind)) => TypesSay::Means(kind),
+        Some(_) | None => said,
+    }
+}
+
 /// A number, a label without regard to case and outer blanks, or both; without either the plain type, where there is only one.
 fn told_by_part(named: NamedType<'_>, types: &[KnownType], now: &[&KnownType]) -> TypesSay {
     let is_default = named == NamedType::default();
@@ -408,7 +426,9 @@ pub fn ready(link: &QueuedLink, pair: &str, now: Timestamp) -> ReadyLink {
     }
     let is_plain = link.told == TypesSay::Plain;
     match (&link.told, associates) {
-        (TypesSay::Means(kind), _) if link.kind.is_none() => ReadyLink::Named(kind.clone()),
+        (TypesSay::Means(kind), _) if link.kind.as_ref() != Some(kind) => {
+            ReadyLink::Named(kind.clone())
+        }
         (TypesSay::Unread, _) if link.kind.is_none() => ReadyLink::WaitsForTypes,
         (TypesSay::Unknown(types), true) => ReadyLink::Dead(format!(
             "{pair} has no such label or type: it has {types} [unknown-association-type]"
