@@ -240,7 +240,7 @@ pub fn apply(
     };
     if let Some(plain) = plain {
         for entry in &changes.demote {
-            outbox::links::name(tx, *entry, plain, &known)?;
+            outbox::links::name_plain(tx, &pair.mapping, *entry, plain, &known)?;
         }
     }
     writing.carry_out(&changes, (&here, &entries), open.as_ref())?;

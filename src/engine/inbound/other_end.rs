@@ -133,7 +133,7 @@ fn settle_exclusive(
     });
     if let Some(plain) = plain {
         for entry in &changes.demote {
-            outbox::links::name(tx, *entry, plain, &known)?;
+            outbox::links::name_plain(tx, mapping, *entry, plain, &known)?;
         }
     }
     let writing = Writing {

@@ -734,14 +734,15 @@ fn ask_again(
     known: &[KnownType],
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    // Of one object, and of a pair that is mapped in both orders, the other direction has a row too.
+    let back = pair.opposite().filter(|back| back.direction.pulls());
+    if let Some((to, back)) = sent.to.hs_id.zip(back) {
+        due::ask(tx, &back.key, to, Origin::Poll, now)?;
+    }
     let Some(from) = sent.from.hs_id.filter(|_| pair.mapping.direction.pulls()) else {
         return Ok(());
     };
     due::ask(tx, &pair.mapping.key, from, Origin::Poll, now)?;
-    // A pair of one object has a row in each direction.
-    if let Some(to) = sent.to.hs_id.filter(|_| pair.mapping.is_of_one_object()) {
-        due::ask(tx, &pair.mapping.key, to, Origin::Poll, now)?;
-    }
     // What it takes from another one shows at the end where it excludes.
     let exclusion = Exclusion::of(known, ExclusiveEnd::To);
     let excludes = exclusion.why(sent.kind.as_ref()).is_some();
@@ -884,7 +885,7 @@ impl LinkWork<'_> {
                 continue;
             }
             for id in outdone((link.id, &seen), &self.entries_of(&seen)?, at_end) {
-                links::name(self.tx, id, plain, self.known)?;
+                links::name_plain(self.tx, &self.pair.mapping, id, plain, self.known)?;
             }
         }
         Ok(())
@@ -1022,8 +1023,8 @@ impl LinkWork<'_> {
         links::revive_limited(self.tx, &self.pair.mapping, Some(ends), self.now)
     }
 
-    /// What HubSpot makes beside an association: the plain type of the pair, what its answer names besides, and in a pair of one
-    /// object the other direction.
+    /// What HubSpot makes beside an association: the plain type of the pair, what its answer names besides, and the other direction,
+    /// where that has a row.
     fn add_implied(&self, link: &QueuedLink, made: &[&TypeId]) -> Result<(), StoreError> {
         let now = || self.known.iter().filter(|known| !known.archived);
         let own = now().find(|known| Some(&known.id) == link.kind.as_ref());
@@ -1031,18 +1032,21 @@ impl LinkWork<'_> {
         let plain = plain.first().copied().filter(|_| plain.len() == 1);
         let (from, to) = (link.from.local_id, link.to.local_id);
         let named = now().filter(|known| made.contains(&&known.id));
+        let opposite = self.pair.opposite();
+        let opposite = opposite.filter(|back| back.direction.pulls());
+        let back = match opposite {
+            Some(opposite) => types::of(self.tx, opposite)?,
+            None => Vec::new(),
+        };
         for made in [own, plain].into_iter().flatten().chain(named) {
             let label = made.label.as_deref();
             rows::insert(self.tx, &self.pair.mapping, (from, to), &made.id, label)?;
-            if !self.pair.mapping.is_of_one_object() {
-                continue;
-            }
-            let inverse = now().find(|known| {
-                known.id.category == made.id.category && Some(known.id.number) == made.inverse
-            });
-            if let Some(back) = inverse {
+            let Some(opposite) = opposite else { continue };
+            let turned = made.turned();
+            let inverse = back.iter().find(|known| Some(&known.id) == turned.as_ref());
+            if let Some(back) = inverse.filter(|back| !back.archived) {
                 let label = back.label.as_deref();
-                rows::insert(self.tx, &self.pair.mapping, (to, from), &back.id, label)?;
+                rows::insert(self.tx, opposite, (to, from), &back.id, label)?;
             }
         }
         Ok(())

@@ -106,8 +106,8 @@ pub(crate) fn at_other_end(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The entries of a pair's associations that start from a record's row. That of a pair of one object serves both directions:
-/// seen from its other end it has the inverse type. `types` are those of the pair.
+/// The entries of a pair's associations that start from a record's row. That of a pair of one object, or of one that the file maps in
+/// both orders, serves both directions: seen from its other end it has the inverse type. `types` are those of the pair.
 pub fn entries(
     connection: &Connection,
     pair: &PairMapping,
@@ -117,7 +117,8 @@ pub fn entries(
     let mut statement = connection.prepare_cached(
         "SELECT e.id, e.operation, e.state, iif(n.is_from, e.to_local_id, e.local_id),
                 e.category, iif(n.is_from, e.type_id, t.inverse_type_id),
-                e.type_id, e.label, e.unanswered_since IS NOT NULL
+                iif(n.is_from, e.type_id, t.inverse_type_id), iif(n.is_from OR e.type_id IS NULL, e.label, NULL),
+                e.unanswered_since IS NOT NULL
          FROM (
              SELECT id, 1 AS is_from
              FROM sync_outbox
@@ -127,7 +128,7 @@ pub fn entries(
              SELECT id, 0
              FROM sync_outbox
              WHERE to_object = :from_object AND to_local_id = :from AND object = :to_object
-               AND operation IN ('associate', 'disassociate') AND :from_object = :to_object
+               AND operation IN ('associate', 'disassociate')
          ) AS n
          JOIN sync_outbox AS e ON e.id = n.id
          LEFT JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object

@@ -10,7 +10,7 @@ use crate::decide::outgoing::associate::{
 };
 use crate::decide::outgoing::refusal::ASSOCIATION_LIMIT;
 use crate::decide::portal::exclusion::Exclusion;
-use crate::decide::portal::link_types::KnownType;
+use crate::decide::portal::link_types::{KnownType, turned_type};
 use crate::model::association::{ExclusiveEnd, PairMapping, TypeId};
 use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
@@ -158,26 +158,38 @@ fn end_in(connection: &Connection, table: &str, local_id: LocalId) -> Result<Lin
     Ok(end)
 }
 
-/// The rows that an entry stands for, by their numbers: of a pair of one object also that of the other direction.
+/// The rows that an entry stands for, by their numbers: its own, and that of the other direction, in a pair of one object or one that
+/// the file maps in both orders.
 pub(crate) fn rows_of(connection: &Connection, id: OutboxId) -> Result<Vec<i64>, StoreError> {
+    let rows = rows_by_direction(connection, id)?.into_iter();
+    Ok(rows.map(|(row, _)| row).collect())
+}
+
+/// The same, and whether each is of the other direction.
+fn rows_by_direction(
+    connection: &Connection,
+    id: OutboxId,
+) -> Result<Vec<(i64, bool)>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT a.id
+        "SELECT a.id, 0
          FROM sync_outbox AS e
          JOIN associations AS a ON a.from_object = e.object AND a.from_local_id = e.local_id
               AND a.to_object = e.to_object AND a.to_local_id = e.to_local_id
               AND a.category IS e.category AND a.type_id IS e.type_id AND (e.type_id IS NOT NULL OR a.label IS e.label)
          WHERE e.id = :id
          UNION ALL
-         SELECT a.id
+         SELECT a.id, 1
          FROM sync_outbox AS e
          JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
               AND t.category = e.category AND t.type_id = e.type_id
          JOIN associations AS a ON a.from_object = e.to_object AND a.from_local_id = e.to_local_id
               AND a.to_object = e.object AND a.to_local_id = e.local_id
               AND a.category = e.category AND a.type_id = t.inverse_type_id
-         WHERE e.id = :id AND e.object = e.to_object",
+         WHERE e.id = :id",
     )?;
-    let rows = statement.query_map(named_params! { ":id": id.0 }, |row| row.get(0))?;
+    let rows = statement.query_map(named_params! { ":id": id.0 }, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -391,7 +403,8 @@ pub fn name(
         .iter()
         .find(|known| known.id == *kind)
         .and_then(|known| known.label.as_deref());
-    let rows = rows_of(tx, id)?;
+    let rows = rows_by_direction(tx, id)?;
+    let turned = turned_type(types, kind);
     let named = named_params! {
         ":id": id.0,
         ":category": kind.category.as_str(),
@@ -405,18 +418,27 @@ pub fn name(
              WHERE id = :id",
         )?
         .execute(named)?;
-    for row in rows {
+    for (row, is_turned) in rows {
+        let shown = if is_turned {
+            turned.as_ref()
+        } else {
+            Some(kind)
+        };
+        // Nobody knows what the other direction has with it: the next read tells.
+        let Some(shown) = shown else { continue };
         let done = tx
             .prepare_cached(
                 "UPDATE OR IGNORE associations
-                 SET category = :category, type_id = :type_id, label = :label
+                 SET category = :category, type_id = :type_id,
+                     label = (SELECT t.label FROM association_types AS t
+                              WHERE t.from_object = associations.from_object AND t.to_object = associations.to_object
+                                AND t.category = :category AND t.type_id = :type_id)
                  WHERE id = :row",
             )?
             .execute(named_params! {
                 ":row": row,
-                ":category": kind.category.as_str(),
-                ":type_id": kind.number,
-                ":label": label,
+                ":category": shown.category.as_str(),
+                ":type_id": shown.number,
             })?;
         // Another row is of that type already, and means the same.
         if done == 0 {
@@ -428,6 +450,37 @@ pub fn name(
         super::end(tx, id)?;
     }
     Ok(changed > 0)
+}
+
+/// Writes down that an entry is of its pair's plain type, which is `plain` as seen from a pair: it may stand in the other direction.
+pub(crate) fn name_plain(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    id: OutboxId,
+    plain: &TypeId,
+    types: &[KnownType],
+) -> Result<(), StoreError> {
+    let stands_in = tx
+        .prepare_cached(
+            "SELECT 1 FROM sync_outbox WHERE id = :id AND object = :from AND to_object = :to",
+        )?
+        .exists(
+            named_params! { ":id": id.0, ":from": pair.from.as_str(), ":to": pair.to.as_str() },
+        )?;
+    if stands_in {
+        return name(tx, id, plain, types).map(drop);
+    }
+    let known = types.iter().find(|known| known.id == *plain);
+    let Some((known, turned)) = known.and_then(|known| Some((known, known.turned()?))) else {
+        return Ok(());
+    };
+    // The types of that direction, as far as its plain one needs them.
+    let back = KnownType {
+        id: turned.clone(),
+        inverse: Some(plain.number),
+        ..known.clone()
+    };
+    name(tx, id, &turned, &[back]).map(drop)
 }
 
 /// Queues an association for each row of two records that has no entry: an archive of all types has taken it away.

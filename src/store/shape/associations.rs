@@ -12,8 +12,8 @@
 //! | `_sync_link_lost` | a mirror row was deleted: its associations go without a word to HubSpot |
 //! | `_sync_link_back` | a deleted mirror row is back, with the associations that its entry kept |
 //!
-//! An association's entry is one for each type of a pair; that of a pair of one object serves both directions. What the outbox
-//! makes of a write is `decide/entry`'s to say: what HubSpot never heard of is cut short, what is on its way is told by its
+//! An association's entry is one for each type of a pair; that of a pair of one object, or of one that the file maps in both orders,
+//! serves both directions. What the outbox makes of a write is `decide/entry`'s to say: what HubSpot never heard of is cut short, what is on its way is told by its
 //! version, what is in doubt is turned round.
 //!
 //! A sentence of RAISE is a literal in every SQLite that people use, so that the pair's types stand in the trigger's text: it is
@@ -541,13 +541,14 @@ fn inverse(row: &str) -> String {
 /// rows, and not among all entries of its object.
 const OF_LINK: &str = "e.operation IN ('associate', 'disassociate')";
 
-/// The entry that stands for a row, as `e`: its own, or that of the other direction of a pair of one object.
+/// The entry that stands for a row, as `e`: its own, or that of the other direction, in a pair of one object or one that the file maps
+/// in both orders.
 fn is_entry_of(row: &str) -> String {
     format!(
         "(({OF_LINK} AND e.object = {row}.from_object AND e.local_id = {row}.from_local_id AND e.to_object = {row}.to_object
     AND e.to_local_id = {row}.to_local_id AND e.category IS {row}.category AND e.type_id IS {row}.type_id
     AND ({row}.type_id IS NOT NULL OR e.label IS {row}.label))
- OR ({row}.from_object = {row}.to_object AND {OF_LINK} AND e.object = {row}.to_object AND e.local_id = {row}.to_local_id
+ OR ({OF_LINK} AND e.object = {row}.to_object AND e.local_id = {row}.to_local_id
     AND e.to_object = {row}.from_object AND e.to_local_id = {row}.from_local_id AND e.category IS {row}.category
     AND e.type_id IS {}))",
         inverse(row)
@@ -569,6 +570,56 @@ fn turned(row: &str, source: &str, (operation, more): (&str, &str)) -> String {
 WHERE id IN (SELECT e.id FROM sync_outbox AS e{source} WHERE {} AND NOT ({IS_FREE}))",
         is_entry_of(row)
     )
+}
+
+/// Whether the other direction of an entry, as `e`, has a row of its own: in a pair of one object, or of another pair that comes from
+/// HubSpot.
+fn has_opposite(pairs: &Pairs<'_>) -> String {
+    let kept: Vec<String> = pairs
+        .pairs()
+        .iter()
+        .filter(|pair| pair.direction.pulls())
+        .map(|pair| {
+            format!(
+                "(e.to_object = {} AND e.object = {})",
+                literal(pair.from.as_str()),
+                literal(pair.to.as_str())
+            )
+        })
+        .collect();
+    match kept.is_empty() {
+        true => "0".to_owned(),
+        false => format!("({})", kept.join(" OR ")),
+    }
+}
+
+/// The rows that go with an entry, as `e`, which a program has cut short by inserting one of them: both directions are there again.
+fn back_with_entry(pairs: &Pairs<'_>, row: &str, is_entry: &str) -> String {
+    let columns = "from_object, from_local_id, to_object, to_local_id, category, type_id, label";
+    let is_cut = format!("e.operation = 'disassociate' AND {IS_FREE} AND {is_entry}");
+    format!(
+        "INSERT INTO associations ({columns})
+SELECT {columns} FROM (
+    SELECT e.object AS from_object, e.local_id AS from_local_id, e.to_object AS to_object, e.to_local_id AS to_local_id,
+        e.category AS category, e.type_id AS type_id, e.label AS label
+    FROM sync_outbox AS e, {row} AS a WHERE {is_cut}
+    UNION ALL
+    SELECT e.to_object, e.to_local_id, e.object, e.local_id, b.category, b.type_id, b.label
+    FROM sync_outbox AS e, {row} AS a, association_types AS b WHERE {is_cut} AND {} AND b.from_object = e.to_object AND b.to_object = e.object AND b.category = e.category
+        AND b.type_id = {}
+) AS s
+WHERE NOT EXISTS (SELECT 1 FROM associations AS o WHERE {} AND o.category IS s.category AND o.type_id IS s.type_id
+    AND (s.type_id IS NOT NULL OR o.label IS s.label))",
+        has_opposite(pairs),
+        inverse_of_entry(),
+        same_ends("o", "s"),
+    )
+}
+
+/// The type that stands for that of an entry, as `e`, in the other direction.
+fn inverse_of_entry() -> &'static str {
+    "(SELECT t.inverse_type_id FROM association_types AS t WHERE t.from_object = e.object AND t.to_object = e.to_object \
+     AND t.category = e.category AND t.type_id = e.type_id)"
 }
 
 /// A row is there: what was to take it away is cut short, else it is to be made in HubSpot.
@@ -620,6 +671,7 @@ WHERE NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE {is_entry})"
 SELECT e.object, e.local_id, e.to_object, e.to_local_id, e.category, e.type_id
 FROM sync_outbox AS e, {row} AS a WHERE {plain_leaves} AND a.label IS NOT NULL"
         ),
+        back_with_entry(pairs, row, &is_entry),
         format!(
             "DELETE FROM sync_outbox WHERE id IN (SELECT e.id FROM sync_outbox AS e, {row} AS a
     WHERE e.operation = 'disassociate' AND {IS_FREE} AND {is_entry}
@@ -710,8 +762,8 @@ fn deleted() -> Vec<String> {
     ]
 }
 
-/// A row goes, and in a pair of one object its other direction with it. What is to be taken away of a pair that is in the file no
-/// more waits until it is there again.
+/// A row goes, and its other direction with it, in a pair of one object or one that is mapped in both orders. What is to be taken away
+/// of a pair that is in the file no more waits until it is there again.
 fn gone(pairs: &Pairs<'_>) -> Vec<String> {
     let is_entry = is_entry_of("new");
     let (from, to) = (
@@ -747,8 +799,8 @@ WHERE h.from_id IS NOT NULL AND h.to_id IS NOT NULL AND NOT EXISTS (SELECT 1 FRO
              WHERE e.operation = 'associate' AND {IS_FREE} AND {is_entry})"
         ),
         format!(
-            "DELETE FROM associations WHERE id = new.id OR (new.from_object = new.to_object
-    AND from_object = new.to_object AND to_object = new.from_object AND from_local_id = new.to_local_id
+            "DELETE FROM associations WHERE id = new.id OR (from_object = new.to_object
+    AND to_object = new.from_object AND from_local_id = new.to_local_id
     AND to_local_id = new.from_local_id AND category IS new.category AND type_id IS {})",
             inverse("new")
         ),
@@ -883,7 +935,7 @@ fn lost(pairs: &Pairs<'_>) -> Vec<String> {
 SELECT {NOW}, l.pair, l.local_id, l.from_hs_id, 'association',
     json_object('from_local_id', l.local_id, 'from_hs_id', l.from_hs_id, 'to_local_id', l.to_local_id, 'to_hs_id', l.to_hs_id,
                 'category', l.category, 'type_id', l.type_id, 'label', l.label), 'push'
-FROM (SELECT e.*, {key} AS pair, {} AS from_hs_id, {} AS to_hs_id FROM sync_outbox AS e, associations AS a
+FROM (SELECT DISTINCT e.*, {key} AS pair, {} AS from_hs_id, {} AS to_hs_id FROM sync_outbox AS e, associations AS a
       WHERE e.operation = 'associate' AND {IS_FREE} AND ({OF_ROW}) AND {}) AS l
 WHERE l.pair IS NOT NULL AND NOT EXISTS (SELECT 1 FROM _sync_replaced AS n WHERE n.object = new.object AND n.local_id = new.local_id AND n.taking = 0)",
         hs_id(""),

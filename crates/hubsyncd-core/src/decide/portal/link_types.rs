@@ -94,6 +94,11 @@ pub fn turned(types: &[KnownType], back: &TypeId) -> Option<TypeId> {
     known.or_else(|| back.turned_primary())
 }
 
+/// The type that the other direction has with one of a pair's, where somebody knows it.
+pub fn turned_type(types: &[KnownType], kind: &TypeId) -> Option<TypeId> {
+    types.iter().find(|known| known.id == *kind)?.turned()
+}
+
 /// The other direction's of a type of a pair of one object, which is a type of that pair as well.
 pub(crate) fn turned_in<'a>(types: &'a [KnownType], kind: Option<&TypeId>) -> Option<&'a TypeId> {
     let known = types.iter().find(|known| Some(&known.id) == kind)?;
