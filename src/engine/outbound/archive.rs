@@ -51,17 +51,39 @@ pub(crate) async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<()
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
-            let since = now.plus_millis(offset) - guard.window;
-            let Guards { archives, updates } = guards(tx, &sync, &guard, since)?;
-            match archives_records(&sync) {
-                true => archives.judge(tx, now)?,
-                false => holds::recount_entries(tx, archives.key, archives.entries, now)?,
-            }
-            updates.map_or(Ok(()), |updates| updates.judge(tx, now))
+            judge(tx, &sync, &guard, (tx.now(), offset))
         })
         .await?;
     Ok(())
+}
+
+/// The same inside the transaction that claims: what a program has committed since the last look is counted too, and what is held is
+/// not claimed.
+pub(super) fn judge_before_claim(
+    tx: &Transaction<'_>,
+    sync: &ObjectSync,
+    guard: &Guard,
+    (now, offset_ms): (Timestamp, i64),
+) -> Result<(), StoreError> {
+    match is_to_be_judged(tx, sync, *guard, now)? {
+        true => judge(tx, sync, guard, (now, offset_ms)),
+        false => Ok(()),
+    }
+}
+
+fn judge(
+    tx: &Transaction<'_>,
+    sync: &ObjectSync,
+    guard: &Guard,
+    (now, offset_ms): (Timestamp, i64),
+) -> Result<(), StoreError> {
+    let since = now.plus_millis(offset_ms) - guard.window;
+    let Guards { archives, updates } = guards(tx, sync, guard, since)?;
+    match archives_records(sync) {
+        true => archives.judge(tx, now)?,
+        false => holds::recount_entries(tx, archives.key, archives.entries, now)?,
+    }
+    updates.map_or(Ok(()), |updates| updates.judge(tx, now))
 }
 
 /// What the guard has its word on of an object's own entries.
@@ -137,30 +159,42 @@ pub(super) async fn claim_all(
     present: Present,
 ) -> Result<(Vec<Sent>, Timestamp), StoreError> {
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    let guard = engine.settings().guard;
     engine
         .store
         .write(Lane::Interactive, move |tx| {
             let pass = Pass::of(tx, &sync, Origin::Poll, offset);
-            let now = pass.now;
-            let mut claimed = Vec::new();
-            for queued in &due {
-                match savepoint::within(tx, || claim(tx, &pass, queued, &present)) {
-                    Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
-                    archive => claimed.extend(archive?),
-                }
-            }
-            let fresh = claimed
-                .iter()
-                .filter_map(|sent: &Sent| sent.archive.as_ref())
-                .filter(|archive| !archive.approved)
-                .count();
-            if fresh > 0 {
-                let at = now.plus_millis(offset);
-                holds::count(tx, archive_key(sync.object()), fresh as u64, at)?;
-            }
-            Ok((claimed, now))
+            let claimed = claim_judged(tx, &pass, &guard, (&due, &present))?;
+            Ok((claimed, pass.now))
         })
         .await
+}
+
+fn claim_judged(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    guard: &Guard,
+    (due, present): (&[Entry], &Present),
+) -> Result<Vec<Sent>, StoreError> {
+    let now = pass.now;
+    judge_before_claim(tx, pass.object, guard, (now, pass.offset_ms))?;
+    let mut claimed = Vec::new();
+    for queued in due {
+        match savepoint::within(tx, || claim(tx, pass, queued, present)) {
+            Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
+            archive => claimed.extend(archive?),
+        }
+    }
+    let fresh = claimed
+        .iter()
+        .filter_map(|sent: &Sent| sent.archive.as_ref())
+        .filter(|archive| !archive.approved)
+        .count();
+    if fresh > 0 {
+        let at = pass.moment().there();
+        holds::count(tx, archive_key(pass.name()), fresh as u64, at)?;
+    }
+    Ok(claimed)
 }
 
 fn claim(
@@ -466,6 +500,46 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_deletes_between_the_guards_look_and_the_claim_is_held_with_the_rest() {
+        let scene = Scene::of(Policy::Local);
+        let all: Vec<RemoteRecord> = (101..=130)
+            .map(|id| record(id, 0, &[("firstname", "Base")]))
+            .collect();
+        for shown in &all {
+            scene.apply(How::at(0), shown);
+        }
+        let guard = Guard {
+            max_archives: 5,
+            ..Guard::default()
+        };
+        let due = || {
+            scene.write(|tx| {
+                let name = scene.object.object();
+                judge_before_claim(tx, &scene.object, &guard, (at(9), 0))?;
+                outbox::waiting_archives(tx, name, 100)
+            })
+        };
+        let claim_all = |due: &[Entry]| {
+            let present = showing(all.clone(), &[]);
+            let pass = scene.pass(at(10));
+            scene
+                .write(|tx| claim_judged(tx, &pass, &guard, (due, &present)))
+                .len()
+        };
+        scene.program("DELETE FROM contacts WHERE hs_id <= 102");
+        let few = due();
+        assert_eq!(few.len(), 2);
+        // While their records are read.
+        scene.program("DELETE FROM contacts WHERE hs_id <= 120");
+        assert_eq!(claim_all(&few), 0);
+        let held = "SELECT operation, records FROM sync_holds WHERE settled_at IS NULL";
+        assert_eq!(scene.rows(held), ["archive 20"]);
+        let waits =
+            "SELECT count(*) FROM sync_outbox WHERE waits_for = 'guard' AND state = 'pending'";
+        assert_eq!(scene.rows(waits), ["20"]);
+    }
+
+    #[test]
     fn what_a_deleted_rows_record_was_merged_into_is_read_at_once() {
         let scene = Scene::of(Policy::Local);
         scene.apply(How::at(0), &base());
@@ -475,6 +549,63 @@ mod tests {
         assert_eq!(claimed(&scene, survivor, 10, 0), 0);
         assert_eq!(scene.outbox(), Vec::<String>::new());
         assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["104"]);
+    }
+
+    #[test]
+    fn a_record_that_others_were_merged_into_since_its_row_was_deleted_is_not_archived() {
+        let theirs = || record(102, 0, &[("firstname", "Theirs")]);
+        let mut survivor = record(101, 5, &[("firstname", "Base")]);
+        survivor.merged_ids = vec![HubspotId(102)];
+        let kept = "SELECT winner, reason, base_value ->> 'first_name' FROM sync_conflicts";
+        let dropped = [format!("remote {SURVIVES} Base")];
+        for policy in Policy::ALL {
+            // One with a row, and one that nobody here has heard of.
+            for rows in [vec![base(), theirs()], vec![base()]] {
+                let scene = Scene::of(policy);
+                for row in &rows {
+                    scene.apply(How::at(0), row);
+                }
+                scene.program("DELETE FROM contacts WHERE hs_id = 101");
+                assert_eq!(claimed(&scene, survivor.clone(), 10, 0), 0);
+                assert_eq!(scene.outbox(), Vec::<String>::new());
+                assert_eq!(scene.rows(kept), dropped);
+                assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
+                scene.apply(How::at(11), &survivor);
+                assert_eq!(
+                    scene.rows("SELECT local_id, hs_id FROM contacts"),
+                    ["2 101"]
+                );
+            }
+            // A page or a read that shows it first.
+            let scene = Scene::of(policy);
+            scene.apply(How::at(0), &base());
+            scene.apply(How::at(0), &theirs());
+            scene.program("DELETE FROM contacts WHERE hs_id = 101");
+            scene.apply(How::at(10), &survivor);
+            assert_eq!(scene.outbox(), Vec::<String>::new());
+            assert_eq!(scene.rows(kept), dropped);
+            assert_eq!(
+                scene.rows("SELECT local_id, hs_id FROM contacts"),
+                ["2 101"]
+            );
+        }
+        // What went into it before its row was deleted is no news.
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &theirs());
+        scene.apply(How::at(6), &survivor);
+        scene.program("DELETE FROM contacts");
+        assert_eq!(claimed(&scene, survivor.clone(), 10, 0), 1);
+        // Where deletions are taken back, the row comes back and takes the other one in.
+        let scene = Scene::with(|mapping| mapping.modes.on_local_delete = OnLocalDelete::Restore);
+        scene.apply(How::at(0), &base());
+        scene.apply(How::at(0), &theirs());
+        scene.program("DELETE FROM contacts WHERE hs_id = 101");
+        scene.apply(How::at(10), &survivor);
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id FROM contacts"),
+            ["1 101"]
+        );
+        assert_eq!(scene.outbox(), Vec::<String>::new());
     }
 
     #[test]
@@ -547,63 +678,6 @@ mod tests {
         scene.program("DELETE FROM contacts");
         scene.write(|tx| recover(tx, at(10)));
         scene
-    }
-
-    #[test]
-    fn a_record_that_others_were_merged_into_since_its_row_was_deleted_is_not_archived() {
-        let theirs = || record(102, 0, &[("firstname", "Theirs")]);
-        let mut survivor = record(101, 5, &[("firstname", "Base")]);
-        survivor.merged_ids = vec![HubspotId(102)];
-        let kept = "SELECT winner, reason, base_value ->> 'first_name' FROM sync_conflicts";
-        let dropped = [format!("remote {SURVIVES} Base")];
-        for policy in Policy::ALL {
-            // One with a row, and one that nobody here has heard of.
-            for rows in [vec![base(), theirs()], vec![base()]] {
-                let scene = Scene::of(policy);
-                for row in &rows {
-                    scene.apply(How::at(0), row);
-                }
-                scene.program("DELETE FROM contacts WHERE hs_id = 101");
-                assert_eq!(claimed(&scene, survivor.clone(), 10, 0), 0);
-                assert_eq!(scene.outbox(), Vec::<String>::new());
-                assert_eq!(scene.rows(kept), dropped);
-                assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
-                scene.apply(How::at(11), &survivor);
-                assert_eq!(
-                    scene.rows("SELECT local_id, hs_id FROM contacts"),
-                    ["2 101"]
-                );
-            }
-            // A page or a read that shows it first.
-            let scene = Scene::of(policy);
-            scene.apply(How::at(0), &base());
-            scene.apply(How::at(0), &theirs());
-            scene.program("DELETE FROM contacts WHERE hs_id = 101");
-            scene.apply(How::at(10), &survivor);
-            assert_eq!(scene.outbox(), Vec::<String>::new());
-            assert_eq!(scene.rows(kept), dropped);
-            assert_eq!(
-                scene.rows("SELECT local_id, hs_id FROM contacts"),
-                ["2 101"]
-            );
-        }
-        // What went into it before its row was deleted is no news.
-        let scene = Scene::of(Policy::Local);
-        scene.apply(How::at(0), &theirs());
-        scene.apply(How::at(6), &survivor);
-        scene.program("DELETE FROM contacts");
-        assert_eq!(claimed(&scene, survivor.clone(), 10, 0), 1);
-        // Where deletions are taken back, the row comes back and takes the other one in.
-        let scene = Scene::with(|mapping| mapping.modes.on_local_delete = OnLocalDelete::Restore);
-        scene.apply(How::at(0), &base());
-        scene.apply(How::at(0), &theirs());
-        scene.program("DELETE FROM contacts WHERE hs_id = 101");
-        scene.apply(How::at(10), &survivor);
-        assert_eq!(
-            scene.rows("SELECT local_id, hs_id FROM contacts"),
-            ["1 101"]
-        );
-        assert_eq!(scene.outbox(), Vec::<String>::new());
     }
 
     #[test]

@@ -129,13 +129,36 @@ async fn judge_due(engine: &Engine, pair: &PairSync) -> Result<(), StoreError> {
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let (now, name) = (tx.now(), sync.mapping.name());
-            let since = now.plus_millis(offset) - guard.window;
             let tables = [&sync.from, &sync.to].map(|end| end.mapping().table.as_str());
             outbox::links::end_of_gone(tx, &sync.mapping, tables.into())?;
-            guarded_pair(tx, &sync.mapping, &name, &guard, since)?.judge(tx, now)
+            judge(tx, &sync.mapping, &guard, (tx.now(), offset))
         })
         .await
+}
+
+/// The same inside the transaction that claims: what a program has committed since the last look is counted too, and what is held is
+/// not claimed.
+fn judge_before_claim(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    guard: &Guard,
+    (now, offset_ms): (Timestamp, i64),
+) -> Result<(), StoreError> {
+    let (due, _) = GuardedEntries::of_pair(pair).due_and_held(tx, now)?;
+    match due {
+        0 => Ok(()),
+        1.. => judge(tx, pair, guard, (now, offset_ms)),
+    }
+}
+
+fn judge(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    guard: &Guard,
+    (now, offset_ms): (Timestamp, i64),
+) -> Result<(), StoreError> {
+    let since = now.plus_millis(offset_ms) - guard.window;
+    guarded_pair(tx, pair, &pair.name(), guard, since)?.judge(tx, now)
 }
 
 /// What the guard has its word on of a pair.
@@ -213,10 +236,11 @@ async fn send_once(
     let (mut reread, shown) = read_before(engine, pair, batch, asked).await?;
     let shown = Arc::new(shown);
     let (sync, read, going) = (pair.clone(), Arc::clone(&shown), batch.clone());
-    let offset = engine.client.clock_offset_ms();
+    let (offset, guard) = (engine.client.clock_offset_ms(), engine.settings().guard);
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            judge_before_claim(tx, &sync.mapping, &guard, (tx.now(), offset))?;
             claim(tx, &sync, &going, &read, offset)
         })
         .await?;
@@ -1092,5 +1116,51 @@ impl LinkWork<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{Scene, at};
+    use crate::model::mapping::{Direction, Policy};
+    use crate::model::name::TableName;
+
+    #[test]
+    fn what_a_program_takes_apart_between_the_guards_look_and_the_claim_is_held_with_the_rest() {
+        let scene = Scene::of(Policy::Remote);
+        let pair = PairMapping {
+            key: TableName::parse("knows").expect("a name"),
+            from: scene.object.object().clone(),
+            to: scene.object.object().clone(),
+            direction: Direction::Both,
+            policy: Policy::Remote,
+        };
+        let guard = Guard {
+            max_archives: 5,
+            ..Guard::default()
+        };
+        let take_apart = |rows: std::ops::RangeInclusive<i64>| {
+            for row in rows {
+                scene.daemon(&format!(
+                    "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, to_object, to_local_id)
+                     VALUES ('contacts', {row}, 'disassociate', '{time}', '{time}', 'contacts', 100)",
+                    time = at(1)
+                ));
+            }
+        };
+        let due = |second| {
+            scene.write(|tx| {
+                judge_before_claim(tx, &pair, &guard, (at(second), 0))?;
+                links::due(tx, &pair, at(second), 100)
+            })
+        };
+        take_apart(1..=2);
+        assert_eq!(due(2).len(), 2);
+        // While their records are read.
+        take_apart(3..=20);
+        assert_eq!(due(3), []);
+        let held = "SELECT object, operation, records FROM sync_holds WHERE settled_at IS NULL";
+        assert_eq!(scene.rows(held), ["knows disassociate 20"]);
     }
 }

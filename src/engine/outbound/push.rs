@@ -332,6 +332,9 @@ pub(super) async fn claim_updates(
             let now = tx.now();
             let applying =
                 Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
+            if guard.max_updates > 0 {
+                archive::judge_before_claim(tx, &sync, &guard, (now, offset))?;
+            }
             let mut claimed = Vec::with_capacity(due.len());
             for queued in &due {
                 match savepoint::within(tx, || merge_and_claim(tx, &applying, queued, &present)) {

@@ -9,7 +9,7 @@ use crate::decide::record::OpenConflict;
 use crate::decide::retry::{AFTER_DRIFT, AFTER_READ, latest_due};
 use crate::model::answer::WriteInput;
 use crate::model::attempt::{Along, Sent};
-use crate::model::entry::{Entry, EntryField, EntryState, Operation};
+use crate::model::entry::{Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::OutboxId;
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
@@ -139,11 +139,12 @@ pub fn update_of(
     }
 }
 
-/// Whether an entry is an update that may be sent: it waits, and nobody has given it up.
+/// Whether an entry is an update that may be sent: it waits, for no word of the guard's, and nobody has given it up.
 pub fn is_free_update(entry: &Entry) -> bool {
     let standing = &entry.standing;
     standing.operation == Operation::Update
         && standing.state == EntryState::Pending
+        && standing.waits_for != Some(WaitsFor::Guard)
         && standing.discarded_at.is_none()
 }
 
