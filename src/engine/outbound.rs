@@ -4,13 +4,11 @@
 mod along;
 pub mod archive;
 mod associate;
-mod batches;
 pub mod claiming;
 pub mod create;
 pub mod gap;
 pub mod guarded;
 pub mod left_out;
-mod links_read;
 pub mod present;
 pub mod preview;
 pub mod push;

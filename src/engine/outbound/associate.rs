@@ -4,6 +4,8 @@
 //! Due entries → claim in one transaction → send → settle, record by record. Each of the calls may be repeated, so that an
 //! answer that is lost is asked for by sending it again.
 
+mod links_read;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,12 +28,12 @@ use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::links::{PairSync, Taken, plain_of};
-use crate::engine::outbound::batches::{Batches, FailedBatch, send_all};
-use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
-use crate::engine::outbound::links_read::{
-    self, LinksReread, TakenEnds, number, read_before, read_ends, take_in, to_be_read_first,
+use crate::engine::outbound::associate::links_read::{
+    LinksReread, TakenEnds, number, read_before, read_ends, take_in, to_be_read_first,
 };
+use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
 use crate::engine::outbound::sending::Correlated;
+use crate::engine::outbound::sending::batches::{Batches, FailedBatch, send_all};
 use crate::engine::portal::access::{self, Access};
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;

@@ -1,5 +1,7 @@
 //! How what is claimed is sent.
 
+pub(in crate::engine::outbound) mod batches;
+
 use rusqlite::Transaction;
 
 use crate::engine::Engine;

@@ -1,4 +1,4 @@
-//! Sends a claimed batch of records (`batches`) and settles its answer: one transaction for all entries that the answer names.
+//! Sends a claimed batch of records (`sending/batches`) and settles its answer: one transaction for all entries that the answer names.
 //!
 //! An answer that never came is never taken for a refusal.
 
@@ -30,10 +30,10 @@ use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::note_made;
 use crate::engine::inbound::went::{MadeRecord, row_went};
 use crate::engine::outbound::along;
-use crate::engine::outbound::batches::{Batches, FailedBatch, send_all};
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::archive_key;
 use crate::engine::outbound::pushed::note_archived;
+use crate::engine::outbound::sending::batches::{Batches, FailedBatch, send_all};
 use crate::engine::outbound::sending::{Correlated, Sending};
 use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;

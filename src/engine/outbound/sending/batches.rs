@@ -14,7 +14,7 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
 /// How claimed entries of one kind are sent, and what becomes of them.
-pub(super) trait Batches: Sync {
+pub(in crate::engine::outbound) trait Batches: Sync {
     /// An entry that was claimed.
     type Claimed: Send + Sync;
     /// What HubSpot says to a batch that it took.
@@ -72,7 +72,7 @@ pub(super) trait Batches: Sync {
 
 /// Sends what was claimed and settles it, in halves where it is refused as a whole. What rests on a read that is too old by then is
 /// answered with.
-pub(super) async fn send_all<B: Batches>(
+pub(in crate::engine::outbound) async fn send_all<B: Batches>(
     sending: &B,
     claimed: Vec<B::Claimed>,
 ) -> Result<Vec<Late>, StepError> {
@@ -123,9 +123,9 @@ pub(super) async fn send_all<B: Batches>(
 
 /// A batch that failed as a whole and is not split: what is said of its entries, and when they are due again.
 #[derive(Debug)]
-pub(super) struct FailedBatch {
-    pub(super) fate: BatchFate,
-    pub(super) explanation: String,
+pub(in crate::engine::outbound) struct FailedBatch {
+    pub(in crate::engine::outbound) fate: BatchFate,
+    pub(in crate::engine::outbound) explanation: String,
     /// When HubSpot is to be asked again, where it says that itself.
     until: Option<Timestamp>,
     /// How long a lock of HubSpot's lasts that it met.
@@ -159,18 +159,18 @@ impl FailedBatch {
     }
 
     /// How long an entry waits after so many attempts.
-    pub(super) fn wait(&self, engine: &Engine, attempts: u32) -> Duration {
+    pub(in crate::engine::outbound) fn wait(&self, engine: &Engine, attempts: u32) -> Duration {
         let by_curve = || engine.backoff(attempts).max(self.rest);
         self.lock_lasts.unwrap_or_else(by_curve)
     }
 
     /// When it is due then.
-    pub(super) fn next(&self, wait: Duration, now: Timestamp) -> Timestamp {
+    pub(in crate::engine::outbound) fn next(&self, wait: Duration, now: Timestamp) -> Timestamp {
         self.until.unwrap_or(now + wait).min(latest_due(now))
     }
 
     /// What it waits for, where it is surely not done.
-    pub(super) fn waits_for(&self) -> Option<WaitsFor> {
+    pub(in crate::engine::outbound) fn waits_for(&self) -> Option<WaitsFor> {
         self.lock_lasts.map(|_| WaitsFor::Lock)
     }
 }
