@@ -362,6 +362,7 @@ fn merge() {
         modified_at: Some(Timestamp::EPOCH),
     };
     let remote = RemoteRecord {
+        pipeline: None,
         id: HubspotId(1),
         values: changed,
         invalid: BTreeMap::new(),

@@ -324,9 +324,9 @@ fn new_labels_and_options_are_shown_and_an_option_that_is_gone_holds_up_its_own_
     // All of them at once are gone no less than one.
     set_options(&portal, &[]);
     it_is_degraded(&site);
-    let lost = "SELECT code || ': ' || problem FROM sync_fields WHERE state = 'degraded'";
+    let problem = "SELECT code || ': ' || problem FROM sync_fields WHERE state = 'degraded'";
     assert_eq!(
-        site.text(lost).as_deref(),
+        site.text(problem).as_deref(),
         Some(
             "option-missing: HubSpot has no option `red` of `colour` any more, and 2 rows hold it"
         )

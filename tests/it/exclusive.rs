@@ -464,7 +464,7 @@ fn a_disassociation_that_was_not_sent_is_not_counted_by_the_guard() {
     });
     let program = site.program();
     program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
-    wait(Duration::from_millis(2_000));
+    wait(Duration::from_secs(2));
     program
         .execute_batch("COMMIT")
         .expect("the lock is given up");

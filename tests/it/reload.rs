@@ -418,13 +418,13 @@ fn listeners_come_go_and_take_another_secret_without_a_caller_noticing() {
     });
     assert_eq!(door.deliver(&portal, &event(3, "Oslo")), 204);
     // A port that somebody else has: nothing changes.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = taken.local_addr().expect("an address").port();
+    let occupied = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = occupied.local_addr().expect("an address").port();
     site.configure(&portal, &settings(port), CONTACTS);
     site.until_sql("SELECT code = 'address-taken' FROM sync_health");
     assert!(get(first, "/readyz").starts_with("HTTP/1.1 200"));
     // Once it is free, health is served there, and nobody has to say so.
-    drop(taken);
+    drop(occupied);
     eventually("health on a port that became free", || {
         get(port, "/readyz").starts_with("HTTP/1.1 200")
     });
@@ -645,8 +645,8 @@ fn an_address_that_includes_its_own_port_takes_its_place_and_asks_for_a_token() 
     site.configure(&portal, &http("0.0.0.0", ""), CONTACTS);
     site.until_sql("SELECT code = 'open-address' FROM sync_health");
     // What else the file asks for can't be had: what listened listens.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let door = Door::at(taken.local_addr().expect("an address"));
+    let occupied = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let door = Door::at(occupied.local_addr().expect("an address"));
     fs::write(site.path("secret"), "another").expect("written");
     let token = "token = { file = \"http-token\" }\n";
     let open = http("0.0.0.0", token);

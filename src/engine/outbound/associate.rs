@@ -1154,7 +1154,7 @@ mod tests {
         let due = |second| {
             scene.write(|tx| {
                 judge_before_claim(tx, &pair, &guard, (at(second), 0))?;
-                links::due(tx, &pair, at(second), 100)
+                links_due::due(tx, &pair, Order::OldestFirst, at(second), 100)
             })
         };
         take_apart(1..=2);

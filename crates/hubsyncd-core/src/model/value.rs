@@ -323,7 +323,7 @@ impl PropertyType {
     ///
     /// # Errors
     /// The text can't be of this type, or is a number of seconds.
-    pub(crate) fn canonical_here(self, text: Option<&str>) -> Result<Value, InvalidValue> {
+    pub fn canonical_here(self, text: Option<&str>) -> Result<Value, InvalidValue> {
         let is_moment = matches!(self, Self::Date | Self::Datetime);
         match text {
             Some(text) if is_moment && is_seconds(text) => Err(InvalidValue { expected: self }),
