@@ -315,6 +315,26 @@ fn is_lost(code: Option<&str>) -> bool {
     code.is_some_and(|code| LOST.contains(&code))
 }
 
+/// Whether a mapping by which something was sent has fields that are out of force by now: HubSpot has their properties no longer, or
+/// lets nobody write them.
+pub(crate) fn has_lost_fields(
+    connection: &Connection,
+    mapping: &ObjectMapping,
+) -> Result<bool, StoreError> {
+    for field in all(connection)? {
+        let mut sent = mapping.fields.iter().filter(|sent| sent.is_sent());
+        if field.object == mapping.object.as_str()
+            && field.state == FieldState::Degraded
+            && !is_lost(field.code.as_deref())
+            && sent.any(|sent| sent.property.as_str() == field.property)
+            && !unreadable::has_any(connection, &field.object, &field.property)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether a field is degraded.
 pub(crate) fn is_degraded(
     connection: &Connection,

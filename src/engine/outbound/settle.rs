@@ -17,7 +17,7 @@ use crate::decide::outgoing::acknowledge::{
 use crate::decide::outgoing::associate::left_in_flight;
 use crate::decide::outgoing::batch::{NamedRefusal, met, settlements};
 use crate::decide::outgoing::gap::Push;
-use crate::decide::outgoing::refusal::coded;
+use crate::decide::outgoing::refusal::{OF_PROPERTIES, coded};
 use crate::decide::outgoing::settle::{
     BatchFate, FailedOutcome, Failure, Refusal, Settlement, contradicted, settle_failed,
 };
@@ -51,7 +51,7 @@ use crate::store::database::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox::{self, links};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, conflicts, gaps, holds, reads, unreadable};
+use crate::store::{Lane, StoreError, conflicts, fields, gaps, holds, reads, unreadable};
 
 /// Sends a batch and settles it. What rests on a read that is too old by then is answered with.
 pub(crate) async fn settle_batch(
@@ -375,15 +375,32 @@ fn refuse(
     entry: &Entry,
     explanation: &str,
 ) -> Result<(), StoreError> {
-    if let (Some(code), Some(asked_at)) = (code_in(explanation), entry.standing.unanswered_since)
-        && entry.row.is_none()
-        && outbox::is_outdated_refusal(tx, pass.name(), code, asked_at)?
-    {
+    if entry.row.is_none() && is_outdated(tx, pass, entry, explanation)? {
         let work = EntryWork::of_entry(tx, pass.name(), entry, pass.now);
         return work.carry_out(refused_before(explanation, pass.now));
     }
     tracing::warn!(local_id = %entry.local_id, operation = entry.standing.operation.as_str(), attempts = entry.standing.attempts, "HubSpot refused a record; see sync_outbox.last_error");
     EntryWork::of_entry(tx, pass.name(), entry, pass.now).carry_out(refused(entry, explanation))
+}
+
+/// Whether a refusal is about settings that are no longer in force: they have changed since the request was claimed, or it was made
+/// by a mapping that did not know of the change yet.
+fn is_outdated(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    entry: &Entry,
+    explanation: &str,
+) -> Result<bool, StoreError> {
+    let Some(code) = code_in(explanation) else {
+        return Ok(false);
+    };
+    if OF_PROPERTIES.contains(&code) && fields::has_lost_fields(tx, pass.object.mapping())? {
+        return Ok(true);
+    }
+    match entry.standing.unanswered_since {
+        Some(asked_at) => outbox::is_outdated_refusal(tx, pass.name(), code, asked_at),
+        None => Ok(false),
+    }
 }
 
 /// Done on both sides: HubSpot's values become the base of what was sent.
@@ -720,7 +737,6 @@ pub(crate) fn recover_object(
 mod tests {
     use super::*;
     use crate::decide::echo::{Author, Histories, PastValue};
-    use crate::decide::outgoing::refusal::OF_PROPERTIES;
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::mapping::Policy;
     use crate::model::value::Value;
@@ -862,8 +878,25 @@ mod tests {
                 "no such property [unknown-property]",
             )
         });
-        let states = scene.rows("SELECT state, code FROM sync_outbox");
-        assert_eq!(states, ["dead unknown-property"]);
+        let states = || scene.rows("SELECT state, code FROM sync_outbox");
+        assert_eq!(states(), ["dead unknown-property"]);
+        // Claimed later, by a mapping that still has the property.
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET state = 'in_flight', unanswered_since = '{}';
+             UPDATE sync_fields SET state = 'degraded', code = 'unknown-property' WHERE property = 'firstname'",
+            at(10)
+        ));
+        scene.write(|tx| {
+            let mut queued = outbox::in_flight(tx, scene.object.object())?;
+            let queued = queued.remove(0);
+            refuse(
+                tx,
+                &scene.pass(at(11)),
+                &queued,
+                "no such property [unknown-property]",
+            )
+        });
+        assert_eq!(states(), ["pending unknown-property"]);
     }
 
     /// Settles the acknowledged update of row 1, which `meanwhile` befell in flight.
