@@ -46,6 +46,24 @@ pub struct FieldRow {
     pub code: Option<String>,
 }
 
+/// What is wrong with a field, in words.
+pub(crate) fn problem_of(
+    connection: &Connection,
+    object: &str,
+    property: &str,
+) -> Result<Option<String>, StoreError> {
+    let problem = connection
+        .prepare_cached(
+            "SELECT problem FROM sync_fields WHERE object = :object AND property = :property",
+        )?
+        .query_row(
+            named_params! { ":object": object, ":property": property },
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(problem.flatten())
+}
+
 /// All fields, by object and property.
 pub fn all(connection: &Connection) -> Result<Vec<FieldRow>, StoreError> {
     let mut statement = connection.prepare_cached(

@@ -19,7 +19,7 @@ pub(crate) fn get(port: u16, path: &str) -> String {
     get_with(port, path, "")
 }
 
-/// The same with headers, each with its line's end.
+/// The same with headers, each with its line's end. Where nobody listens, or not to the end, there is no answer.
 pub(crate) fn get_with(port: u16, path: &str, headers: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
@@ -31,7 +31,9 @@ pub(crate) fn get_with(port: u16, path: &str, headers: &str) -> String {
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
         )
         .expect("sent");
-        stream.read_to_string(&mut answer).expect("an answer");
+        if stream.read_to_string(&mut answer).is_err() {
+            return String::new();
+        }
     }
     answer
 }

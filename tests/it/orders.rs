@@ -127,10 +127,11 @@ fn a_command_tells_of_its_own_work_and_not_of_what_others_do_meanwhile() {
     tell(&site, &format!("'refetch', 'contacts', '{}'", ids[2]));
     tell(&site, "'reconcile', 'contacts', NULL");
     site.once();
-    assert_eq!(
-        lines(&site, told)[1..],
-        ["reconcile: done: 30 records read, 0 changed, 1 request"]
-    );
+    // Whichever of them meets the edit first has changed the row; who reads it after that has not.
+    let reconciled = &lines(&site, told)[1];
+    let own = [0, 1]
+        .map(|changed| format!("reconcile: done: 30 records read, {changed} changed, 1 request"));
+    assert!(own.contains(reconciled), "{reconciled}");
     let of_refetches = "SELECT result FROM sync_commands WHERE command = 'refetch' AND result NOT LIKE '1 record read, 0 changed, %'";
     assert_eq!(lines(&site, of_refetches), [""; 0]);
 }

@@ -285,6 +285,7 @@ fn what_the_database_refuses_leaves_the_former_mapping_at_work() {
     assert!(!site.log().contains("limits.burst_per_10_seconds"));
     // Out of the way, the same file is in force without a word.
     refused.execute_batch("DROP TABLE people").expect("dropped");
+    site.until_sql("SELECT count(*) FROM pragma_table_info('people') WHERE name = 'local_id'");
     site.until_sql("SELECT config_error IS NULL FROM sync_health");
     assert_eq!(
         site.text("SELECT city FROM people").as_deref(),

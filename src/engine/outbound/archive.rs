@@ -526,11 +526,18 @@ mod tests {
                 .write(|tx| claim_judged(tx, &pass, &guard, (due, &present)))
                 .len()
         };
-        scene.program("DELETE FROM contacts WHERE hs_id <= 102");
+        let delete = |up_to: u64| {
+            scene.program(&format!("DELETE FROM contacts WHERE hs_id <= {up_to}"));
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET next_attempt_at = '{}'",
+                at(1)
+            ));
+        };
+        delete(102);
         let few = due();
         assert_eq!(few.len(), 2);
         // While their records are read.
-        scene.program("DELETE FROM contacts WHERE hs_id <= 120");
+        delete(120);
         assert_eq!(claim_all(&few), 0);
         let held = "SELECT operation, records FROM sync_holds WHERE settled_at IS NULL";
         assert_eq!(scene.rows(held), ["archive 20"]);

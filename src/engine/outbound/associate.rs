@@ -4,6 +4,7 @@
 //! Due entries → claim in one transaction → send → settle, record by record. Each of the calls may be repeated, so that an
 //! answer that is lost is asked for by sending it again.
 
+mod judged;
 mod links_read;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,10 +29,12 @@ use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::links::{PairSync, Taken, plain_of};
+pub(super) use crate::engine::outbound::associate::judged::guarded_pair;
+use crate::engine::outbound::associate::judged::{judge_before_claim, judge_due};
 use crate::engine::outbound::associate::links_read::{
     LinksReread, TakenEnds, number, read_before, read_ends, take_in, to_be_read_first,
 };
-use crate::engine::outbound::guarded::{Guarded, bounds, disassociation_key};
+use crate::engine::outbound::guarded::disassociation_key;
 use crate::engine::outbound::sending::Correlated;
 use crate::engine::outbound::sending::batches::{Batches, FailedBatch, send_all};
 use crate::engine::portal::access::{self, Access};
@@ -43,18 +46,16 @@ use crate::hubspot::endpoints::associations::{
 };
 use crate::hubspot::{HubspotError, Priority, Reread};
 use crate::model::association::json::LinkJson;
-use crate::model::association::{ExclusiveEnd, PairMapping, TypeId};
+use crate::model::association::{ExclusiveEnd, TypeId};
 use crate::model::attempt::Late;
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
-use crate::model::name::ObjectType;
-use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::links::due::Side;
 use crate::store::links::told::{self, LinkWay};
 use crate::store::links::{due, rows, types};
-use crate::store::outbox::{self, Attempt, GuardedEntries};
+use crate::store::outbox::{self, Attempt};
 use crate::store::outbox::{links, links_due};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, WriteTx, conflicts, holds, reads};
@@ -108,76 +109,6 @@ fn pairs_of(engine: &Engine, object: &ObjectSync) -> Vec<PairSync> {
         })
     })
     .collect()
-}
-
-/// Ends what is to be taken apart of rows that are gone, counts the other pairs, and holds them as a whole where that would cross the bound.
-async fn judge_due(engine: &Engine, pair: &PairSync) -> Result<(), StoreError> {
-    let (sync, now) = (pair.clone(), engine.now());
-    let is_any = engine
-        .store
-        .read(move |connection| {
-            let name = sync.mapping.name();
-            let key = disassociation_key(&name);
-            let entries = GuardedEntries::of_pair(&sync.mapping);
-            let (due, held) = entries.due_and_held(connection, now)?;
-            Ok(due > 0 || held > 0 || holds::open(connection, key)?.is_some())
-        })
-        .await?;
-    if !is_any {
-        return Ok(());
-    }
-    let (sync, guard) = (pair.clone(), engine.settings().guard);
-    let offset = engine.client.clock_offset_ms();
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let tables = [&sync.from, &sync.to].map(|end| end.mapping().table.as_str());
-            outbox::links::end_of_gone(tx, &sync.mapping, tables.into())?;
-            judge(tx, &sync.mapping, &guard, (tx.now(), offset))
-        })
-        .await
-}
-
-/// The same inside the transaction that claims: what a program has committed since the last look is counted too, and what is held is
-/// not claimed.
-fn judge_before_claim(
-    tx: &Transaction<'_>,
-    pair: &PairMapping,
-    guard: &Guard,
-    (now, offset_ms): (Timestamp, i64),
-) -> Result<(), StoreError> {
-    let (due, _) = GuardedEntries::of_pair(pair).due_and_held(tx, now)?;
-    match due {
-        0 => Ok(()),
-        1.. => judge(tx, pair, guard, (now, offset_ms)),
-    }
-}
-
-fn judge(
-    tx: &Transaction<'_>,
-    pair: &PairMapping,
-    guard: &Guard,
-    (now, offset_ms): (Timestamp, i64),
-) -> Result<(), StoreError> {
-    let since = now.plus_millis(offset_ms) - guard.window;
-    guarded_pair(tx, pair, &pair.name(), guard, since)?.judge(tx, now)
-}
-
-/// What the guard has its word on of a pair.
-pub(super) fn guarded_pair<'a>(
-    connection: &Connection,
-    pair: &'a PairMapping,
-    name: &'a ObjectType,
-    guard: &Guard,
-    since: Timestamp,
-) -> Result<Guarded<'a>, StoreError> {
-    Ok(Guarded {
-        key: disassociation_key(name),
-        entries: GuardedEntries::of_pair(pair),
-        bounds: bounds(guard),
-        left: links::count_pairs(connection, pair)?,
-        since,
-    })
 }
 
 /// Entries that were claimed to go out together.
@@ -1118,51 +1049,5 @@ impl LinkWork<'_> {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::testing::{Scene, at};
-    use crate::model::mapping::{Direction, Policy};
-    use crate::model::name::TableName;
-
-    #[test]
-    fn what_a_program_takes_apart_between_the_guards_look_and_the_claim_is_held_with_the_rest() {
-        let scene = Scene::of(Policy::Remote);
-        let pair = PairMapping {
-            key: TableName::parse("knows").expect("a name"),
-            from: scene.object.object().clone(),
-            to: scene.object.object().clone(),
-            direction: Direction::Both,
-            policy: Policy::Remote,
-        };
-        let guard = Guard {
-            max_archives: 5,
-            ..Guard::default()
-        };
-        let take_apart = |rows: std::ops::RangeInclusive<i64>| {
-            for row in rows {
-                scene.daemon(&format!(
-                    "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, to_object, to_local_id)
-                     VALUES ('contacts', {row}, 'disassociate', '{time}', '{time}', 'contacts', 100)",
-                    time = at(1)
-                ));
-            }
-        };
-        let due = |second| {
-            scene.write(|tx| {
-                judge_before_claim(tx, &pair, &guard, (at(second), 0))?;
-                links_due::due(tx, &pair, Order::OldestFirst, at(second), 100)
-            })
-        };
-        take_apart(1..=2);
-        assert_eq!(due(2).len(), 2);
-        // While their records are read.
-        take_apart(3..=20);
-        assert_eq!(due(3), []);
-        let held = "SELECT object, operation, records FROM sync_holds WHERE settled_at IS NULL";
-        assert_eq!(scene.rows(held), ["knows disassociate 20"]);
     }
 }

@@ -5,8 +5,11 @@
 use rusqlite::{Connection, Transaction, named_params};
 
 use crate::decide::retry::latest_due;
+use crate::model::entry::Operation;
+use crate::model::id::OutboxId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
+use crate::store::outbox::missing;
 use crate::store::{StoreError, meta};
 
 /// Lets go the creates that waited for the first backfill.
@@ -59,15 +62,21 @@ pub(crate) fn revive_refused(
            AND operation IN ('create', 'update')
            AND state = 'dead'
            AND code = :code
-           AND discarded_at IS NULL",
+           AND discarded_at IS NULL
+         RETURNING id, operation",
     )?;
     for code in codes {
-        statement.execute(named_params! {
-            ":object": object.as_str(),
-            ":code": code,
-            ":now": now.to_string(),
-        })?;
+        let own =
+            named_params! { ":object": object.as_str(), ":code": code, ":now": now.to_string() };
+        let revived = statement.query_map(own, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let revived: Vec<(i64, String)> = revived.collect::<Result<_, _>>()?;
         meta::set(tx, &settings_changed(object, code), &now.to_string())?;
+        // What waits for their records says no more that nothing makes them.
+        for (id, operation) in revived {
+            if operation == Operation::Create.as_str() {
+                missing::tell_of_create(tx, OutboxId(id))?;
+            }
+        }
     }
     Ok(())
 }

@@ -860,7 +860,8 @@ const OF_MAPPED_PAIR: &str = "code IS NOT 'pair-unmapped'";
 const NAMES_ROW: &str = "((object = :object AND local_id = :local_id)
                 OR (to_object = :object AND to_local_id = :local_id AND to_local_id IS NOT NULL))";
 
-/// Dead entries of associations are pending again, due and as if never tried: those that a condition names.
+/// What dead entries of associations were refused for is no longer so (`EntryEvent::Mended`): they are pending again, due and as if
+/// never tried, those that a condition names. What a person gives up stays given up.
 fn pending_again(
     tx: &Transaction<'_>,
     which: &str,
@@ -872,8 +873,8 @@ fn pending_again(
     named.extend_from_slice(by);
     tx.prepare_cached(&format!(
         "UPDATE sync_outbox
-         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
-         WHERE state = 'dead' AND {which}"
+         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL, unanswered_since = NULL
+         WHERE state = 'dead' AND discarded_at IS NULL AND {which}"
     ))?
     .execute(&named[..])?;
     Ok(())

@@ -552,7 +552,11 @@ pub(crate) fn hold_types(
             };
             let mut definitions = told.iter();
             let former = definitions.find(|known| known.name == property);
-            let was_told = former.is_some() || told.is_empty();
+            let unfit = unfit(object, field);
+            // What was written here before HubSpot told of it for the first time may still not fit.
+            let was_unfit = fields::problem_of(connection, object.object.as_str(), property)?
+                .is_some_and(|problem| problem == unfit.problem);
+            let was_told = (former.is_some() && !was_unfit) || told.is_empty();
             let is_missing = problems.iter().any(|problem| {
                 problem.object == object.object
                     && problem.property == field.property
@@ -597,7 +601,7 @@ pub(crate) fn hold_types(
                 {
                     continue;
                 }
-                false => unfit(object, field),
+                false => unfit,
             };
             added.push(problem);
             object.fields[index].property_type = from;
