@@ -10,9 +10,9 @@ use crate::cli::format::{
 };
 use crate::cli::status::{held, held_work, is_forbidden, scope_lines, waits_for_a_scope};
 use crate::cli::{ExitStatus, carried_out};
-use crate::decide::entry::UNWRITABLE;
 use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, Most, Row};
+use crate::store::outbox::UNWRITABLE;
 
 /// Entries of a list for people; `--json` gives all of them.
 const MOST_LISTED: u32 = 50;
