@@ -96,9 +96,11 @@ impl LinksModel {
                 let gave_way = kind == Kind::Plain && self.explanation.iter().any(is_own);
                 (self.shown.contains(&tie) && !self.is_unwanted(tie)) || gave_way
             }
-            // Where each side prefers another company, one of them gives way.
+            // Where each side prefers another company, one of them gives way; and a program's own later word for another one
+            // takes the place of its earlier one, also of one that HubSpot has not heard yet.
             (Place::Local, false) => {
-                self.gone.contains(&tie) || (kind == Kind::Primary && asked.any(is_preferred))
+                self.gone.contains(&tie)
+                    || (kind == Kind::Primary && (asked.any(is_preferred) || self.is_outdated(tie)))
             }
             (Place::Remote, true) => asked.any(|word| word.made && word.tie.0 == company),
             (Place::Remote, false) => asked.any(|word| {
@@ -117,6 +119,14 @@ impl LinksModel {
             |word: &Word| word.place == Place::Remote && word.made && word.tie.0 == tie.0;
         here.is_some_and(|(place, word)| !word.made && made_after <= place)
             && !self.explanation.iter().any(is_theirs)
+    }
+
+    /// Whether a program has named another primary company since it named this one.
+    fn is_outdated(&self, tie: Tie) -> bool {
+        let own =
+            |word: &&Word| word.place == Place::Local && word.made && word.tie.1 == Kind::Primary;
+        let last = self.explanation.iter().rev().find(own);
+        last.is_some_and(|word| word.tie != tie)
     }
 
     /// All that may stand at rest.
