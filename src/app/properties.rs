@@ -13,9 +13,10 @@ use crate::config::{Config, ConfigError, PortalIdSource};
 use crate::decide::portal::wishes::{PortalObject, PortalProperty, WishedOption, plan};
 pub(crate) use crate::decide::portal::wishes::{PropertyPlan, PropertyStep, PropertyWish};
 use crate::engine::portal::reading::{self, Former};
-use crate::hubspot::endpoints::properties::{NewOption, NewProperty};
+use crate::hubspot::endpoints::properties::{NewProperty, SentOption};
 use crate::hubspot::{Client, HubspotError};
 use crate::model::id::PortalId;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::value::PropertyType;
 
 /// Why nothing could be looked at or made.
@@ -219,10 +220,33 @@ async fn carry_out(client: &Client, step: &PropertyStep) -> Result<(), HubspotEr
         PropertyStep::Options {
             object,
             property,
-            all,
-            ..
-        } => client.set_options(object, property, &options(all)).await,
+            added,
+        } => add_options(client, (object, property), added).await,
     }
+}
+
+/// Adds options behind those that the property has at this moment, each of which goes back as it is: somebody may have made others
+/// since the plan was shown.
+async fn add_options(
+    client: &Client,
+    (object, property): (&ObjectType, &PropertyName),
+    added: &[WishedOption],
+) -> Result<(), HubspotError> {
+    let mut all = client
+        .options_of(object, property)
+        .await?
+        .unwrap_or_default();
+    let last = all.iter().map(|option| option.display_order).max();
+    let missing: Vec<WishedOption> = added
+        .iter()
+        .filter(|option| !all.iter().any(|known| known.value == option.value))
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    all.extend(options(&missing, last.unwrap_or(-1) + 1));
+    client.set_options(object, property, &all).await
 }
 
 fn new_property(wish: &PropertyWish, group: &str) -> NewProperty {
@@ -238,12 +262,13 @@ fn new_property(wish: &PropertyWish, group: &str) -> NewProperty {
         description: wish.description.clone(),
         options: match wish.kind {
             // HubSpot shows them, and makes no such property without.
-            PropertyType::Bool => options(&[("true", "Yes"), ("false", "No")].map(
-                |(value, label)| WishedOption {
+            PropertyType::Bool => {
+                let both = [("true", "Yes"), ("false", "No")].map(|(value, label)| WishedOption {
                     value: value.to_owned(),
                     label: label.to_owned(),
-                },
-            )),
+                });
+                options(&both, 0)
+            }
             PropertyType::String
             | PropertyType::Number
             | PropertyType::Decimal
@@ -251,19 +276,20 @@ fn new_property(wish: &PropertyWish, group: &str) -> NewProperty {
             | PropertyType::Date
             | PropertyType::Datetime
             | PropertyType::Enumeration
-            | PropertyType::Set => options(&wish.options),
+            | PropertyType::Set => options(&wish.options, 0),
         },
     }
 }
 
-fn options(all: &[WishedOption]) -> Vec<NewOption> {
-    let numbered = (0..).zip(all);
+fn options(wished: &[WishedOption], first: i64) -> Vec<SentOption> {
+    let numbered = (first..).zip(wished);
     numbered
-        .map(|(display_order, option)| NewOption {
+        .map(|(display_order, option)| SentOption {
             value: option.value.clone(),
             label: option.label.clone(),
             display_order,
             hidden: false,
+            description: String::new(),
         })
         .collect()
 }

@@ -114,7 +114,6 @@ fn told(step: &PropertyStep) -> String {
             object,
             property,
             added,
-            ..
         } => {
             let values: Vec<&str> = added.iter().map(|option| option.value.as_str()).collect();
             format!(
@@ -139,7 +138,6 @@ fn rows(step: &PropertyStep) -> Vec<serde_json::Value> {
             object,
             property,
             added,
-            ..
         } => added
             .iter()
             .map(|option| {

@@ -452,11 +452,18 @@ pub(super) struct Schema {
 
 /// An option of an enumeration.
 #[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct PropertyOption {
     #[serde(default)]
     pub(super) value: Scalar,
     #[serde(default)]
     pub(super) label: Scalar,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) display_order: Option<i64>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) hidden: Option<bool>,
+    #[serde(default)]
+    pub(super) description: Scalar,
 }
 
 /// What may be changed about a property.

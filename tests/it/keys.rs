@@ -94,6 +94,32 @@ fn a_key_that_hubspot_does_not_keep_unique_is_told_where_people_look() {
 }
 
 #[test]
+fn a_key_property_of_somebody_elses_that_is_not_unique_carries_no_create() {
+    let own = serde_json::json!({"name": "hubsyncd_key", "label": "k", "type": "string", "fieldType": "text",
+                                 "groupName": "dealinformation"});
+    let deals = "[objects.deals]\nmatch = \"order_number\"\n[objects.deals.properties]\ndealname = \"name\"\n\
+                 order_number = \"order_number\"\n";
+    // Before the schema is read, and behind its back.
+    for is_known in [true, false] {
+        let portal = Portal::quick();
+        let site = Site::with(&portal, "", deals);
+        if !is_known {
+            site.once();
+        }
+        let made = portal.call("POST", "/crm/v3/properties/deals", &own);
+        assert_eq!(made.0, 201, "{}", made.1);
+        if is_known {
+            site.once();
+        }
+        deal(&site, "Mine", Some("ORDER-1"));
+        site.once();
+        assert_eq!(held(&portal, "deals", "dealname"), ["Mine"]);
+        assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+        assert_eq!(held(&portal, "deals", "hubsyncd_key"), ["-"]);
+    }
+}
+
+#[test]
 fn of_two_new_rows_with_one_natural_key_the_second_is_dead() {
     let portal = Portal::quick();
     let mut site = Site::with(&portal, "", DEALS);

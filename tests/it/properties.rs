@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{CONTACTS, Site};
 use crate::portal::Portal;
+use crate::terminal::Terminal;
 
 /// Two properties that the portal lacks, one in a group of its own, and options beyond those of one that it has.
 fn declared() -> String {
@@ -84,6 +85,51 @@ fn the_plan_is_shown_and_made_once_and_everything_that_was_there_stays() {
     );
     site.once();
     assert_eq!(portal.count_with("level", "gold"), 1);
+}
+
+/// Value, place, whether people see it and what they are told of it, of each option.
+fn options(portal: &Portal, name: &str) -> Vec<String> {
+    let (_, found) = property(portal, name);
+    let options = found["options"].as_array().expect("a list").iter();
+    options
+        .map(|option| {
+            let [value, place, hidden, told] =
+                ["value", "displayOrder", "hidden", "description"].map(|key| &option[key]);
+            format!("{value} {place} {hidden} {told}")
+        })
+        .collect()
+}
+
+#[test]
+fn what_people_did_to_the_options_before_the_answer_to_the_plan_stays() {
+    let portal = Portal::with(Settings::quick());
+    let path = "/crm/v3/properties/contacts";
+    let gold = json!({"label": "Gold", "value": "gold", "displayOrder": 1, "hidden": false, "description": "the best"});
+    let old = json!({"label": "Old", "value": "old", "displayOrder": 0, "hidden": true});
+    let tier = json!({"name": "tier", "label": "Tier", "type": "enumeration", "fieldType": "select",
+                      "groupName": "contactinformation", "options": [old, gold]});
+    assert_eq!(portal.call("POST", path, &tier).0, 201);
+    let objects = format!(
+        "{CONTACTS}tier = {{ create = {{ label = \"Tier\", type = \"enumeration\", options = [\"gold\", \"silver\"] }} }}\n"
+    );
+    let site = Site::with(&portal, "", &objects);
+    let mut terminal = Terminal::open();
+    let mut child = terminal.start(&mut site.command(&["properties", "apply"]));
+    terminal.until("adds `silver`");
+    // While somebody reads the plan, somebody else adds one.
+    let platinum =
+        json!({"label": "Platinum", "value": "platinum", "displayOrder": 2, "hidden": false});
+    let more = json!({"options": [old, gold, platinum]});
+    assert_eq!(portal.call("PATCH", &format!("{path}/tier"), &more).0, 200);
+    terminal.press("y\n");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let expected = [
+        "\"old\" 0 true \"\"",
+        "\"gold\" 1 false \"the best\"",
+        "\"platinum\" 2 false \"\"",
+        "\"silver\" 3 false \"\"",
+    ];
+    assert_eq!(options(&portal, "tier"), expected);
 }
 
 #[test]

@@ -140,6 +140,7 @@ fn property_of(row: &Row, group: &str) -> Property {
         value: (*value).to_owned(),
         label: (*value).to_owned(),
         hidden: false,
+        description: String::new(),
     };
     property.choices = row.choices.iter().map(as_choice).collect();
     match row.flag {

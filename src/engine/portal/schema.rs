@@ -379,7 +379,7 @@ pub(crate) async fn ensure_key(
         Err(error) => {
             let category = error.answer().map(|answer| answer.category.as_str());
             match key_is_made(category, error.status(), error.is_forbidden()) {
-                Some(true) => true,
+                Some(true) => is_made_unique(engine, object.object()).await?,
                 Some(false) => {
                     tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");
                     false
@@ -395,6 +395,20 @@ pub(crate) async fn ensure_key(
     let synced = ObjectSync::new(SyncedObject::clone(object).keyed(key_property));
     engine.replace_object(&synced);
     Ok(synced)
+}
+
+/// Whether the key property is unique that somebody else has made since the schema was read. One that HubSpot calls existing
+/// and does not list is taken for ours.
+async fn is_made_unique(engine: &Engine, object: &ObjectType) -> Result<bool, StepError> {
+    let listed = engine.client.properties(object).await?;
+    let Some(made) = listed.into_iter().find(|found| found.name == OWN_KEY) else {
+        return Ok(true);
+    };
+    note_made(engine, object, &made).await?;
+    if !made.has_unique_value {
+        tracing::warn!(object = %object, property = OWN_KEY, "HubSpot does not keep the key property unique; creates rely on the match property");
+    }
+    Ok(made.has_unique_value)
 }
 
 /// Writes down that a property is there, which the last read of the schema did not show.

@@ -10,6 +10,7 @@ use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::endpoints::batch::to_body;
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::search::ID_PROPERTY;
+use crate::hubspot::wire::Elements;
 use crate::hubspot::{Client, wire};
 use crate::model::name::{ObjectType, PropertyName};
 
@@ -84,21 +85,24 @@ pub(crate) struct NewProperty {
     pub description: String,
     /// Options of an enumeration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub options: Vec<NewOption>,
+    pub options: Vec<SentOption>,
 }
 
-/// An option of a property to be made.
+/// An option of a property, as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct NewOption {
+pub(crate) struct SentOption {
     /// What records hold.
     pub value: String,
     /// What people see.
     pub label: String,
-    /// Its place.
-    pub display_order: u32,
+    /// Its place; -1 behind all that have one.
+    pub display_order: i64,
     /// Whether people don't see it.
     pub hidden: bool,
+    /// What people are told of it; none where it is empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
 }
 
 impl Client {
@@ -174,6 +178,37 @@ impl Client {
         self.send(&request).await.map(drop)
     }
 
+    /// The options of a property at this moment, to be sent with others behind them: HubSpot takes the list as a whole, and what is
+    /// left out of it is deleted (`hubspot/api-facts.md#7`). None where the object has no such property.
+    ///
+    /// # Errors
+    /// Those of a request; one of the options can't be read, and so can't be sent back as it is.
+    pub(crate) async fn options_of(
+        &self,
+        object: &ObjectType,
+        property: &PropertyName,
+    ) -> Result<Option<Vec<SentOption>>, HubspotError> {
+        let response = self.send(&read(Endpoint::Properties, object)).await?;
+        let page = self.parse::<wire::Page<wire::Property>>(Endpoint::Properties, &response)?;
+        let mut listed = page.results.read.into_iter();
+        let Some(found) = listed.find(|found| found.name == property.as_str()) else {
+            return Ok(None);
+        };
+        let whole = found.options.filter(Elements::are_whole);
+        let sent = whole.and_then(|options| {
+            let numbered = (0..).zip(options.read);
+            numbered.map(sent_option).collect::<Option<Vec<_>>>()
+        });
+        let Some(sent) = sent else {
+            return Err(HubspotError::Unreadable {
+                call: self.name(Endpoint::Properties),
+                status: response.status,
+                source: format!("not every option of `{property}` can be read").into(),
+            });
+        };
+        Ok(Some(sent))
+    }
+
     /// Gives a property these options in place of those that it has.
     ///
     /// # Errors
@@ -182,7 +217,7 @@ impl Client {
         &self,
         object: &ObjectType,
         property: &PropertyName,
-        options: &[NewOption],
+        options: &[SentOption],
     ) -> Result<(), HubspotError> {
         let name = utf8_percent_encode(property.as_str(), NON_ALPHANUMERIC).to_string();
         let request = Request {
@@ -221,6 +256,17 @@ fn read(endpoint: Endpoint, object: &ObjectType) -> Request<'_> {
         inputs: None,
         priority: Priority::Webhook,
     }
+}
+
+/// An option as it is sent back unchanged; without a value or label it could not be.
+fn sent_option((place, option): (i64, wire::PropertyOption)) -> Option<SentOption> {
+    Some(SentOption {
+        value: option.value.0?,
+        label: option.label.0?,
+        display_order: option.display_order.unwrap_or(place),
+        hidden: option.hidden.unwrap_or(false),
+        description: option.description.0.unwrap_or_default(),
+    })
 }
 
 fn from_wire(property: wire::Property) -> PropertyDefinition {

@@ -34,7 +34,7 @@ pub(crate) fn property_json(property: &Property, settings: &Settings) -> Value {
     let at = |ms: i64| spelled(&time::iso(ms), settings);
     let options = property.choices.iter().enumerate().map(|(position, choice)| {
         json!({"label": choice.label, "value": choice.value, "displayOrder": position, "hidden": choice.hidden,
-               "description": ""})
+               "description": choice.description})
     });
     let mut body = json!({
         "name": property.name, "label": property.label, "type": property.kind.name(), "fieldType": property.field_type,
@@ -316,6 +316,7 @@ fn choices_of(body: &Value) -> Result<Option<Vec<Choice>>, Problem> {
                 .get("hidden")
                 .and_then(Value::as_bool)
                 .unwrap_or(false),
+            description: text("description").unwrap_or_default(),
         })
     };
     let choices: Option<Vec<Choice>> = options.iter().map(choice).collect();

@@ -50,6 +50,7 @@ pub(crate) struct Choice {
     pub value: String,
     pub label: String,
     pub hidden: bool,
+    pub description: String,
 }
 
 /// A property's definition.

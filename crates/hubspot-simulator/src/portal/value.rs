@@ -239,6 +239,7 @@ mod tests {
             value: value.to_owned(),
             label: value.to_owned(),
             hidden: false,
+            description: String::new(),
         };
         property.choices = ["a", "b", "c"].map(choice).to_vec();
         property

@@ -251,7 +251,9 @@ fn synced_object(
         ..object.clone()
     };
     let stages = stage_properties(&object.object, |name| portal.contains_key(name));
-    let key_wanted = object.carries_own_key() && key_property.is_none();
+    // One of that name that HubSpot does not keep unique can't be made again: creates rely on the match property.
+    let key_wanted =
+        object.carries_own_key() && key_property.is_none() && !portal.contains_key(OWN_KEY);
     let placed = SyncedObject {
         stages,
         ..SyncedObject::of(mapping)
@@ -263,7 +265,8 @@ fn synced_object(
     }
 }
 
-/// What making the key property came to: whether creates carry a key from here on. `None`: the failure is the caller's.
+/// What making the key property came to: whether it is there. Whether creates may carry it then says its definition: one that
+/// somebody else has made need not be unique. `None`: the failure is the caller's.
 pub fn key_is_made(
     category: Option<&str>,
     status: Option<u16>,
@@ -515,5 +518,9 @@ mod tests {
             assert_eq!(found, expected, "{:?} {known:?}", object.key);
             assert!(sync.is_unique(&email));
         }
+        let mut not_unique = portal(&["email"]);
+        not_unique.insert(OWN_KEY.to_owned(), definition(false));
+        let sync = synced_object(contacts.mapping(), &BTreeSet::new(), &not_unique);
+        assert_eq!((sync.key_property, sync.key_wanted), (None, false));
     }
 }

@@ -1,5 +1,5 @@
 //! The properties that a mapping file declares (`create`), against those of the portal: which groups, properties and options are
-//! to be made. Nothing is ever deleted, and nothing that is there is changed but by options that are added.
+//! to be made. Nothing is ever deleted, and nothing that is there is changed but by options that are added behind its own.
 
 use std::collections::BTreeMap;
 
@@ -125,10 +125,8 @@ pub enum PropertyStep {
         object: ObjectType,
         /// Of which property.
         property: PropertyName,
-        /// Those that are added.
+        /// Those that are added, behind all that the property has when they are.
         added: Vec<WishedOption>,
-        /// All of them, in HubSpot's order, the added ones behind: HubSpot takes the list as a whole.
-        all: Vec<WishedOption>,
     },
 }
 
@@ -212,14 +210,9 @@ fn compare(wish: &PropertyWish, found: &PortalProperty, plan: &mut PropertyPlan)
     if added.is_empty() {
         return;
     }
-    let there = found.options.iter().map(|(value, label)| WishedOption {
-        value: value.clone(),
-        label: label.clone(),
-    });
     plan.steps.push(PropertyStep::Options {
         object: wish.object.clone(),
         property: wish.property.clone(),
-        all: there.chain(added.iter().cloned()).collect(),
         added,
     });
 }
@@ -291,9 +284,9 @@ mod tests {
                     if *is_archived { " again" } else { "" }
                 )
             }
-            PropertyStep::Options { added, all, .. } => {
-                let all: Vec<&str> = all.iter().map(|option| option.value.as_str()).collect();
-                format!("{} more: {}", added.len(), all.join(" "))
+            PropertyStep::Options { added, .. } => {
+                let added: Vec<&str> = added.iter().map(|option| option.value.as_str()).collect();
+                format!("more: {}", added.join(" "))
             }
         });
         steps.chain(plan.differences.iter().cloned()).collect()
@@ -303,7 +296,7 @@ mod tests {
     fn what_is_missing_is_made_and_what_is_there_only_grows() {
         let tier = [wish("tier", PropertyType::Enumeration, None)];
         let select = contacts("enumeration", "select", &["bronze", "gold"]);
-        assert_eq!(told(&tier, &select), ["1 more: bronze gold silver"]);
+        assert_eq!(told(&tier, &select), ["more: silver"]);
         let whole = contacts("enumeration", "select", &["silver", "gold"]);
         assert_eq!(told(&tier, &whole), Vec::<String>::new());
         let other = contacts("number", "number", &[]);
