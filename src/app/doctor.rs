@@ -67,6 +67,7 @@ pub(crate) async fn examine(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<CheckLine>, DoctorError> {
+    config.look_for_secrets()?;
     let holder = room::holder(&config.database);
     let mut lines = Vec::new();
     let way = machine::way(&config.portal.base_url, &mut lines).await;

@@ -214,8 +214,14 @@ async fn carry_out(client: &Client, step: &PropertyStep) -> Result<(), HubspotEr
         PropertyStep::Group { object, name } => client.create_group(object, name).await,
         PropertyStep::Property { wish, group, .. } => {
             let property = new_property(wish, group);
-            let made = client.create_property(&wish.object, &property).await;
-            made.map(drop)
+            let made = client.create_property(&wish.object, &property).await?;
+            // One that lay in the archive is back as it was, whatever options the request had.
+            let missing = wish.missing_options(&made.options);
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let missing: Vec<WishedOption> = missing.into_iter().cloned().collect();
+            add_options(client, (&wish.object, &wish.property), &missing).await
         }
         PropertyStep::Options {
             object,

@@ -35,6 +35,8 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         stop: stop.clone(),
     };
     let config = config::load(path)?;
+    // It needs none of the listeners' itself: a file with which the daemon would not start is said to be one.
+    config.look_for_secrets()?;
     let screen = Screen::stderr();
     telemetry::init(&config.log, screen.clone())?;
     watch_signals(stop.clone()).context("signals can't be watched")?;

@@ -245,11 +245,10 @@ fn print_trouble(rows: &StatusRows, now: Timestamp, out: &mut dyn Write) -> anyh
         }
     }
     lines.extend(remedy_of_state(rows).map(|hint| format!("hint: {hint}")));
-    lines.extend(rows.backfills.iter().filter_map(backfill));
     for object in &rows.objects {
-        lines.extend(trouble_of(object, &rows.objects));
+        lines.extend(waiting_of(object));
     }
-    lines.extend(rows.problems.iter().map(problem));
+    lines.extend(causes(rows));
     lines.extend(rows.holds.iter().map(|hold| held(hold, now)));
     if !lines.is_empty() {
         writeln!(out)?;
@@ -258,6 +257,34 @@ fn print_trouble(rows: &StatusRows, now: Timestamp, out: &mut dyn Write) -> anyh
         writeln!(out, "{line}")?;
     }
     Ok(())
+}
+
+/// What lies behind the state and is no list of its own on the live screen: pauses, first reads, what HubSpot forbids or could not be
+/// done of an object, fields that are not synced.
+fn causes(rows: &StatusRows) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(paused(rows));
+    lines.extend(rows.backfills.iter().filter_map(backfill));
+    for object in &rows.objects {
+        lines.extend(error_of(object, &rows.objects));
+    }
+    lines.extend(rows.problems.iter().map(problem));
+    lines
+}
+
+/// A pause is told whatever the state is: `held`, `unreachable` and others are told in its place.
+fn paused(rows: &StatusRows) -> Option<String> {
+    let sides = rows.paused.iter().filter_map(|row| row.text("side"));
+    let sides: Vec<&str> = sides.collect();
+    // Where that is the state, its hint says how it ends.
+    let resume = match state(&rows.health) {
+        "paused" => String::new(),
+        _ => format!(
+            "; {}",
+            remedies::remedy_of_state("paused", false).unwrap_or_default()
+        ),
+    };
+    (!sides.is_empty()).then(|| format!("paused: {}{resume}", sides.join(" and ")))
 }
 
 fn backfill(row: &Row) -> Option<String> {
@@ -277,7 +304,8 @@ fn backfill(row: &Row) -> Option<String> {
     ))
 }
 
-fn trouble_of(object: &Row, all: &[Row]) -> Vec<String> {
+/// What of an object waits for a person.
+fn waiting_of(object: &Row) -> Vec<String> {
     let name = printable(object.text("object").unwrap_or_default());
     let count = |column: &str| object.number(column).unwrap_or(0);
     let mut lines = Vec::new();
@@ -293,18 +321,21 @@ fn trouble_of(object: &Row, all: &[Row]) -> Vec<String> {
             "{name}: {waiting} for a decision, see `hubsyncd conflicts list`"
         ));
     }
-    match object.text("last_error") {
-        Some(explanation) if object.text("code") == Some(OBJECT_UNKNOWN) => {
-            lines.push(format!("{name}: {}", printable(explanation)));
-            lines.push(format!("hint: {LOOK_AT_THE_NAME}"));
-        }
-        Some(explanation) if is_forbidden(object) => {
-            lines.extend(scope_lines(object, explanation, all));
-        }
-        Some(explanation) => lines.push(format!("{name}: last error: {}", printable(explanation))),
-        None => {}
-    }
     lines
+}
+
+/// What an object last met, with what to do about it.
+fn error_of(object: &Row, all: &[Row]) -> Vec<String> {
+    let name = printable(object.text("object").unwrap_or_default());
+    match object.text("last_error") {
+        Some(explanation) if object.text("code") == Some(OBJECT_UNKNOWN) => vec![
+            format!("{name}: {}", printable(explanation)),
+            format!("hint: {LOOK_AT_THE_NAME}"),
+        ],
+        Some(explanation) if is_forbidden(object) => scope_lines(object, explanation, all).into(),
+        Some(explanation) => vec![format!("{name}: last error: {}", printable(explanation))],
+        None => Vec::new(),
+    }
 }
 
 /// Whether a row of `sync_status` says that HubSpot forbids something of the object.

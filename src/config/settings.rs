@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use crate::config::ConfigError;
 use crate::config::problem::Problem;
 use crate::config::schedule::Schedule;
 use crate::config::secret::{PortalIdSource, SecretSource};
@@ -47,6 +48,19 @@ pub struct Config {
     pub creates: Vec<PropertyWish>,
     /// What is odd and doesn't stop anything; to be logged at the start.
     pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Looks whether the secrets of the listeners are there for whoever runs this; the daemon does not start without them.
+    ///
+    /// # Errors
+    /// One of them is not.
+    pub(crate) fn look_for_secrets(&self) -> Result<(), ConfigError> {
+        let page = self.http.iter().filter_map(|http| http.token.as_ref());
+        let deliveries = self.webhooks.iter();
+        let deliveries = deliveries.flat_map(|webhooks| &webhooks.client_secrets);
+        page.chain(deliveries).try_for_each(SecretSource::look)
+    }
 }
 
 /// How the daemon is let in.

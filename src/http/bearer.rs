@@ -1,6 +1,11 @@
-//! Who may see more than health: whoever shows the token of `[http]`, where there is one.
+//! Who may see more than health: whoever shows the token of `[http]`; where there is none, whoever asks this machine by its address.
+//!
+//! Without a token `[http]` listens on this machine alone. A page in somebody's browser can still ask it, by a name of its own that it
+//! lets point here (DNS rebinding), and would read what it answers: so a request by any name but `localhost` is refused.
 //!
 //! Programs send it as `Authorization: Bearer TOKEN`. A browser asks its user for it: there it is the password, beside any name.
+
+use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -8,6 +13,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ring::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -26,9 +32,14 @@ pub(super) fn guarded(router: Router, token: AskedToken) -> Router {
 
 async fn look(State(token): State<AskedToken>, request: Request, next: Next) -> Response {
     let token = token.borrow().clone();
-    let may_see = token.is_none_or(|token| is_shown(request.headers(), &token));
-    if may_see {
-        return next.run(request).await;
+    match &token {
+        None if names_this_machine(request.headers()) => return next.run(request).await,
+        None => {
+            let told = "ask by this machine's address or by `localhost`, or set `[http].token`\n";
+            return (StatusCode::MISDIRECTED_REQUEST, told).into_response();
+        }
+        Some(token) if is_shown(request.headers(), token) => return next.run(request).await,
+        Some(_) => {}
     }
     let headers = [
         (
@@ -39,6 +50,22 @@ async fn look(State(token): State<AskedToken>, request: Request, next: Next) -> 
     ];
     let told = "the token of `[http]` is asked for\n";
     (StatusCode::UNAUTHORIZED, headers, told).into_response()
+}
+
+/// Whether the host that a caller has asked for is an address, which no name server gives, or `localhost`. Browsers always tell it.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let authority = host
+        .to_str()
+        .ok()
+        .and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let host = authority.host();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+    })
 }
 
 fn is_shown(headers: &HeaderMap, token: &SecretString) -> bool {
@@ -109,5 +136,26 @@ mod tests {
         }
         check(&[], false);
         check(&["Bearer a-token", "Bearer a-token"], false);
+    }
+
+    #[test]
+    fn without_a_token_a_name_that_can_be_made_to_point_here_opens_nothing() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LOCALHOST:9187", true),
+            ("127.0.0.1:9187", true),
+            ("[::1]:9187", true),
+            ("192.0.2.7", true),
+            ("evil.example", false),
+            ("evil.example:9187", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_str(host).expect("a value"));
+            assert_eq!(names_this_machine(&headers), expected, "{host}");
+        }
+        assert!(names_this_machine(&HeaderMap::new()));
     }
 }

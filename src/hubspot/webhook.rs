@@ -384,7 +384,7 @@ fn id(text: &str) -> Option<HubspotId> {
 }
 
 /// The fields that are looked at.
-const MEANINGFUL: [&str; 18] = [
+const MEANINGFUL: [&str; 19] = [
     "eventId",
     "subscriptionType",
     "eventType",
@@ -394,6 +394,7 @@ const MEANINGFUL: [&str; 18] = [
     "fromObjectTypeId",
     "fromObjectId",
     "toObjectId",
+    "associationType",
     "primaryObjectId",
     "newObjectId",
     "mergedObjectIds",
@@ -451,9 +452,6 @@ fn from_fields(fields: &Fields<'_>) -> Event {
         .or_else(|| fields.text("eventType"))
         .unwrap_or_default();
     let is_association = EventKind::of(&event_type) == Some(EventKind::AssociationChange);
-    let type_id = fields
-        .text("objectTypeId")
-        .or_else(|| fields.text("fromObjectTypeId"));
     let primary = fields.id("primaryObjectId");
     let mut others = fields.ids("mergedObjectIds");
     others.extend(primary);
@@ -463,17 +461,23 @@ fn from_fields(fields: &Fields<'_>) -> Event {
         // The survivor stands last.
         others.extend(own);
     }
-    let hs_id = if is_association {
+    let from = fields.id("fromObjectId").filter(|_| is_association);
+    if is_association {
         others.extend(fields.id("toObjectId"));
-        fields.id("fromObjectId").or(own)
-    } else {
-        own
+    }
+    let hs_id = from.or(own);
+    let own_type = object_of(&event_type, fields.text("objectTypeId").as_deref());
+    // The id that is read must be one of the object that it is read as: which end a company's subscription tells first is unsure
+    // (`hubspot/api-facts.md#10`), and each spelling of the type may be missing.
+    let object = match from {
+        Some(_) => from_type(fields).or(own_type),
+        None => own_type.or_else(|| from_type(fields)),
     };
     let (portal_id, problem) = portal_of(fields);
     Event {
         event_id: fields.text("eventId").and_then(|text| text.parse().ok()),
         portal_id,
-        object: object_of(&event_type, type_id.as_deref()),
+        object,
         hs_id,
         others,
         property: fields
@@ -523,7 +527,10 @@ fn object_of(event_type: &str, type_id: Option<&str>) -> Option<ObjectType> {
             .find(|object| object.event_word == word && object.events == ObjectEvents::Classic);
         return found.map(StandardObject::object_type);
     }
-    let type_id = type_id?;
+    object_of_type(type_id?)
+}
+
+fn object_of_type(type_id: &str) -> Option<ObjectType> {
     match STANDARD_OBJECTS
         .iter()
         .find(|object| object.type_id == type_id)
@@ -531,6 +538,19 @@ fn object_of(event_type: &str, type_id: Option<&str>) -> Option<ObjectType> {
         Some(standard) => Some(standard.object_type()),
         None => ObjectType::parse(type_id).ok(),
     }
+}
+
+/// The object at the end where an association starts: by its type id, else by the first word of `CONTACT_TO_COMPANY`.
+fn from_type(fields: &Fields<'_>) -> Option<ObjectType> {
+    if let Some(type_id) = fields.text("fromObjectTypeId") {
+        return object_of_type(&type_id);
+    }
+    let kind = fields.text("associationType")?;
+    let (word, _) = kind.split_once("_TO_")?;
+    let word = word.to_ascii_lowercase();
+    let named = |object: &&StandardObject| !word.is_empty() && object.event_word == word;
+    let found = STANDARD_OBJECTS.iter().find(named)?;
+    Some(found.object_type())
 }
 
 #[cfg(test)]

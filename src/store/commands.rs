@@ -97,9 +97,10 @@ pub(crate) enum CommandError {
         /// Its group.
         group: String,
     },
-    /// Its file system can only be read: SQLite needs to write beside the file even to read it.
+    /// What the daemon's own statements meet as well: a damaged page, a full disk, a file system that can only be read (SQLite needs
+    /// to write beside the file even to read it).
     #[error(transparent)]
-    ReadOnlyDisk(StoreError),
+    Store(StoreError),
     /// The user of this command may not write.
     #[error("this user may not write to the database")]
     ReadOnly,
@@ -144,6 +145,9 @@ pub(crate) enum CommandError {
     /// A copy is damaged.
     #[error("the copy is damaged, and so is the database: {0}")]
     BadCopy(String),
+    /// A page of the database is damaged.
+    #[error("the database is damaged: {0}")]
+    BadDatabase(String),
     /// The database's own rules say no, with a sentence.
     #[error("{0}")]
     Refused(String),
@@ -169,7 +173,7 @@ impl CommandError {
     /// What somebody can do about it.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::ReadOnlyDisk(error) => error.hint(),
+            Self::Store(error) => error.hint(),
             Self::Missing { .. } => Some(
                 "start `hubsyncd run` or `hubsyncd once` to make it, or name another mapping file with `--config`",
             ),
@@ -192,7 +196,7 @@ impl CommandError {
             Self::Copy { .. } => {
                 Some("name a folder that this user may write to, with room for the copy")
             }
-            Self::BadCopy(_) => {
+            Self::BadCopy(_) | Self::BadDatabase(_) => {
                 Some("put an older backup back; `PRAGMA integrity_check` shows all of the damage")
             }
             Self::None { .. } | Self::NoneOf(_) | Self::Refused(_) | Self::Sqlite(_) => None,
@@ -202,7 +206,7 @@ impl CommandError {
     /// The stable name of what went wrong.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::ReadOnlyDisk(error) => error.code(),
+            Self::Store(error) => error.code(),
             Self::Missing { .. } | Self::Foreign { .. } => "no-database",
             Self::Unfinished { .. } => "incomplete-database",
             Self::Newer { .. } => "newer-database",
@@ -214,7 +218,7 @@ impl CommandError {
             Self::Forgotten { .. } => "changes-forgotten",
             Self::Taken { .. } => "file-exists",
             Self::Copy { .. } => "file-unusable",
-            Self::BadCopy(_) => "damaged-database",
+            Self::BadCopy(_) | Self::BadDatabase(_) => "damaged-database",
             Self::None { .. } | Self::NoneOf(_) => "no-such-row",
             Self::Refused(_) => "refused",
             Self::Sqlite(_) => "sqlite",
@@ -260,6 +264,9 @@ impl From<rusqlite::Error> for CommandError {
             }
             (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => Self::Busy,
             (ErrorCode::ReadOnly, _) => Self::ReadOnly,
+            (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::DiskFull, _) => {
+                Self::Store(StoreError::from(error))
+            }
             (_, _) => Self::Sqlite(error),
         }
     }
@@ -339,6 +346,8 @@ pub(crate) struct StatusRows {
     pub backfills: Vec<Row>,
     /// Rows of `sync_fields` that are not `active`.
     pub problems: Vec<Row>,
+    /// The sides that are paused: `side`, `at`.
+    pub paused: Vec<Row>,
     /// Whether the daemon never said that it ended.
     pub ended_unasked: bool,
 }
@@ -402,7 +411,7 @@ fn closed(path: &Path, source: rusqlite::Error) -> CommandError {
 fn closed_on(is_read_only: bool, path: &Path, source: rusqlite::Error) -> CommandError {
     if is_read_only {
         let path = path.to_owned();
-        return CommandError::ReadOnlyDisk(StoreError::ReadOnlyDisk { path });
+        return CommandError::Store(StoreError::ReadOnlyDisk { path });
     }
     match access::closed_to_us(path) {
         Some(access::ClosedFile { path, user, group }) => {
@@ -748,11 +757,11 @@ fn status_rows(tx: &Connection) -> Result<StatusRows, CommandError> {
         holds: rows(tx, HOLDS, [])?,
         backfills: rows(tx, BACKFILLS, [])?,
         problems: rows(tx, PROBLEMS, [])?,
+        paused: rows(tx, PAUSED, [])?,
         ended_unasked: tx.query_row(ENDED_UNASKED, [], |row| row.get(0))?,
     })
 }
 
-/// Refuses a value that the daemon would give back: the person is told at once.
 /// Refuses a decision that no daemon could carry out, as far as the database tells: what the conflict is about left the mapping.
 fn check_mapped(tx: &Transaction<'_>, conflict: &Row) -> Result<(), CommandError> {
     let sql = match conflict.text("property") == Some(ASSOCIATION) {
@@ -770,6 +779,7 @@ fn check_mapped(tx: &Transaction<'_>, conflict: &Row) -> Result<(), CommandError
     }
 }
 
+/// Refuses a value that the daemon would give back: the person is told at once.
 fn check_value(tx: &Transaction<'_>, conflict: &Row, text: &str) -> Result<(), CommandError> {
     let refused = |explanation: &str| {
         let id = conflict.number("id").unwrap_or(0);
@@ -905,6 +915,9 @@ const BACKFILLS: &str = "
 /// Whether the daemon's last word is not that it ended.
 const ENDED_UNASKED: &str =
     "SELECT coalesce((SELECT phase <> 'stopped' FROM _sync_daemon WHERE id = 1), 0)";
+
+/// Pull before push: that is how a pause of both is told.
+const PAUSED: &str = "SELECT side, at FROM _sync_pauses ORDER BY side";
 
 const PROBLEMS: &str = "
     SELECT object, property, column_name, state, problem, hint

@@ -28,7 +28,7 @@ pub(crate) fn get_with(port: u16, path: &str, headers: &str) -> String {
             .expect("a timeout");
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
         )
         .expect("sent");
         if stream.read_to_string(&mut answer).is_err() {

@@ -1,8 +1,9 @@
 //! `check --online`: each of the doctor's lines, turned yellow or red by what should turn it, and the page when all is well.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::process::Output;
 
 use hubsyncd::simulator::faults::FaultKind;
@@ -291,6 +292,23 @@ fn the_database_s_folder_and_the_ports_have_their_lines() {
             }),
         ),
         (
+            "pages",
+            "red",
+            "damaged-database",
+            Case::default().arranged(|_, site| {
+                site.once();
+                site.number("PRAGMA wal_checkpoint(TRUNCATE)");
+                let size = site.number("PRAGMA page_size") as u64;
+                let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'contacts'";
+                let page = site.number(root) as u64;
+                let file = File::options().write(true).open(site.path("crm.db"));
+                let file = file.expect("the database");
+                let torn = vec![0xff; size as usize];
+                file.write_all_at(&torn, (page - 1) * size)
+                    .expect("written");
+            }),
+        ),
+        (
             "listener http",
             "red",
             "address-taken",
@@ -302,7 +320,35 @@ fn the_database_s_folder_and_the_ports_have_their_lines() {
             "address-taken",
             Case::of_sections(door),
         ),
+        (
+            "listener webhooks",
+            "red",
+            "bad-certificate",
+            Case::of_sections(webhooks(
+                "https://example.com/webhooks/hubspot",
+                "tls = { cert = \"no.pem\", key = \"no.key\" }",
+            )),
+        ),
     ]);
+}
+
+#[test]
+fn a_secret_that_the_daemon_would_not_start_without_ends_every_command_that_asks_hubspot() {
+    for section in [
+        "[http]\nlisten = \"127.0.0.1:0\"\ntoken = { env = \"HUBSYNC_NOT_SET\" }\n".to_owned(),
+        webhooks("https://example.com/webhooks/hubspot", "")
+            .replace("{ file = \"secret\" }", "{ env = \"HUBSYNC_NOT_SET\" }"),
+    ] {
+        let portal = Portal::quick();
+        let site = Site::with(&portal, &section, CONTACTS);
+        for command in [&["check", "--online"][..], &["once"], &["run"]] {
+            let output = site.run(command);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(78), "{command:?}: {told}");
+            assert!(told.contains("HUBSYNC_NOT_SET"), "{command:?}: {told}");
+        }
+        assert_eq!(portal.requests("/objects/"), 0);
+    }
 }
 
 #[test]

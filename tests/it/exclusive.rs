@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hubsyncd::simulator::faults::{FaultKind, Script};
+use serde_json::Value;
 
 use crate::daemon::{Site, eventually, wait};
 use crate::links::{FIRST_PASS, company, set_primary};
@@ -167,6 +168,18 @@ fn under_a_limit_of_one_where_rows_lead_the_policy_or_a_person_decides_as_well()
                  FROM sync_conflicts WHERE object = 'staff' AND property = 'association'";
             assert_eq!(site.text(lists), Some(format!("{ann} {bob}")), "{told}");
             if let Some(word) = resolution {
+                let row = site.number(&format!(
+                    "SELECT local_id FROM contacts WHERE hs_id = {ann}"
+                ));
+                let explained = site.run(&["explain", "--json", "contacts", &row.to_string()]);
+                let explained: Value =
+                    serde_json::from_slice(&explained.stdout).expect("one value");
+                assert_eq!(explained["conflicts"][0]["object"], "staff", "{told}");
+                let next = explained["next"]["what"].as_str().unwrap_or_default();
+                assert!(
+                    next.starts_with("somebody decides conflict"),
+                    "{told}: {next}"
+                );
                 let sides = both_sides(&portal, &site, "contacts", "companies");
                 let one = |contact: u64| format!("{contact} {acme} 279");
                 assert_eq!(sides, [one(ann), one(bob)], "{told}");

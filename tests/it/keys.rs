@@ -1,7 +1,7 @@
 //! Which row is which record: natural keys, the ways in which people spell one value, values that go from one record to
 //! another, and records that are looked for before they are made.
 
-use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::faults::{FaultKind, Script};
 use hubsyncd::simulator::settings::Settings;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -116,6 +116,32 @@ fn a_key_property_of_somebody_elses_that_is_not_unique_carries_no_create() {
         assert_eq!(held(&portal, "deals", "dealname"), ["Mine"]);
         assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
         assert_eq!(held(&portal, "deals", "hubsyncd_key"), ["-"]);
+    }
+}
+
+#[test]
+fn a_key_property_that_hubspot_does_not_make_at_this_moment_is_made_a_moment_later() {
+    for fault in [
+        FaultKind::Locked,
+        FaultKind::InternalError,
+        FaultKind::BadGateway,
+    ] {
+        let portal = Portal::quick();
+        let site = Site::with(
+            &portal,
+            "",
+            "[objects.deals.properties]\ndealname = \"name\"\n",
+        );
+        site.once();
+        portal.stand().faults_mut().script(Script {
+            method: Some("POST".to_owned()),
+            ..Script::new(fault, 1, "/properties/")
+        });
+        site.execute("INSERT INTO deals (name) VALUES ('Mine')");
+        site.once();
+        assert_eq!(held(&portal, "deals", "dealname"), ["Mine"], "{fault:?}");
+        assert_ne!(held(&portal, "deals", "hubsyncd_key"), ["-"], "{fault:?}");
+        assert_eq!(portal.requests("/batch/create"), 0, "{fault:?}");
     }
 }
 

@@ -133,6 +133,31 @@ fn what_people_did_to_the_options_before_the_answer_to_the_plan_stays() {
 }
 
 #[test]
+fn a_property_that_comes_back_from_the_archive_has_its_missing_options_at_once() {
+    let portal = Portal::with(Settings::quick());
+    let path = "/crm/v3/properties/contacts";
+    let old = json!({"label": "Old", "value": "old", "displayOrder": 0, "hidden": true});
+    let tier = json!({"name": "tier", "label": "Tier", "type": "enumeration", "fieldType": "select",
+                      "groupName": "contactinformation", "options": [old]});
+    assert_eq!(portal.call("POST", path, &tier).0, 201);
+    let archived = portal.call("DELETE", &format!("{path}/tier"), &Value::Null);
+    assert_eq!(archived.0, 204);
+    let objects = format!(
+        "{CONTACTS}tier = {{ create = {{ label = \"Tier\", type = \"enumeration\", options = [\"gold\"] }} }}\n"
+    );
+    let site = Site::with(&portal, "", &objects);
+    let applied = site.run(&["properties", "apply", "--yes"]);
+    assert_eq!(applied.status.code(), Some(0), "{}", told(&applied));
+    let values: Vec<String> = options(&portal, "tier")
+        .iter()
+        .filter_map(|option| option.split(' ').next().map(str::to_owned))
+        .collect();
+    assert_eq!(values, ["\"old\"", "\"gold\""]);
+    let plan = site.run(&["properties", "plan", "--exit-code"]);
+    assert_eq!(plan.status.code(), Some(0), "{}", told(&plan));
+}
+
+#[test]
 fn the_daemon_makes_none_of_them_and_the_doctor_says_what_does() {
     let portal = Portal::with(Settings::quick());
     let site = Site::with(&portal, "", &declared());

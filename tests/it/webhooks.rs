@@ -754,6 +754,60 @@ fn an_event_of_associations_of_a_record_that_nobody_has_told_of_brings_record_an
     assert_eq!(site.stop(), 0);
 }
 
+/// Which names of the fields an event of associations has is unsure, and which end it tells first (`hubspot/api-facts.md#10`).
+#[test]
+fn an_event_of_associations_is_understood_in_whatever_form_it_comes() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let now = portal.now_ms();
+    let company = portal.stand().create("companies", &[("name", "Acme")], now);
+    let forms = |contact: u64| {
+        [
+            json!({"subscriptionType": "object.associationChange", "objectTypeId": "0-2", "fromObjectTypeId": "0-1",
+                   "fromObjectId": contact, "toObjectId": company}),
+            json!({"subscriptionType": "company.associationChange", "objectId": company}),
+            json!({"subscriptionType": "company.associationChange", "fromObjectId": company}),
+            json!({"subscriptionType": "object.associationChange", "objectTypeId": "0-2", "objectId": company}),
+            json!({"subscriptionType": "object.associationChange", "associationType": "CONTACT_TO_COMPANY",
+                   "fromObjectId": contact, "toObjectId": company}),
+            json!({"subscriptionType": "contact.associationChange", "objectId": contact}),
+        ]
+    };
+    let contacts: Vec<u64> = (0..forms(0).len())
+        .map(|number| portal.contact(&format!("{number}@example.com")))
+        .collect();
+    let objects = "[objects.contacts]\n[objects.companies]\n[associations]\n\
+                   contacts_companies = { from = \"contacts\", to = \"companies\" }\n";
+    let settings = format!("{RARELY}{}", door.settings(""));
+    let mut site = Door::site_with(&portal, &settings, objects);
+    site.start_and_settle();
+    site.until_sql(
+        "SELECT count(*) FROM sync_runs WHERE kind = 'associations' AND finished_at IS NOT NULL",
+    );
+    for (number, contact) in contacts.into_iter().enumerate() {
+        let now = portal.now_ms();
+        let ends = (("contacts", contact), ("companies", company));
+        assert!(portal.stand().associate(ends.0, ends.1, now));
+        let mut event = change(&portal, contact, "");
+        let fields = event.as_object_mut().expect("an object");
+        for name in ["objectId", "objectTypeId", "propertyName", "propertyValue"] {
+            fields.remove(name);
+        }
+        let form = forms(contact)[number].clone();
+        fields.extend(form.as_object().expect("an object").clone());
+        assert_eq!(door.deliver(&portal, &json!([event])), 204);
+        site.until_sql(&format!(
+            "SELECT count(*) FROM associations AS a JOIN contacts AS c ON c.local_id = a.from_local_id WHERE c.hs_id = {contact}"
+        ));
+    }
+    until_taken_in(&site);
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_inbox WHERE state <> 'done'"),
+        0
+    );
+    assert_eq!(site.stop(), 0);
+}
+
 #[test]
 fn an_odd_event_keeps_no_other_of_its_delivery_out() {
     let portal = Portal::quick();

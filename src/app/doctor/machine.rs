@@ -2,12 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::app::doctor::ALL_OF_HUBSPOT;
 use crate::config::Config;
 use crate::decide::portal::doctor::{self, CheckLine};
+use crate::http::tls::Tls;
+use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::call::transport::{TransportSetupError, WayThere};
+use crate::store::commands::{CommandDb, CommandError};
 use crate::store::database::room;
 use crate::store::{StoreError, tokens};
 
@@ -89,6 +93,7 @@ pub(super) fn place(config: &Config, holder: Option<u32>) -> Vec<CheckLine> {
         Some(pid) => in_use("database", pid),
         None => database(config),
     }];
+    lines.extend(pages(&config.database));
     let webhooks = config.webhooks.as_ref().map(|webhooks| webhooks.listen);
     let http = config.http.as_ref().map(|http| http.listen);
     for (section, address) in [("http", http), ("webhooks", webhooks)] {
@@ -96,9 +101,15 @@ pub(super) fn place(config: &Config, holder: Option<u32>) -> Vec<CheckLine> {
             continue;
         };
         let name = format!("listener {section}");
-        lines.push(match holder {
-            Some(pid) => in_use(&name, pid),
-            None => listener(&name, section, address),
+        let files = config.webhooks.iter().filter(|_| section == "webhooks");
+        let files = files.filter_map(|webhooks| webhooks.tls.as_ref()).next();
+        lines.push(match (files.map(|files| Tls::load(&files.cert, &files.key)), holder) {
+            (Some(Err(error)), _) => {
+                let hint = "name the certificate's and the key's file, as PEM, in `tls` of `[webhooks]`; the daemon does not start without them";
+                CheckLine::red(&name, "bad-certificate", with_causes(&error), hint)
+            }
+            (Some(Ok(_)) | None, Some(pid)) => in_use(&name, pid),
+            (Some(Ok(_)) | None, None) => listener(&name, section, address),
         });
     }
     lines
@@ -130,6 +141,21 @@ fn database(config: &Config) -> CheckLine {
         look.group
     );
     doctor::database(&what, look.space, look.keeps_group)
+}
+
+/// The line of the database's pages; none where there is no database yet, or the line above says why it can't be looked at.
+fn pages(path: &Path) -> Option<CheckLine> {
+    let db = CommandDb::open(path).ok()?;
+    Some(match db.damage() {
+        Ok(None) => CheckLine::green("pages", "every page of the database is in order".to_owned()),
+        Ok(Some(found)) => of_damage(&CommandError::BadDatabase(found)),
+        Err(error) => of_damage(&error),
+    })
+}
+
+fn of_damage(error: &CommandError) -> CheckLine {
+    let hint = error.hint().unwrap_or_default();
+    CheckLine::red("pages", error.code(), error.to_string(), hint)
 }
 
 fn listener(name: &str, section: &str, address: SocketAddr) -> CheckLine {

@@ -109,10 +109,12 @@ fn print(record: &ExplainedRecord, now: Timestamp, out: &mut dyn Write) -> anyho
     }
     write!(out, "{table}")?;
     let entry = record.entry.iter().map(|row| ("entry", row));
+    let associations = (record.associations.iter()).map(|row| ("association", row));
     let conflicts = record.conflicts.iter().map(|row| ("conflict", row));
     let history = record.history.iter().map(|row| ("change", row));
     let call = record.call.iter().map(|row| ("call", row));
-    for (name, row) in entry.chain(conflicts).chain(call).chain(history) {
+    let waiting = entry.chain(associations).chain(conflicts);
+    for (name, row) in waiting.chain(call).chain(history) {
         writeln!(out, "\n{name} {}", told(row))?;
     }
     Ok(())

@@ -13,6 +13,9 @@ use crate::config::Drawing;
 use crate::model::time::Timestamp;
 use crate::store::commands::{Row, WatchedRows};
 
+/// So many lines of what lies behind the state are shown: on 24 lines there must be room for the rest.
+const MOST_CAUSES: usize = 4;
+
 /// Longer values are cut: the commands show them whole.
 const VALUE: usize = 24;
 
@@ -155,11 +158,10 @@ impl StatusScreen {
     fn act(&self, letter: char) -> Result<ScreenAct, &'static str> {
         if letter == 'p' {
             let rows = self.rows.as_ref().ok_or("there is no database yet")?;
-            let is_paused = state(&rows.status.health) == "paused";
-            return Ok(ScreenAct::Command(if is_paused {
-                "resume"
-            } else {
-                "pause"
+            // Not by the state: a hold, or a HubSpot that can't be reached, is told in place of a pause.
+            return Ok(ScreenAct::Command(match rows.status.paused[..] {
+                [] => "pause",
+                [..] => "resume",
             }));
         }
         let items = self.items();
@@ -254,6 +256,16 @@ impl StatusScreen {
                 shortened(&format!("hint: {hint}"), width),
                 Modifier::BOLD,
             ));
+        }
+        let causes = super::causes(&rows.status);
+        for line in causes.iter().take(MOST_CAUSES) {
+            lines.push(Line::from(shortened(line, width)));
+        }
+        if causes.len() > MOST_CAUSES {
+            let more = causes.len() - MOST_CAUSES;
+            lines.push(Line::from(format!(
+                "and {more} more, see `hubsyncd status`"
+            )));
         }
         lines.push(Line::from(format!("requests  {}", requests(health, now))));
         lines.push(Line::from(format!("quota     {}", quota(&rows.quota, now))));

@@ -133,6 +133,10 @@ pub(crate) fn ask_announced(
             for from in others {
                 due::ask(tx, &pair.key, *from, pass.origin, pass.now)?;
             }
+            // Whose association it is the event does not say: a read from this end tells.
+            if others.is_empty() && !pair.is_of_one_object() {
+                due::ask_from(tx, (&pair.key, Side::To), id, pass.origin, pass.now)?;
+            }
         }
     }
     Ok(())

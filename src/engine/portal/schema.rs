@@ -11,7 +11,7 @@ use crate::engine::portal::pair_types::{self, PairsRead};
 use crate::engine::portal::reading::{self, Former, KeptBack, PortalReading};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::endpoints::properties::{NewProperty, PropertyDefinition};
-use crate::hubspot::{Client, HubspotError};
+use crate::hubspot::{Client, HubspotError, Retry};
 use crate::model::association::PairMapping;
 use crate::model::mapping::{Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
@@ -378,7 +378,8 @@ pub(crate) async fn ensure_key(
         }
         Err(error) => {
             let category = error.answer().map(|answer| answer.category.as_str());
-            match key_is_made(category, error.status(), error.is_forbidden()) {
+            let is_refused = matches!(error.retry(), Retry::Never | Retry::Split);
+            match key_is_made(category, is_refused) {
                 Some(true) => is_made_unique(engine, object.object()).await?,
                 Some(false) => {
                     tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");

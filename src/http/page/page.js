@@ -77,6 +77,11 @@ const show = (now) => {
   if (health.started_at) about.push(`since ${health.started_at.slice(0, 16).replace('T', ' ')} UTC`);
   fill('about', made('p', about.join(', '), 'soft'));
   const troubles = [health.config_error, health.last_error].filter(Boolean).map((text) => made('p', text, 'trouble'));
+  const sides = now.paused.map((row) => row.side);
+  if (sides.length) troubles.push(made('p', `Paused: ${sides.join(' and ')}; INSERT INTO sync_commands (command) VALUES ('resume') ends that`, 'trouble'));
+  for (const row of now.objects.filter((row) => row.last_error)) {
+    troubles.push(made('p', `${row.object}: ${row.last_error}${row.code ? ` [${row.code}]` : ''}`, 'trouble'));
+  }
   if (now.remedy) troubles.push(made('p', `What to do: ${now.remedy}`));
   fill('trouble', ...troubles);
   const parts = [`${whole(health.requests_last_minute)} requests in the last minute`];
@@ -104,6 +109,14 @@ const show = (now) => {
     texts.forEach((text) => all.append(command(text), made('br')));
     return all;
   };
+  list('problems', 'Fields that are not synced', now.problems.map((row) => ({
+    heads: [['field'], ['state'], ['why'], ['what to do']],
+    cells: [`${row.object}.${row.property}`, row.state, row.problem ?? '', row.hint ?? ''],
+  })));
+  list('backfills', 'First reads', now.backfills.map((row) => ({
+    heads: [['object'], ['read so far', number], ['of about', number]],
+    cells: [row.object, whole(row.backfill_rows), whole(row.backfill_total)],
+  })));
   list('holds', 'Held by the guard', now.holds.filter((row) => !row.approved_at).map((row) => ({
     heads: [['hold'], ['what'], ['records', number], ['to decide']],
     cells: [row.id, `${row.operation} of ${row.object}, ${row.side}`, whole(row.records),

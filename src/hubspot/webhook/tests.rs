@@ -358,6 +358,56 @@ fn merges_name_all_their_records_and_associations_where_they_start() {
 }
 
 #[test]
+fn the_record_of_an_association_is_one_of_the_object_that_its_id_is_of() {
+    for (fields, expected) in [
+        (
+            r#""subscriptionType":"contact.associationChange","fromObjectId":1,"toObjectId":2"#,
+            ("contacts", 1, &[2][..]),
+        ),
+        // The company's subscription, told from the contact's end.
+        (
+            r#""subscriptionType":"object.associationChange","objectTypeId":"0-2","fromObjectTypeId":"0-1","fromObjectId":1,"toObjectId":2"#,
+            ("contacts", 1, &[2]),
+        ),
+        (
+            r#""subscriptionType":"company.associationChange","associationType":"CONTACT_TO_COMPANY","fromObjectId":1,"toObjectId":2"#,
+            ("contacts", 1, &[2]),
+        ),
+        (
+            r#""subscriptionType":"object.associationChange","associationType":"LINE_ITEM_TO_DEAL","fromObjectId":1,"toObjectId":2"#,
+            ("line_items", 1, &[2]),
+        ),
+        (
+            r#""subscriptionType":"object.associationChange","associationType":"CONTACT_TO_COMPANY","objectId":1"#,
+            ("contacts", 1, &[]),
+        ),
+        // A label of the portal's names no object.
+        (
+            r#""subscriptionType":"company.associationChange","associationType":"PARENT_COMPANY_TO_CHILD_COMPANY","fromObjectId":1"#,
+            ("companies", 1, &[]),
+        ),
+        (
+            r#""subscriptionType":"company.associationChange","objectId":1"#,
+            ("companies", 1, &[]),
+        ),
+        (
+            r#""subscriptionType":"object.associationChange","objectTypeId":"2-77","objectId":1"#,
+            ("2-77", 1, &[]),
+        ),
+    ] {
+        let event = one(&format!("{{{fields}}}"));
+        let others: Vec<i64> = event.others.iter().map(|id| id.0).collect();
+        let object = event.object.as_ref().map(|object| object.as_str());
+        let found = (object, event.hs_id.map(|id| id.0), &others[..]);
+        assert_eq!(
+            found,
+            (Some(expected.0), Some(expected.1), expected.2),
+            "{fields}"
+        );
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_kept_without_a_record_or_type() {
     let event =
         one(r#"{"objectId":"x","occurredAt":"soon","portalId":null,"mergedObjectIds":null}"#);

@@ -66,7 +66,9 @@ pub(crate) struct ExplainedRecord {
     pub fields: Vec<ExplainedField>,
     /// What waits of it.
     pub entry: Option<Row>,
-    /// Its open conflicts.
+    /// What waits of its associations.
+    pub associations: Vec<Row>,
+    /// Its open conflicts, and those of its associations.
     pub conflicts: Vec<Row>,
     /// The last lines of its history, the newest first.
     pub history: Vec<Row>,
@@ -79,15 +81,28 @@ pub(crate) struct ExplainedRecord {
 const ENTRY: &str = "SELECT id, operation, state, attempts, enqueued_at, next_attempt_at, last_error, waits_for, code, correlation_id, hs_id
      FROM sync_outbox WHERE object = :object AND local_id = :local_id AND ";
 
+/// Those of its associations stand under the names of its pairs.
 const CONFLICTS: &str = "SELECT id, object, property, base_value, local_value, remote_value, policy, detected_at, reason
      FROM sync_conflicts
-     WHERE local_id = :local_id AND resolved_at IS NULL AND object = :object
+     WHERE local_id = :local_id AND resolved_at IS NULL
+       AND object IN (SELECT :object UNION ALL SELECT pair FROM _sync_link_passes WHERE from_object = :object)
      ORDER BY id";
+
+/// What waits of its associations, from either end.
+const ASSOCIATIONS: &str = "SELECT id, operation, object, local_id, to_object, to_local_id, label, state, attempts, next_attempt_at,
+         last_error, waits_for, code, correlation_id
+     FROM (
+         SELECT * FROM sync_outbox WHERE object = :object AND local_id = :local_id AND to_object IS NOT NULL
+         UNION
+         SELECT * FROM sync_outbox WHERE to_object = :object AND to_local_id = :local_id
+     )
+     ORDER BY id LIMIT :lines";
 
 const HISTORY: &str =
     "SELECT id, at, object, local_id, hs_id, property, old_value, new_value, origin, run_id
      FROM sync_history
-     WHERE object = :object AND local_id = :local_id
+     WHERE local_id = :local_id
+       AND object IN (SELECT :object UNION ALL SELECT pair FROM _sync_link_passes WHERE from_object = :object)
      ORDER BY id DESC LIMIT :lines";
 
 const CALL: &str = "SELECT id, at, method, path, class, status, ms, attempt, records, code, correlation_id, burst_left, day_left, run_id
@@ -129,15 +144,14 @@ impl CommandDb {
             .into_iter()
             .next();
         let conflicts = rows(&tx, CONFLICTS, own)?;
-        let history = rows(
-            &tx,
-            HISTORY,
-            named_params! { ":object": object, ":local_id": local_id, ":lines": LINES },
-        )?;
+        let last = named_params! { ":object": object, ":local_id": local_id, ":lines": LINES };
+        let associations = rows(&tx, ASSOCIATIONS, last)?;
+        let history = rows(&tx, HISTORY, last)?;
         let known = KnownOfRecord {
             object,
             local_id,
             entry: entry.as_ref(),
+            associations: &associations,
             conflicts: &conflicts,
         };
         let fields = known.fields(&tx, &table)?;
@@ -158,6 +172,7 @@ impl CommandDb {
             state: state.to_owned(),
             fields,
             entry,
+            associations,
             conflicts,
             history,
         }))
@@ -190,6 +205,7 @@ pub(super) struct KnownOfRecord<'a> {
     pub(super) object: &'a str,
     pub(super) local_id: i64,
     pub(super) entry: Option<&'a Row>,
+    pub(super) associations: &'a [Row],
     pub(super) conflicts: &'a [Row],
 }
 
@@ -260,8 +276,10 @@ impl KnownOfRecord<'_> {
             .entry
             .is_some_and(|entry| entry.text("operation") == Some("create"));
         let is_new = is_create && local.is_some() && text("direction") != "pull";
-        let conflict = (self.conflicts.iter())
-            .find(|conflict| conflict.text("property") == Some(property.as_str()));
+        let conflict = (self.conflicts.iter()).find(|conflict| {
+            conflict.text("object") == Some(self.object)
+                && conflict.text("property") == Some(property.as_str())
+        });
         let (state, waits_for, base, remote) = if let Some(conflict) = conflict {
             let value = |side: &str| conflict.text(side).map(str::to_owned);
             (

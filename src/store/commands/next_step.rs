@@ -6,8 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, named_params};
 use crate::decide::decision::commands::PausedSide;
 use crate::decide::entry::UNWRITABLE;
 use crate::store::commands::explained::{ExplainedField, KnownOfRecord, NextStep};
-use crate::store::commands::{CommandError, rows};
-use crate::store::outbox::OF_ROW;
+use crate::store::commands::{CommandError, Row};
 use crate::store::shape::associations::MISSING_RECORD;
 
 /// How `resume` is written.
@@ -181,10 +180,10 @@ impl RecordStanding<'_> {
         let hold = hold.or(self.held_removal(connection)?);
         let waiting = match (hold, self.state) {
             (None, "excluded") | (Some(_), _) => None,
-            (None, _) => self.waiting_association(connection)?,
+            (None, _) => self.waiting_association(),
         };
         if let Some(waiting) = waiting {
-            return Ok(Upcoming::of_people(waiting));
+            return Ok(waiting);
         }
         Ok(match (hold, self.state, self.hs_id) {
             (Some(_), ..) => held_by(hold),
@@ -210,28 +209,33 @@ impl RecordStanding<'_> {
         one(connection, removed, own)
     }
 
-    /// The oldest of the record's associations that wait for a record which nothing makes, and why.
-    fn waiting_association(&self, connection: &Connection) -> Result<Option<String>, CommandError> {
-        let found = rows(
-            connection,
-            &format!(
-                "SELECT id, last_error FROM sync_outbox
-                 WHERE object = :object AND local_id = :local_id AND NOT ({OF_ROW}) AND code = '{MISSING_RECORD}'
-                 UNION ALL
-                 SELECT id, last_error FROM sync_outbox
-                 WHERE to_object = :object AND to_local_id = :local_id AND code = '{MISSING_RECORD}'
-                 ORDER BY id LIMIT 1"
-            ),
-            named_params! { ":object": self.known.object, ":local_id": self.known.local_id },
-        )?;
-        let first = found.first();
-        Ok(first.map(|entry| {
-            let (id, why) = (
-                entry.number("id").unwrap_or_default(),
-                entry.text("last_error").unwrap_or_default(),
-            );
-            format!("nothing of itself; its association (entry {id}) {why}")
-        }))
+    /// What happens with the first of its associations that waits; of those, with one that a person has to do something about.
+    fn waiting_association(&self) -> Option<Upcoming> {
+        let is_missing = |entry: &&Row| entry.text("code") == Some(MISSING_RECORD);
+        let is_dead = |entry: &&Row| entry.text("state") == Some("dead");
+        let all = self.known.associations;
+        let id = |entry: &Row| entry.number("id").unwrap_or_default();
+        if let Some(entry) = all.iter().find(is_missing) {
+            let why = entry.text("last_error").unwrap_or_default();
+            return Some(Upcoming::of_people(format!(
+                "nothing of itself; its association (entry {}) {why}",
+                id(entry)
+            )));
+        }
+        if let Some(entry) = all.iter().find(is_dead) {
+            return Some(Upcoming::of_people(format!(
+                "nothing of itself; its association (entry {id}) waits until it is retried (`hubsyncd outbox retry {id}`) or discarded",
+                id = id(entry)
+            )));
+        }
+        let first = all.first()?;
+        Some(Upcoming {
+            at: first.text("next_attempt_at").map(str::to_owned),
+            ..Upcoming::of_daemon(
+                format!("its association (entry {}) is pushed", id(first)),
+                Takes::Side(PausedSide::Push),
+            )
+        })
     }
 }
 

@@ -266,17 +266,12 @@ fn synced_object(
 }
 
 /// What making the key property came to: whether it is there. Whether creates may carry it then says its definition: one that
-/// somebody else has made need not be unique. `None`: the failure is the caller's.
-pub fn key_is_made(
-    category: Option<&str>,
-    status: Option<u16>,
-    is_forbidden: bool,
-) -> Option<bool> {
+/// somebody else has made need not be unique. `None`: HubSpot has not said no, and may say yes a moment later; the failure is the
+/// caller's.
+pub fn key_is_made(category: Option<&str>, is_refused: bool) -> Option<bool> {
     match category {
         Some("OBJECT_ALREADY_EXISTS") => Some(true),
-        Some(_) if status.is_some_and(|status| status < 429) => Some(false),
-        _ if is_forbidden => Some(false),
-        _ => None,
+        _ => is_refused.then_some(false),
     }
 }
 
