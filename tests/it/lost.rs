@@ -386,3 +386,28 @@ fn a_record_archived_with_what_a_lost_update_brought_takes_its_row_along() {
     );
     assert_eq!(history(&site, "city"), "push:Paris>Lima");
 }
+
+#[test]
+fn what_a_lost_update_brings_is_no_edit_over_the_row_that_was_inserted_again() {
+    for name in ["remote", "newest"] {
+        let (portal, mut site, id) = ann(&policy(name));
+        lima_lands_and_its_answer_is_lost(&portal, &mut site, id);
+        let again = "BEGIN; DELETE FROM contacts;
+            INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Ann'); COMMIT";
+        site.program().execute_batch(again).expect("is taken");
+        site.start();
+        site.until_pushed();
+        eventually("the city is emptied", || portal.value(id, "city").is_none());
+        assert_eq!(portal.contacts(), 1, "{name}");
+        assert_eq!(
+            site.number("SELECT count(*) FROM contacts WHERE city IS NULL AND hs_id IS NOT NULL"),
+            1,
+            "{name}"
+        );
+        assert_eq!(
+            site.number("SELECT count(*) FROM sync_conflicts"),
+            0,
+            "{name}"
+        );
+    }
+}

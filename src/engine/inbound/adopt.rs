@@ -34,7 +34,7 @@ use crate::store::conflicts::{self, About};
 use crate::store::history::Origin;
 use crate::store::lookups::Lookups;
 use crate::store::outbox;
-use crate::store::{StoreError, fields, reads};
+use crate::store::{StoreError, fields, gaps, reads};
 
 /// A row that has no record and is to get one.
 #[derive(Clone, Copy)]
@@ -184,17 +184,32 @@ pub(crate) fn take_place(
 ) -> Result<bool, StoreError> {
     let pass = &applying.pass;
     let agreed = agreed_before(pass.object, archive);
-    outbox::end(tx, archive.id)?;
-    if let Some(row) = pass.object.table.by_local_id(tx, claimant.local_id)? {
-        let object = pass.name();
-        take_conflicts(tx, object, archive.local_id, &row, record.id)?;
+    match pass.object.table.by_local_id(tx, claimant.local_id)? {
+        Some(row) => succeed(tx, pass, archive, &row, record.id).map(drop)?,
+        None => outbox::end(tx, archive.id)?,
     }
     let base = CleanBase::Given(&agreed);
-    let linked = link(tx, applying, record, claimant, base)?;
-    // Further rows of the same value name the row that has the record by now.
-    let (former, now) = (archive.local_id, claimant.local_id);
-    outbox::name_holder(tx, pass.name(), record.id, (former, now))?;
-    Ok(linked)
+    link(tx, applying, record, claimant, base)
+}
+
+/// A row succeeds a deleted one whose record it is, and whose archive ends: to it go the conflicts that wait for a person's word,
+/// which are given back, what lost requests of the former row may still bring, and what is to be looked at of its writes.
+/// Further rows of the same value name the row that has the record by now.
+pub(crate) fn succeed(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    archive: &Entry,
+    row: &MirrorRow,
+    record: HubspotId,
+) -> Result<BTreeMap<PropertyName, OpenConflict>, StoreError> {
+    let object = pass.name();
+    let (former, now) = (archive.local_id, row.record.local_id);
+    outbox::end(tx, archive.id)?;
+    let open = take_conflicts(tx, object, former, row, record)?;
+    outbox::move_sent(tx, object, former, now)?;
+    gaps::move_row(tx, object, record, former, now)?;
+    outbox::name_holder(tx, object, record, (former, now))?;
+    Ok(open)
 }
 
 fn wait(tx: &Transaction<'_>, pass: &Pass<'_>, record: &RemoteRecord) -> Result<bool, StoreError> {
@@ -321,7 +336,7 @@ fn take_spelling(
 }
 
 /// What waits for a person's word goes on waiting with the row that is the record by now.
-pub(crate) fn take_conflicts(
+fn take_conflicts(
     tx: &Transaction<'_>,
     object: &ObjectType,
     from: LocalId,
@@ -344,8 +359,11 @@ pub(crate) fn take_conflicts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::acts::back_and_uncounted;
     use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::decide::entry::{Answered, EntryEvent};
     use crate::engine::inbound::apply::apply_record;
+    use crate::engine::outbound::settle::recover_object;
     use crate::engine::testing::{How, Scene, at, property, record, synced};
     use crate::model::mapping::Policy;
     use crate::model::value::Value;
@@ -632,6 +650,95 @@ mod tests {
         scene.apply(How::at(100), &record(101, 60, &[("firstname", "Theirs")]));
         assert_eq!(scene.outbox(), ["update 1 101; firstname was Theirs"]);
         assert_eq!(times(&scene), [format!("firstname {}", at(10))]);
+    }
+
+    /// Ann's row is record 101, an update of her first name is on its way, and she is deleted and inserted again under another number,
+    /// without the first name.
+    fn inserted_again_in_flight() -> Scene {
+        let scene = Scene::of(Policy::Newest);
+        let ann = record(
+            101,
+            0,
+            &[("email", ANN), ("firstname", "Base"), ("stage", "won")],
+        );
+        scene.apply(How::at(0), &ann);
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET state = 'in_flight', attempts = 1, unanswered_since = '{0}', sent_over = '{0}';
+             UPDATE sync_outbox_fields SET sent_value = 'Ours'",
+            at(0)
+        ));
+        scene.program(&format!(
+            "DELETE FROM contacts; INSERT INTO contacts (email) VALUES ('{ANN}')"
+        ));
+        scene
+    }
+
+    #[test]
+    fn a_row_inserted_again_while_its_update_was_refused_a_place_has_the_base_of_the_deleted_one() {
+        for ends in [
+            back_and_uncounted(at(32), "HubSpot has locked the record", None),
+            refused_for_good(),
+        ] {
+            let scene = inserted_again_in_flight();
+            scene.write(|tx| {
+                let entry = outbox::in_flight(tx, scene.object.object())?.remove(0);
+                EntryWork::of_entry(tx, scene.object.object(), &entry, at(30)).carry_out(ends)
+            });
+            assert_eq!(
+                scene.outbox(),
+                ["archive 1 101; firstname was Base", "create 2 -"]
+            );
+            let shown = record(
+                101,
+                0,
+                &[("email", ANN), ("firstname", "Base"), ("stage", "won")],
+            );
+            scene.apply(How::at(31), &shown);
+            assert_eq!(
+                scene.outbox(),
+                ["update 2 101; firstname was Base; stage was won"],
+                "what the program has left out is emptied in HubSpot"
+            );
+            assert_eq!(scene.conflicts(), Vec::<String>::new());
+        }
+    }
+
+    fn refused_for_good() -> Vec<Act> {
+        let refused = EntryEvent::Refused {
+            explanation: "HubSpot does not take it".to_owned(),
+            answered: Answered::Yes,
+        };
+        vec![Act::ClearSent, Act::Befall(refused)]
+    }
+
+    #[test]
+    fn what_a_lost_update_brings_is_no_edit_over_the_row_that_took_its_place() {
+        let scene = inserted_again_in_flight();
+        scene.write(|tx| recover_object(tx, scene.object.object(), at(30)));
+        let landed = record(
+            101,
+            20,
+            &[("email", ANN), ("firstname", "Ours"), ("stage", "won")],
+        );
+        scene.apply(How::at(31), &landed);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
+        let top = PastValue {
+            value: Value::from_canonical("Ours"),
+            at: at(20),
+            author: Author::Us,
+        };
+        let histories: Histories = [(property("firstname"), vec![top])].into();
+        scene.write(|tx| apply_record(tx, &scene.applying(How::at(32)), &landed, Some(&histories)));
+        assert_eq!(scene.conflicts(), Vec::<String>::new());
+        assert_eq!(
+            scene.outbox(),
+            ["update 2 101; firstname was Ours; stage was won"]
+        );
+        assert_eq!(
+            scene.rows("SELECT first_name, stage FROM contacts"),
+            ["- -"]
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::taken::shared_words;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::acts::EntryWork;
-use crate::engine::inbound::adopt::{become_record, link_made, take_conflicts};
+use crate::engine::inbound::adopt::{become_record, link_made, succeed};
 use crate::engine::inbound::apply::{apply_record, may_come_back};
 use crate::engine::inbound::applying::Applying;
 use crate::engine::outbound::along;
@@ -539,7 +539,7 @@ fn relink(
         reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
     }
     outbox::become_update(tx, create.id, hs_id, now)?;
-    let open = take_conflicts(tx, object.object(), archive.local_id, &row, hs_id)?;
+    let open = succeed(tx, pass, archive, &row, hs_id)?;
     let work = EntryWork::of_entry(tx, object.object(), create, now);
     work.carry_out(relinked(object, &row, create, archive, &open))?;
     let left_out = fields::left_out(tx, object.mapping())?;
@@ -549,7 +549,6 @@ fn relink(
             outbox::put_field(tx, create.id, &property, &older.base, written_at)?;
         }
     }
-    outbox::end(tx, archive.id)?;
     work.carry_out(vec![Act::EndIfEmpty])
 }
 

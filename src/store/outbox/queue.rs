@@ -254,7 +254,9 @@ pub(crate) fn waiting_archives(
 ) -> Result<Vec<Entry>, StoreError> {
     many(
         connection,
-        &select("WHERE object = ?1 AND operation = 'archive' AND state = 'pending' LIMIT ?2"),
+        &select(
+            "WHERE object = ?1 AND operation = 'archive' AND state IN ('pending', 'dead') LIMIT ?2",
+        ),
         (object.as_str(), limit as i64),
     )
 }

@@ -717,8 +717,8 @@ fn archive(pairs: &Pairs<'_>) -> Vec<String> {
     steps
 }
 
-/// The entry keeps the whole row, or goes where HubSpot never saw it. While an attempt is open, only the row is kept:
-/// settling makes the archive. The DELETE's own time counts, also where an attempt is open: an edit in HubSpot is compared
+/// The entry keeps the whole row, or goes where HubSpot never saw it. While an attempt is on its way, and of a create in doubt, only
+/// the row is kept: settling makes the archive. The DELETE's own time counts, also where an attempt is open: an edit in HubSpot is compared
 /// with it.
 fn taken_away() -> Vec<String> {
     let unseen = "operation = 'create'\n    \
@@ -736,8 +736,8 @@ fn taken_away() -> Vec<String> {
         ),
         format!(
             "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW},\n    \
-             last_error = NULL, code = NULL, waits_for = NULL, approved_hold = NULL\n\
-             WHERE id = new.id AND {MAY_END}"
+             last_error = NULL, code = NULL, waits_for = NULL, approved_hold = NULL, unanswered_since = NULL\n\
+             WHERE id = new.id AND operation = 'update' AND state <> 'in_flight'"
         ),
     ]
 }

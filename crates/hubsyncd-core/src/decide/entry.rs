@@ -28,6 +28,10 @@
 //! writable, healed and mended (`store/outbox/bulk`, `store/outbox/guarded`, `store/outbox/links`); `store/shape/local_sql` holds both to this table. An entry that has an attempt
 //! in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
 //!
+//! An update whose row is deleted is the archive of its record as soon as nothing of it is in flight: at the deletion, or by
+//! whatever ends the attempt that was on its way then (taken back, sent back, refused, linked). What a lost one carried is
+//! remembered apart from it (`decide/echo`), so that nothing of it need be in doubt.
+//!
 //! `associate` and `disassociate` are entries of two rows, not a row's own. What an attempt, the guard or a person makes of an
 //! entry holds for them as it is; `renamed`, `written`, `deleted` and `inserted again` befall a row's own entry alone. They
 //! wait first for the creates of both sides (`waits_for` create), and `linked` turns one round that a program wrote again
@@ -218,7 +222,15 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
         Answered::Yes => None,
         Answered::No => now.unanswered_since,
     };
-    Some(match event {
+    let ends_attempt = matches!(
+        event,
+        EntryEvent::TakenBack { .. }
+            | EntryEvent::SentBack { .. }
+            | EntryEvent::TakenByRow { .. }
+            | EntryEvent::Refused { .. }
+            | EntryEvent::Linked { .. }
+    );
+    let after = match event {
         EntryEvent::Claimed { at, attempt } if is_free(&now) => Standing {
             state: InFlight,
             attempts: now.attempts.saturating_add(1),
@@ -424,7 +436,35 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
         | EntryEvent::Mended { .. }
         | EntryEvent::Retried
         | EntryEvent::Discarded { .. } => now,
+    };
+    Some(match ends_attempt && state != Dead && after.has_row {
+        true => archive_of_deleted(after),
+        false => after,
     })
+}
+
+/// What an attempt left of the update of a row that was deleted meanwhile: the archive that the deletion asked for. What the
+/// attempt waits for, a limit or a lock, its record's archive waits for too; what it was refused for it is not.
+fn archive_of_deleted(now: Standing) -> Standing {
+    let is_record_kept = now.operation == Operation::Update && now.hs_id.is_some();
+    if !is_record_kept || now.state == EntryState::InFlight {
+        return now;
+    }
+    let was_refused = now.state == EntryState::Dead;
+    Standing {
+        operation: Operation::Archive,
+        state: EntryState::Pending,
+        attempts: 0,
+        due: match was_refused {
+            true => Some(now.enqueued_at),
+            false => now.due,
+        },
+        last_error: now.last_error.filter(|_| !was_refused),
+        unanswered_since: None,
+        taken_by: None,
+        approved_hold: None,
+        ..now
+    }
 }
 
 /// Whether an entry is of an association, and so of two rows.
@@ -472,15 +512,15 @@ fn written(now: Standing) -> Standing {
     }
 }
 
-/// A create that HubSpot never heard of goes with its row. What is in flight or in doubt keeps its operation until its answer
-/// is there, and is settled as a deletion then.
+/// A create that HubSpot never heard of goes with its row. What is in flight, and a create in doubt, keeps its operation until its
+/// answer is there, and is settled as a deletion then.
 fn deleted(now: Standing, at: Timestamp) -> Option<Standing> {
     let is_unheard =
         now.attempts == 0 && now.unanswered_since.is_none() && now.state != EntryState::InFlight;
     if now.operation == Operation::Create && (now.state == EntryState::Dead || is_unheard) {
         return None;
     }
-    let is_settled = now.state != EntryState::InFlight && now.unanswered_since.is_none();
+    let is_settled = now.state != EntryState::InFlight;
     let now = Standing {
         has_row: true,
         discarded_at: None,
@@ -496,6 +536,7 @@ fn deleted(now: Standing, at: Timestamp) -> Option<Standing> {
             last_error: None,
             waits_for: None,
             approved_hold: None,
+            unanswered_since: None,
             ..now
         },
         false => now,
@@ -889,6 +930,8 @@ mod tests {
                     | EntryEvent::Decided { .. } => true,
                     // A person retries what is dead after a look in HubSpot.
                     EntryEvent::Retried => standing.state == EntryState::Dead,
+                    // What a lost update carried is remembered beside its entry.
+                    EntryEvent::Deleted { .. } => standing.operation == Operation::Update,
                     EntryEvent::Mended { .. } => {
                         standing.state == EntryState::Dead && is_of_two(standing.operation)
                     }
@@ -905,10 +948,11 @@ mod tests {
                     | EntryEvent::Healed { .. }
                     | EntryEvent::Renamed { .. }
                     | EntryEvent::Written
-                    | EntryEvent::Deleted { .. }
                     | EntryEvent::InsertedAgain
                     | EntryEvent::Discarded { .. } => false,
                 };
+                let is_deleted_update = standing.has_row && standing.operation == Operation::Update;
+                let knows = knows || is_deleted_update;
                 if !befalls(&standing, &event) {
                     continue;
                 }
@@ -988,6 +1032,73 @@ mod tests {
         assert_eq!(mended(given_up.clone()), given_up);
     }
 
+    /// Wherever an attempt of an update ends, and however: a row that was deleted meanwhile takes its record along, as if it had been
+    /// deleted while nothing was on its way.
+    #[test]
+    fn an_update_whose_row_is_deleted_is_an_archive_as_soon_as_nothing_of_it_is_in_flight() {
+        for standing in all_reached() {
+            let is_of_record = standing.operation == Operation::Update && standing.hs_id.is_some();
+            if !is_of_record || standing.state == EntryState::Dead {
+                continue;
+            }
+            let is_in_flight = standing.state == EntryState::InFlight;
+            let ends: Vec<EntryEvent> = match is_in_flight {
+                true => events(),
+                false => vec![EntryEvent::Deleted { at: at(50) }],
+            };
+            for event in ends {
+                if !befalls(&standing, &event) || (is_in_flight && !standing.has_row) {
+                    continue;
+                }
+                let after = step(standing.clone(), event.clone()).expect("stays");
+                let is_over = after.state != EntryState::InFlight && after.hs_id.is_some();
+                let is_asked = matches!(
+                    event,
+                    EntryEvent::Asked { .. } | EntryEvent::Lost { .. } | EntryEvent::Decided { .. }
+                );
+                let is_archive = after.operation == Operation::Archive;
+                assert!(
+                    is_archive || !is_over || is_asked,
+                    "{event:?} on {standing:?}"
+                );
+            }
+        }
+        let claim = EntryEvent::Claimed {
+            at: at(10),
+            attempt: Attempt::Update { over: at(9) },
+        };
+        let on_its_way = step(fresh(Operation::Update), claim).expect("stays");
+        let deleted = step(on_its_way, EntryEvent::Deleted { at: at(12) }).expect("stays");
+        assert_eq!(deleted.operation, Operation::Update);
+        let after = |event| step(deleted.clone(), event).expect("stays");
+        let locked = after(EntryEvent::SentBack {
+            next: at(30),
+            explanation: Some("locked".to_owned()),
+            waits_for: Some(WaitsFor::Lock),
+            answered: Answered::Yes,
+        });
+        let archive = Standing {
+            enqueued_at: at(12),
+            due: Some(at(30)),
+            waits_for: Some(WaitsFor::Lock),
+            last_error: Some("locked".to_owned()),
+            sent_over: Some(at(9)),
+            ..fresh(Operation::Archive)
+        };
+        assert_eq!(locked, archive);
+        let refused = after(EntryEvent::Refused {
+            explanation: "HubSpot does not take it".to_owned(),
+            answered: Answered::Yes,
+        });
+        let at_once = Standing {
+            due: Some(at(12)),
+            waits_for: None,
+            last_error: None,
+            ..archive
+        };
+        assert_eq!(refused, at_once);
+    }
+
     #[test]
     fn a_deletion_and_the_same_row_again_are_an_update() {
         let deleted =
@@ -1003,7 +1114,8 @@ mod tests {
     #[test]
     fn a_claim_that_is_taken_back_leaves_the_entry_as_it_was() {
         for standing in all_reached() {
-            if !is_free(&standing) {
+            let is_of_deleted = standing.operation == Operation::Update && standing.has_row;
+            if !is_free(&standing) || is_of_deleted {
                 continue;
             }
             let claimed_at = at(99);
