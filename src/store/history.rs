@@ -215,43 +215,7 @@ pub(crate) fn forget_pushes(tx: &Transaction<'_>, now: Timestamp) -> Result<(), 
     Ok(())
 }
 
-/// The values of a field that HubSpot acknowledged, those of creates among them, the latest first, at most `limit`.
-pub fn pushed(
-    connection: &Connection,
-    object: &ObjectType,
-    local_id: LocalId,
-    field: &FieldMapping,
-    limit: usize,
-) -> Result<Vec<Value>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT new_value
-         FROM (
-             SELECT id, at, iif(property = '*', json_extract(new_value, :path), new_value) AS new_value
-             FROM sync_history
-             WHERE object = :object AND local_id = :local_id AND origin IN ('push', 'undo')
-               AND (property = :property OR (property = '*' AND json_valid(new_value)))
-             UNION ALL
-             SELECT id, at, new_value
-             FROM _sync_pushes
-             WHERE object = :object AND local_id = :local_id AND property = :property
-         )
-         ORDER BY at DESC, id DESC
-         LIMIT :limit",
-    )?;
-    let rows = statement.query_map(
-        named_params! {
-            ":object": object.as_str(),
-            ":local_id": local_id.0,
-            ":property": field.property.as_str(),
-            ":path": path_of(field),
-            ":limit": limit as i64,
-        },
-        |row| row.get(0).map(Value::from_stored),
-    )?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Whether HubSpot acknowledged a value of a field within a span of time.
+/// Whether HubSpot acknowledged a value of a field, of a create's too, within a span of time.
 pub(crate) fn was_pushed(
     connection: &Connection,
     object: &ObjectType,

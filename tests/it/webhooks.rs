@@ -275,25 +275,28 @@ fn an_earlier_push_that_comes_back_late_costs_no_request() {
     let id = portal.contact("ann@example.com");
     let mut site = door.site(&portal, RARELY);
     site.start_and_settle();
-    for city in ["Lima", "Oslo", "Rome"] {
+    let pushed_at = ["Lima", "Oslo", "Rome"].map(|city| {
         site.execute(&format!("UPDATE contacts SET city = '{city}'"));
         site.until_pushed();
-    }
+        portal.now_ms()
+    });
     let reads = portal.requests("/contacts/batch/read");
-    let told = |city: &str, source: &str, more: &str| {
+    let told_at = |occurred_at: i64, city: &str, source: &str, more: &str| {
         let mut event = change(&portal, id, city);
+        event["occurredAt"] = json!(occurred_at);
         event["changeSource"] = json!(source);
         event["sourceId"] = json!(format!("1160452{more}"));
         door.deliver(&portal, &json!([event]))
     };
-    assert_eq!(told("Oslo", "INTEGRATION", ""), 204);
-    wait(Duration::from_millis(5));
-    assert_eq!(told("Lima", "INTEGRATION", ""), 204);
+    let told = |city: &str, source: &str, more: &str| told_at(portal.now_ms(), city, source, more);
+    assert_eq!(told_at(pushed_at[1], "Oslo", "INTEGRATION", ""), 204);
+    assert_eq!(told_at(pushed_at[0], "Lima", "INTEGRATION", ""), 204);
     until_taken_in(&site);
     wait(Duration::from_secs(1));
     assert_eq!(portal.requests("/contacts/batch/read"), reads);
-    // Somebody else may have set it back.
-    for (source, more) in [("INTEGRATION", "3"), ("CRM_UI", "")] {
+    // Somebody else may have set it back, also with the token that is ours, once the push is over.
+    wait(Duration::from_secs(3));
+    for (source, more) in [("INTEGRATION", "3"), ("CRM_UI", ""), ("INTEGRATION", "")] {
         let before = portal.requests("/contacts/batch/read");
         portal.edit(id, &[("city", "Oslo")]);
         assert_eq!(told("Oslo", source, more), 204);
@@ -1287,13 +1290,20 @@ fn an_edit_that_a_push_went_over_is_kept_when_its_event_tells_the_value() {
     eventually("the read before the write", || {
         portal.requests("/batch/read") > 0
     });
-    let edited = change(&portal, id, "Oslo");
+    let mut edited = change(&portal, id, "Oslo");
     portal.edit(id, &[("city", "Oslo")]);
     site.until_pushed();
     assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
     assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
     let mut own = change(&portal, id, "Lima");
     own["eventId"] = json!(2);
+    let by_our_app = |event: &mut Value| {
+        event["changeSource"] = json!("INTEGRATION");
+        event["sourceId"] = json!("1160452");
+    };
+    by_our_app(&mut own);
+    // A script with our token made the edit.
+    by_our_app(&mut edited);
     // In whatever order, and twice.
     assert_eq!(door.deliver(&portal, &json!([own])), 204);
     assert_eq!(door.deliver(&portal, &json!([edited])), 204);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::{Author, late_since};
+use crate::decide::echo::{Author, is_sent, late_since};
 use crate::decide::incoming::convert::{histories, remote_record};
 use crate::decide::incoming::reading::acknowledged_within;
 use crate::decide::outgoing::gap::{
@@ -388,13 +388,32 @@ pub(crate) fn take_event(
     event: &Event,
 ) -> Result<bool, StoreError> {
     let told = told_gaps(pass.object.mapping(), noted, event);
+    let mut tells = false;
     for (field, noted, value) in &told.written_over {
+        if event.own && is_late_request(tx, pass, field, noted, value)? {
+            continue;
+        }
         keep(tx, pass, field, noted, value)?;
+        tells = true;
     }
     for id in told.unsure {
         gaps::look_at(tx, id, pass.now)?;
     }
-    Ok(!told.written_over.is_empty())
+    Ok(tells)
+}
+
+/// Whether a value that our app set in a gap is what a request of ours carried whose answer was lost: it landed in the gap.
+fn is_late_request(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    field: &FieldMapping,
+    noted: &Noted,
+    value: &Value,
+) -> Result<bool, StoreError> {
+    let since = late_since(noted.noted_at);
+    let sent = outbox::sent_earlier(tx, pass.name(), noted.local_id, since)?;
+    let sent = sent.get(&field.property).map_or(&[][..], Vec::as_slice);
+    Ok(is_sent(field.property_type, sent, value))
 }
 
 /// Keeps a value that our write went over, once.
@@ -758,5 +777,27 @@ mod tests {
         assert!(is_kept);
         let kept = scene.rows("SELECT local_id, hs_id, remote_value, winner FROM sync_conflicts");
         assert_eq!(kept, ["1 901 theirs local"]);
+        // A request of ours that was lost landed in the gap.
+        scene.daemon(&format!(
+            "INSERT INTO _sync_sent (object, local_id, property, value, sent_at, sent_over)
+             VALUES ('contacts', 1, 'firstname', 'late', '{0}', '{0}')",
+            at(0)
+        ));
+        for (value, own, expected) in [
+            ("late", true, false),
+            ("late", false, true),
+            ("a script's", true, true),
+        ] {
+            let event = Event {
+                value: Some(value.to_owned()),
+                own,
+                ..event.clone()
+            };
+            let is_kept = scene.write(|tx| {
+                let noted = noted_of(tx, scene.object.object(), HubspotId(101))?;
+                take_event(tx, &scene.pass(at(8)), &noted, &event)
+            });
+            assert_eq!(is_kept, expected, "{value} {own}");
+        }
     }
 }

@@ -384,11 +384,10 @@ impl KnownRecord {
         let (name, local_id) = (object.object(), row.record.local_id);
         let property = &echo.field.property;
         let lost = outbox::sent_earlier(tx, name, local_id, late_since(now))?;
-        let lost = lost.get(property).map_or(&[][..], Vec::as_slice);
-        let pushed = history::pushed(tx, name, local_id, echo.field, PUSHES)?;
-        Ok(echo.is_one(lost, &pushed))
+        if echo.may_be_of(lost.get(property).map_or(&[][..], Vec::as_slice)) {
+            return Ok(false);
+        }
+        let within = echo.acknowledged_within(pass.offset_ms);
+        history::was_pushed(tx, name, local_id, echo.field, &echo.said, within)
     }
 }
-
-/// Pushes of a field that are remembered to tell a late event of one: events are seconds late, seldom minutes.
-const PUSHES: usize = 20;

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | creation, association | nothing |
 //! | change to what the mirror holds, or to what we sent or it was before | nothing |
-//! | change to a value that our own app set and HubSpot had acknowledged to us | nothing |
+//! | change to a value that our own app set, when HubSpot acknowledged it to us | nothing |
 //! | change to anything else, of a field in conflict, or with a hidden value | a read |
 //! | deletion, privacy deletion, merge, restore | a read |
 //!
@@ -20,6 +20,9 @@
 //! | deletion | a read | nothing | a read, since a page that is on its way may bring it, and since another one of which it had become a part goes with it; patience likewise, but for such a part |
 //! | privacy deletion, merge, restore | a read | a read | a read |
 //! | association | nothing | nothing | nothing |
+//!
+//! Whose app made a change makes no echo of it: others may write with our token (a script that imports, a second daemon). An echo
+//! shows a value that this daemon sent, at the time at which it was sent.
 
 use std::time::Duration;
 
@@ -219,7 +222,11 @@ fn need_of_change(
     let same = |value: &Value| field.property_type.same(value, &said);
     let is_known = match dirty {
         None => same(row.values.get(&field.property).unwrap_or(&Value::EMPTY)),
-        Some(dirty) => is_ours(dirty, &same),
+        Some(dirty) => {
+            let occurred = event.occurred_at;
+            let is_shown = occurred.is_some_and(|at| Some(at) <= row.modified_at);
+            is_ours(dirty, &same, is_shown)
+        }
     };
     if is_known { Need::Nothing } else { Need::Read }
 }
@@ -230,13 +237,17 @@ fn said(field: &FieldMapping, event: &Event) -> Option<Value> {
     field.property_type.canonical(Some(text)).ok()
 }
 
-/// Whether a value is what HubSpot had before a local change, or what is being sent.
-fn is_ours(dirty: &EntryField, same: &dyn Fn(&Value) -> bool) -> bool {
+/// Whether a value is what HubSpot had before a local change, or what is being sent. While a write over it is on its way, somebody
+/// may have set it back, unless the mirror has seen a version from after the event (`is_shown`).
+fn is_ours(dirty: &EntryField, same: &dyn Fn(&Value) -> bool, is_shown: bool) -> bool {
     let is_base = match &dirty.base {
         Base::Known(base) => same(base),
         Base::Unknown => false,
     };
-    is_base || dirty.sent.as_ref().is_some_and(same)
+    match &dirty.sent {
+        Some(sent) => same(sent) || (is_base && is_shown),
+        None => is_base,
+    }
 }
 
 /// A change that may be an earlier push of ours, which comes back after a later one.
@@ -245,8 +256,16 @@ pub struct MaybeEcho<'a> {
     /// The field.
     pub field: &'a FieldMapping,
     /// The value that it says.
-    said: Value,
+    pub said: Value,
+    /// When it was made, by HubSpot's clock.
+    occurred_at: Timestamp,
 }
+
+/// How long after HubSpot carried a push out its acknowledgement is written down at the latest.
+const ACKNOWLEDGED_AFTER_MS: i64 = 60_000;
+
+/// By how much two clocks may differ that count as one: HubSpot tells its time in whole seconds (`design.md`, section 2).
+const CLOCKS_DIFFER_MS: i64 = 2_000;
 
 /// The echo that an event may be: it says that our own app made the change, and nothing of the row is in doubt.
 pub fn may_be_late_echo<'a>(
@@ -266,16 +285,24 @@ pub fn may_be_late_echo<'a>(
     Some(MaybeEcho {
         field,
         said: said(field, event)?,
+        occurred_at: event.occurred_at?,
     })
 }
 
 impl MaybeEcho<'_> {
-    /// Whether HubSpot has acknowledged that value to us. Not where a request with it was lost: that one may have landed
-    /// only now, over the later one. `pushed` are the field's last pushes.
-    pub fn is_one(&self, lost: &[SentValue], pushed: &[Value]) -> bool {
-        let kind = self.field.property_type;
-        let is_lost = is_sent(kind, lost, &self.said);
-        !is_lost && pushed.iter().any(|value| kind.same(value, &self.said))
+    /// Within which time, by this machine's clock, the push was acknowledged of which this is the echo: what somebody else sets with
+    /// our app's token later is none, though we have sent the same value before.
+    pub fn acknowledged_within(&self, hubspot_ahead_ms: i64) -> (Timestamp, Timestamp) {
+        let occurred_at = self.occurred_at.plus_millis(-hubspot_ahead_ms);
+        (
+            occurred_at.plus_millis(-CLOCKS_DIFFER_MS),
+            occurred_at.plus_millis(ACKNOWLEDGED_AFTER_MS),
+        )
+    }
+
+    /// Whether a request with that value was lost: it may have landed only now, over a later one, so that it is no echo.
+    pub fn may_be_of(&self, lost: &[SentValue]) -> bool {
+        is_sent(self.field.property_type, lost, &self.said)
     }
 }
 
@@ -552,23 +579,32 @@ mod tests {
     #[test]
     fn of_a_written_field_what_was_before_and_what_is_sent_is_no_news() {
         let row = row("1");
-        let entry = entry(EntryState::InFlight, "2", Some("3"));
-        let known = Known {
-            row: Some(&row),
-            entry: Some(&entry),
-            ..NOBODY
-        };
-        for (value, expected) in [
-            ("1", Need::Read),
-            ("2", Need::Nothing),
-            ("3", Need::Nothing),
-            ("4", Need::Read),
+        let waits = entry(EntryState::Pending, "2", None);
+        let flies = entry(EntryState::InFlight, "2", Some("3"));
+        // What it was before is no news of before the version that is known, and while nothing goes over it.
+        for (entry, occurred, base, sent) in [
+            (&waits, 10, Need::Nothing, Need::Read),
+            (&flies, 0, Need::Nothing, Need::Nothing),
+            (&flies, 10, Need::Read, Need::Nothing),
         ] {
-            let change = Event {
-                value: Some(value.to_owned()),
-                ..event("propertyChange")
+            let known = Known {
+                row: Some(&row),
+                entry: Some(entry),
+                ..NOBODY
             };
-            assert_eq!(needs(&known, &change, &moment()), expected, "{value}");
+            for (value, expected) in [
+                ("1", Need::Read),
+                ("2", base),
+                ("3", sent),
+                ("4", Need::Read),
+            ] {
+                let change = Event {
+                    value: Some(value.to_owned()),
+                    occurred_at: Some(at(occurred)),
+                    ..event("propertyChange")
+                };
+                assert_eq!(needs(&known, &change, &moment()), expected, "{value}");
+            }
         }
     }
 
@@ -650,7 +686,8 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_push_that_comes_back_late_is_an_echo_unless_a_request_with_it_was_lost() {
+    fn an_earlier_push_that_comes_back_late_is_an_echo_of_its_time_unless_a_request_with_it_was_lost()
+     {
         fn value(text: &str) -> Value {
             Value::from_canonical(text)
         }
@@ -668,10 +705,13 @@ mod tests {
             value: value(text),
             over: at(1),
         };
-        assert!(echo.is_one(&[], &[value("5"), value("1.0")]));
-        assert!(!echo.is_one(&[], &[value("5")]));
-        assert!(!echo.is_one(&[lost("1")], &[value("1")]));
-        assert!(echo.is_one(&[lost("5")], &[value("1")]));
+        assert_eq!(echo.said, value("1"));
+        assert!(!echo.may_be_of(&[]));
+        assert!(!echo.may_be_of(&[lost("5")]));
+        assert!(echo.may_be_of(&[lost("1.0")]));
+        // By HubSpot's clock it was made at 10: the push was acknowledged then or a while later, and not before.
+        assert_eq!(echo.acknowledged_within(0), (at(8), at(70)));
+        assert_eq!(echo.acknowledged_within(5_000), (at(3), at(65)));
         let none = |known: &Known<'_>, event: &Event| {
             assert_eq!(may_be_late_echo(&mapping, known, event), None, "{event:?}");
         };
@@ -697,6 +737,11 @@ mod tests {
             ..own.clone()
         };
         none(&known, &hidden);
+        let timeless = Event {
+            occurred_at: None,
+            ..own.clone()
+        };
+        none(&known, &timeless);
         let unmapped = Event {
             property: Some(property("stage")),
             ..own.clone()

@@ -316,7 +316,7 @@ pub(crate) fn gaps_of_lost(entry: &Entry, now: Timestamp) -> Vec<Act> {
 /// Whether an event of somebody's change makes an archived record worth a look: whether it came before the archive, the
 /// record tells.
 pub fn is_told_of_archived(noted: &NotedArchive, event: &Event) -> bool {
-    let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
+    let is_change = event.kind() == Some(EventKind::PropertyChange);
     let is_later = event.occurred_at.is_some_and(|at| at > noted.read_version);
     !noted.is_looked_at && is_change && is_later
 }
@@ -339,14 +339,15 @@ pub struct ToldGaps<'a> {
     pub unsure: Vec<i64>,
 }
 
-/// Says what an event tells of the gaps of its record.
+/// Says what an event tells of the gaps of its record. Of a change by our own app too: somebody else may write with our token, and
+/// what this daemon sent is known by its value.
 pub fn told_gaps<'a>(
     mapping: &'a ObjectMapping,
     noted: &'a [Noted],
     event: &Event,
 ) -> ToldGaps<'a> {
     let mut told = ToldGaps::default();
-    let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
+    let is_change = event.kind() == Some(EventKind::PropertyChange);
     let property = event.property.as_ref().filter(|_| is_change);
     let field = property.and_then(|property| mapping.field(property));
     let (Some(at), Some(field)) = (event.occurred_at, field) else {
@@ -800,7 +801,16 @@ mod tests {
         };
         assert_eq!(told(11, false), (vec![1], vec![]));
         assert_eq!(told(12, false), (vec![], vec![1]));
-        assert_eq!(told(11, true), (vec![], vec![]));
+        // Our app's token may be another program's too.
+        assert_eq!(told(11, true), (vec![1], vec![]));
+        let ours = Event {
+            value: Some("Lima".to_owned()),
+            ..event(11, true)
+        };
+        assert_eq!(
+            told_gaps(object.mapping(), &noted, &ours),
+            ToldGaps::default()
+        );
         let [conflict, history] = kept(
             object.mapping().field(&property("city")).expect("a field"),
             &noted[0],
