@@ -693,12 +693,14 @@ CREATE TABLE _sync_link_limits (
     PRIMARY KEY (from_object, to_object, category, type_id)
 ) STRICT, WITHOUT ROWID;
 
--- How far the pass over each pair's records is.
+-- The pairs of the mapping file, and how far the pass over the records of each is.
 CREATE TABLE _sync_link_passes (
     pair TEXT NOT NULL PRIMARY KEY,
     -- What is known of a pair is known of its two ends, whatever it is called.
     from_object TEXT NOT NULL,
     to_object TEXT NOT NULL,
+    -- Whether its associations are read: a pair that is only pushed has a name here, and no passes.
+    pulls INTEGER NOT NULL DEFAULT 1,
     -- When the first pass ended; NULL until all links were read once.
     first_ended_at TEXT,
     last_ended_at TEXT,

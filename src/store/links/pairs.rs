@@ -29,13 +29,13 @@ pub(crate) fn follow(
         })
         .collect();
     let list = json!(list).to_string();
-    rename(tx, &list)?;
+    rename(tx, &list, now)?;
     forget_former(tx, &list)?;
     tx.prepare_cached(
-        "INSERT INTO _sync_link_passes (pair, from_object, to_object)
-         SELECT value ->> 'pair', value ->> 'from', value ->> 'to'
+        "INSERT INTO _sync_link_passes (pair, from_object, to_object, pulls)
+         SELECT value ->> 'pair', value ->> 'from', value ->> 'to', value ->> 'pulls'
          FROM json_each(:pairs)
-         WHERE value ->> 'pulls'
+         WHERE true
          ON CONFLICT DO NOTHING",
     )?
     .execute(named_params! { ":pairs": list })?;
@@ -74,7 +74,7 @@ const ON_ITS_WAY: char = ' ';
 
 /// Gives pairs the names that the file has for their ends by now: what waits for a person, what is held and what was written down goes
 /// on under them.
-fn rename(tx: &Transaction<'_>, pairs: &str) -> Result<(), StoreError> {
+fn rename(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Result<(), StoreError> {
     let renamed: Vec<(String, String)> = tx
         .prepare_cached(
             "SELECT p.pair, f.value ->> 'pair'
@@ -100,8 +100,20 @@ fn rename(tx: &Transaction<'_>, pairs: &str) -> Result<(), StoreError> {
     for (_, name) in &renamed {
         // What is known under the new name is another pair's, and that is in the file no more.
         forget(tx, name)?;
+        settle_hold(tx, name, now)?;
         give_name(tx, &format!("{ON_ITS_WAY}{name}"), name)?;
     }
+    Ok(())
+}
+
+/// Ends the hold that a pair has left open whose entries are dead, so that another pair's may have its name.
+fn settle_hold(tx: &Transaction<'_>, pair: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_holds
+         SET settled_at = :now
+         WHERE object = :pair AND operation = 'disassociate' AND approved_at IS NULL AND settled_at IS NULL AND discarded_at IS NULL",
+    )?
+    .execute(named_params! { ":pair": pair, ":now": now.to_string() })?;
     Ok(())
 }
 
@@ -116,7 +128,7 @@ fn give_name(tx: &Transaction<'_>, former: &str, name: &str) -> Result<(), Store
     Ok(())
 }
 
-/// Forgets how far the reading of pairs was that had other ends, or are in the file no more.
+/// Forgets how far the reading of pairs was that had other ends or another direction, or are in the file no more.
 fn forget_former(tx: &Transaction<'_>, pairs: &str) -> Result<(), StoreError> {
     let former: Vec<String> = tx
         .prepare_cached(
@@ -124,7 +136,7 @@ fn forget_former(tx: &Transaction<'_>, pairs: &str) -> Result<(), StoreError> {
              FROM _sync_link_passes AS p
              WHERE NOT EXISTS (SELECT 1 FROM json_each(:pairs)
                                WHERE value ->> 'pair' = p.pair AND value ->> 'from' = p.from_object
-                                 AND value ->> 'to' = p.to_object AND value ->> 'pulls')",
+                                 AND value ->> 'to' = p.to_object AND value ->> 'pulls' = p.pulls)",
         )?
         .query_map(named_params! { ":pairs": pairs }, |row| row.get(0))?
         .collect::<Result<_, _>>()?;
@@ -145,4 +157,99 @@ fn forget(tx: &Transaction<'_>, pair: &str) -> Result<(), StoreError> {
             .execute(named_params! { ":pair": pair })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::mapping::{Direction, Policy};
+    use crate::model::name::{ObjectType, TableName};
+    use crate::store::testing::{at_once, folder, now, open};
+    use crate::store::{Lane, Mode, WriteTx};
+
+    fn pair(key: &str, to: &str, direction: Direction) -> PairMapping {
+        PairMapping {
+            key: TableName::parse(key).expect("a name"),
+            from: ObjectType::parse("contacts").expect("a name"),
+            to: ObjectType::parse(to).expect("a name"),
+            direction,
+            policy: Policy::Remote,
+        }
+    }
+
+    /// What stands under which name, and whether any of it still has a name that is on its way.
+    fn named(tx: &Transaction<'_>) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (table, column, which) in NAMED {
+            let sql = format!("SELECT {column} FROM {table} WHERE {which} ORDER BY 1");
+            let mut statement = tx.prepare(&sql).expect(&sql);
+            let names = statement.query_map([], |row| row.get::<_, String>(0));
+            let names: Vec<String> = names.expect(&sql).map(|name| name.expect(&sql)).collect();
+            lines.push(format!("{table}: {}", names.join(" ")));
+        }
+        lines
+    }
+
+    /// One row wherever the name of a pair of companies may stand.
+    const KEPT: &str = "
+        INSERT INTO _sync_links_due (pair, side, hs_id, origin, due_at) VALUES ('a', 'from', 1, 'poll', '2026-11-24T00:00:00.000Z');
+        INSERT INTO _sync_links_waiting (pair, from_hs_id, to_hs_id, category, type_id) VALUES ('a', 1, 2, 'HUBSPOT_DEFINED', 1);
+        INSERT INTO _sync_links_missed (pair, from_hs_id, to_hs_id) VALUES ('a', 1, 2);
+        INSERT INTO sync_conflicts (object, local_id, property, policy, detected_at) VALUES ('a', 1, 'association', 'manual', '2026-11-24T00:00:00.000Z');
+        INSERT INTO sync_history (at, object, property, origin) VALUES ('2026-11-24T00:00:00.000Z', 'a', 'association', 'push');
+        INSERT INTO sync_holds (object, side, operation, records, allowed, held_at) VALUES ('a', 'hubspot', 'disassociate', 9, 5, '2026-11-24T00:00:00.000Z');
+        INSERT INTO sync_holds (object, side, operation, records, allowed, held_at) VALUES ('b', 'hubspot', 'disassociate', 7, 5, '2026-11-24T00:00:00.000Z');
+        INSERT INTO _sync_guard_log (object, side, operation, at, records) VALUES ('a', 'hubspot', 'disassociate', '2026-11-24T00:00:00.000Z', 3);";
+
+    #[test]
+    fn whatever_stands_under_a_pairs_name_has_its_new_one_whichever_way_the_pair_flows() {
+        for direction in [Direction::Both, Direction::Pull, Direction::Push] {
+            let folder = folder();
+            let store = open(&folder, Mode::Inline).expect("opens");
+            let done = at_once(store.write(Lane::Bulk, move |tx: &WriteTx<'_>| {
+                follow(tx, &[pair("a", "companies", direction)], now())?;
+                tx.execute_batch(KEPT)?;
+                follow(tx, &[pair("b", "companies", direction)], now())?;
+                let open = "SELECT group_concat(records) FROM sync_holds WHERE settled_at IS NULL";
+                let open: String = tx.query_row(open, [], |row| row.get(0))?;
+                Ok::<_, StoreError>((named(tx), open))
+            }));
+            let (named, open) = done.expect("follows");
+            let of_others = ["sync_holds: b b", "_sync_undone: "];
+            for line in named {
+                let is_renamed = line.ends_with(": b") || of_others.contains(&line.as_str());
+                assert!(is_renamed, "{direction:?}: {line}");
+            }
+            assert_eq!(
+                open, "9",
+                "{direction:?}: what another pair has left is over"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pair_that_is_only_pushed_is_known_and_waits_for_no_pass() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let done = at_once(store.write(Lane::Bulk, |tx: &WriteTx<'_>| {
+            tx.execute_batch("INSERT INTO _sync_cursors (object) VALUES ('contacts')")?;
+            let pulled = pair("a", "companies", Direction::Both);
+            let pushed = pair("b", "deals", Direction::Push);
+            follow(tx, &[pulled.clone(), pushed.clone()], now())?;
+            tx.execute_batch("UPDATE _sync_link_passes SET last_ended_at = '2026-11-24T00:00:00.000Z' WHERE pair = 'a'")?;
+            super::super::passes::show(tx, None)?;
+            let told = |tx: &WriteTx<'_>| {
+                let sql = "SELECT last_association_pass_at FROM _sync_cursors";
+                tx.query_row(sql, [], |row| row.get::<_, Option<String>>(0))
+            };
+            let both = told(tx)?;
+            // It is read from now on: its first pass is still to come.
+            let pulled_too = PairMapping { direction: Direction::Both, ..pushed };
+            follow(tx, &[pulled, pulled_too], now())?;
+            Ok::<_, StoreError>((both, told(tx)?))
+        }));
+        let (with_push, with_pull) = done.expect("follows");
+        assert_eq!(with_push.as_deref(), Some("2026-11-24T00:00:00.000Z"));
+        assert_eq!(with_pull, None);
+    }
 }
