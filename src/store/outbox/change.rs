@@ -146,9 +146,10 @@ pub fn claim(
     hold_to_the_look(tx, queued, at)?;
     let event = EntryEvent::Claimed { at, attempt };
     carry_over(tx, queued.id, &queued.standing, event)?;
-    // One that was never refused has told nobody that it was dead.
+    // It makes its record by now: whoever says that nothing does says so no more. What it waited for itself may have been taken away
+    // by a program, whose triggers know of the entry alone.
     match attempt {
-        Attempt::Create { .. } if queued.standing.last_error.is_some() => {
+        Attempt::Create { .. } if missing::is_awaited_in_vain(tx, queued.id)? => {
             missing::tell_of_create(tx, queued.id)
         }
         Attempt::Create { .. }
@@ -454,5 +455,28 @@ mod tests {
             Ok::<_, StoreError>(())
         }));
         done.expect("unclaims");
+    }
+
+    /// A program deletes the association for which a create waited: its triggers know of that create alone, and not of what waits for
+    /// the create itself.
+    #[test]
+    fn what_waited_for_a_create_that_waited_itself_says_so_no_more_once_that_is_sent() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let done = at_once(store.write(Lane::Bulk, |tx: &WriteTx<'_>| {
+            let words = "waits for the create of leads row 1, which waits itself for a record that nothing makes [waits-for-create]";
+            tx.execute_batch(&format!(
+                "INSERT INTO sync_outbox (id, object, local_id, operation, enqueued_at, next_attempt_at, key)
+                 VALUES (1, 'leads', 1, 'create', '{0}', '{0}', 'k');
+                 INSERT INTO sync_outbox (id, object, local_id, operation, enqueued_at, waits_for, to_object, to_local_id, last_error, code)
+                 VALUES (2, 'deals', 1, 'associate', '{0}', 'create', 'leads', 1, '{words}', 'waits-for-create')",
+                now()
+            ))?;
+            let queued = by_id(tx, OutboxId(1))?.expect("it is there");
+            claim(tx, &queued, Attempt::Create { is_keyless: false }, now())?;
+            let waiting = by_id(tx, OutboxId(2))?.expect("it is there");
+            Ok::<_, StoreError>((waiting.standing.last_error, waiting.standing.waits_for))
+        }));
+        assert_eq!(done.expect("claims"), (None, Some(WaitsFor::Create)));
     }
 }

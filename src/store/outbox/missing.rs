@@ -138,7 +138,25 @@ fn tell_links(tx: &Transaction<'_>, row: &RowName) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The same of the row of a create.
+/// Whether anything that waits for the record of a create says that nothing makes it.
+pub(super) fn is_awaited_in_vain(
+    connection: &Connection,
+    create: OutboxId,
+) -> Result<bool, StoreError> {
+    let Some((object, local_id)) = row_of(connection, create)? else {
+        return Ok(false);
+    };
+    Ok(connection
+        .prepare_cached(&format!(
+            "SELECT 1
+             FROM sync_outbox
+             WHERE code = '{MISSING_RECORD}' AND id IN (SELECT * FROM ({LINKS}) UNION ALL SELECT * FROM ({CREATES}))
+             LIMIT 1"
+        ))?
+        .exists(named_params! { ":object": object, ":local_id": local_id.0 })?)
+}
+
+/// Tells what waits for the record of a create whether anything makes that.
 pub(super) fn tell_of_create(tx: &Transaction<'_>, create: OutboxId) -> Result<(), StoreError> {
     match row_of(tx, create)? {
         Some((object, local_id)) => tell(tx, &object, local_id),
