@@ -438,6 +438,29 @@ fn a_primary_that_a_person_names_while_a_limit_holds_ours_up_is_seen_before_it_g
 }
 
 #[test]
+fn a_pair_of_which_hubspot_answers_nothing_keeps_no_record_from_its_archive() {
+    let (portal, ann, [_, beta, _], site) = before_a_primary();
+    let bob = portal.contact("bob@example.com");
+    site.execute("INSERT INTO sync_commands (command, object) VALUES ('poll', 'contacts')");
+    site.until_sql("SELECT count(*) = 2 FROM contacts");
+    // What is to be read before it never is.
+    portal.script(FaultKind::Locked, 1_000_000, READ);
+    let reads = portal.requests(READ);
+    site.execute(&associate(("contacts", ann), ("companies", beta), 1));
+    eventually("a read before the write", || {
+        portal.requests(READ) > reads + 1
+    });
+    site.execute(&format!("DELETE FROM contacts WHERE hs_id = {bob}"));
+    eventually("Bob is archived", || portal.contacts() == 1);
+    let waits =
+        "SELECT count(*) FROM sync_outbox WHERE operation = 'associate' AND state = 'pending'";
+    assert_eq!(site.number(waits), 1);
+    portal.stand().faults_mut().calm();
+    site.until_pushed();
+    assert_eq!(primary_of(&portal, ann), [beta]);
+}
+
+#[test]
 fn a_primary_goes_out_where_every_claim_takes_longer_than_a_read_stays_fresh() {
     let (portal, ann, [_, beta, _], site) = before_a_primary();
     let (first, writes) = (portal.requests(READ), portal.requests(WRITE));

@@ -82,11 +82,17 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let pick = next_batch(&backlog, turn);
     // What two records are to each other goes before either of them goes.
     if pick.is_none_or(|pick| pick.operation == Operation::Archive) {
-        let said = associate::step(engine, object).await?;
-        if said == Progress::More || pick.is_none() {
-            return Ok(said.or(Progress::Idle {
-                until: rest.or(next),
-            }));
+        let said = associate::step(engine, object).await;
+        match (said, pick) {
+            (Ok(Progress::More), _) => return Ok(Progress::More),
+            (Ok(said), None) => {
+                return Ok(said.or(Progress::Idle {
+                    until: rest.or(next),
+                }));
+            }
+            // HubSpot takes an association along with its record: a pair of which it takes nothing at the moment keeps none here.
+            (Ok(_) | Err(StepError::Hubspot(_)), Some(_)) => {}
+            (Err(error), _) => return Err(error),
         }
     }
     let Some(pick) = pick else {
