@@ -5,7 +5,7 @@
 //! which nobody holds across a wait. Those above `listed` belong to one step; the others are shared, for the reason that each gives.
 
 use crate::engine::decisions::later::PutOff;
-use crate::engine::outbound::turns::{BatchesAtOnce, Turns};
+use crate::engine::outbound::turns::{BatchesAtOnce, LinksAtOnce, Turns};
 use crate::engine::portal::contradicted::Contradicted;
 use crate::engine::portal::refusals::Refusals;
 use crate::engine::source::arrivals::Arrivals;
@@ -26,6 +26,8 @@ pub(crate) struct StepMemory {
     pub(crate) turns: Turns,
     /// Of the associations of the push: the same of each pair, and of each object which of its pairs comes first.
     pub(crate) link_turns: Turns,
+    /// Of the associations of the push: how many go in one request.
+    pub(crate) links_at_once: LinksAtOnce,
     /// Of the push: how many batches go at once.
     pub(crate) at_once: BatchesAtOnce,
     /// Of the decisions: which wait for a better answer.

@@ -753,4 +753,24 @@ mod tests {
             ["update 1 101; firstname was Base; interests was a; price was 1; stage was -"]
         );
     }
+
+    #[test]
+    fn an_association_that_hubspot_refused_for_a_merged_records_sake_goes_to_the_survivor() {
+        let scene = three(Policy::Remote);
+        scene.daemon(&format!(
+            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, state, attempts, enqueued_at, to_object, to_local_id, last_error, code)
+             VALUES ('contacts', 1, 101, 'associate', 'dead', 3, '{0}', 'contacts', 2, 'no record 101 [record-not-found]', 'record-not-found'),
+                    ('contacts', 3, 103, 'associate', 'dead', 3, '{0}', 'contacts', 1, 'full [association-limit]', 'association-limit')",
+            at(1)
+        ));
+        let mut survivor = record(900, 5, &[("firstname", "Base")]);
+        survivor.merged_ids = vec![HubspotId(101)];
+        scene.apply(How::at(5), &survivor);
+        assert_eq!(
+            scene.rows(
+                "SELECT local_id, hs_id, state, attempts, code FROM sync_outbox ORDER BY local_id"
+            ),
+            ["1 900 pending 0 -", "3 103 dead 3 association-limit"]
+        );
+    }
 }

@@ -9,6 +9,7 @@ mod links_read;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::{Connection, Transaction};
 
@@ -17,12 +18,12 @@ use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::incoming::links::LinkEntry;
 use crate::decide::outgoing::associate::{
     LinkAnswer, LinkCall, LinkEnd, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay,
-    UNTYPED, failed_link, makes_room, needs_reread, needs_reread_of_other_row, outdone, ready,
-    settle_link, together, waits,
+    UNTYPED, failed_link, makes_room, needs_reread, needs_reread_of_other_row, outdone, overtaken,
+    ready, settle_link, together, waits,
 };
 use crate::decide::outgoing::batch::TogetherLinks;
 use crate::decide::outgoing::plan::{BATCH, Order, first_queue, order};
-use crate::decide::outgoing::refusal::{code_of, coded};
+use crate::decide::outgoing::refusal::{REFUSED, code_of, coded};
 use crate::decide::outgoing::settle::{BatchFate, settle_failure};
 use crate::decide::portal::exclusion::{Exclusion, PairExclusion, SeenLink};
 use crate::decide::portal::link_types::KnownType;
@@ -42,7 +43,7 @@ use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::endpoints::associations::{
-    AssociationsRead, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
+    AssociationsRead, LinkError, LinkInput, LinksWritten,
 };
 use crate::hubspot::{HubspotError, Priority, Reread};
 use crate::model::association::json::LinkJson;
@@ -128,10 +129,12 @@ struct ClaimedLink {
 
 async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepError> {
     let (sync, now) = (pair.clone(), engine.now());
-    let turn = engine.memory.link_turns.next(&pair.mapping.name());
+    let name = pair.mapping.name();
+    let turn = engine.memory.link_turns.next(&name);
+    let most = engine.memory.links_at_once.of(&name);
     let look = engine
         .store
-        .read(move |connection| look(connection, &sync, turn, now))
+        .read(move |connection| look(connection, &sync, (turn, most), now))
         .await?;
     let (batch, is_to_be_read_first) = match look {
         LookedLinks::Idle(idle) => return Ok(idle),
@@ -187,6 +190,7 @@ async fn send_once(
         reread: None,
         claimed_at: claimed.claimed_at,
         look: access::look(engine),
+        refused: AtomicUsize::new(NONE_REFUSED),
     };
     let mut links = claimed.links;
     if batch.late > 0 && reread.take().is_some() {
@@ -209,6 +213,11 @@ async fn send_once(
     }
     sending.reread = reread.as_ref();
     let late = send_all(&sending, links).await?;
+    let refused = sending.refused.load(Ordering::Relaxed);
+    if (1..NONE_REFUSED).contains(&refused) {
+        let memory = &engine.memory.links_at_once;
+        memory.learn(&pair.mapping.name(), refused);
+    }
     Ok((late, reread.map_or(0, |reread| reread.reads())))
 }
 
@@ -226,27 +235,21 @@ enum LookedLinks {
 fn look(
     connection: &Connection,
     pair: &PairSync,
-    turn: u64,
+    (turn, most): (u64, usize),
     now: Timestamp,
 ) -> Result<LookedLinks, StoreError> {
     let mapping = &pair.mapping;
-    let mut entries = links_due::due(
-        connection,
-        mapping,
-        Order::OldestFirst,
-        now,
-        MOST_WRITTEN + 1,
-    )?;
+    let mut entries = links_due::due(connection, mapping, Order::OldestFirst, now, most + 1)?;
     if entries.is_empty() {
         let until = links::next_due(connection, mapping, None)?;
         return Ok(LookedLinks::Idle(Progress::Idle { until }));
     }
-    let is_long = entries.len() > MOST_WRITTEN;
-    entries.truncate(MOST_WRITTEN);
+    let is_long = entries.len() > most;
+    entries.truncate(most);
     let mut batch = TogetherLinks::of(entries, Order::OldestFirst);
     if order(is_long, turn) == Order::NewestFirst {
         let known = types::of(connection, mapping)?;
-        let youngest = links_due::youngest(connection, mapping, &known, now, MOST_WRITTEN)?;
+        let youngest = links_due::youngest(connection, mapping, &known, now, most)?;
         if !youngest.is_empty() {
             batch = TogetherLinks::of(youngest, Order::NewestFirst);
         }
@@ -361,7 +364,13 @@ struct LinkSending<'a> {
     claimed_at: Timestamp,
     /// The last read of the schema before them.
     look: u64,
+    /// The fewest that were refused at once while each of them was taken in a part: [`NONE_REFUSED`], or 0 where one was refused by
+    /// itself, so that the number tells nothing.
+    refused: AtomicUsize,
 }
+
+/// More than go at once.
+const NONE_REFUSED: usize = usize::MAX;
 
 impl Batches for LinkSending<'_> {
     type Claimed = ClaimedLink;
@@ -383,7 +392,15 @@ impl Batches for LinkSending<'_> {
     fn fate(&self, error: &HubspotError, inputs: usize, attempts: u32) -> BatchFate {
         match LinkError::of_missing(error) {
             Some(_) if inputs > 1 => BatchFate::Split,
-            Some(_) | None => settle_failure(error.batch_failure(), inputs, attempts),
+            Some(_) | None => {
+                let fate = settle_failure(error.batch_failure(), inputs, attempts);
+                let refused = match fate {
+                    BatchFate::Split => inputs,
+                    BatchFate::Dead | BatchFate::Retry | BatchFate::Lost => 0,
+                };
+                self.refused.fetch_min(refused, Ordering::Relaxed);
+                fate
+            }
         }
     }
 
@@ -667,10 +684,19 @@ async fn fail(
                 if entry.standing.state != EntryState::InFlight {
                     continue;
                 }
+                ask_again(tx, &sync, sent, &known, now)?;
+                let working = LinkWork {
+                    tx,
+                    pair: &sync,
+                    known: &known,
+                    now,
+                };
+                if working.was_refused_for_another(sent, &failed)? {
+                    continue;
+                }
                 let until = (failed.next(wait, now), failed.waits_for());
                 let acts = failed_link(fate, &failed.explanation, until, now);
                 EntryWork::of_entry(tx, &sync.mapping.from, &entry, now).carry_out(acts)?;
-                ask_again(tx, &sync, sent, &known, now)?;
             }
             Ok::<_, StoreError>(())
         })
@@ -903,6 +929,9 @@ impl LinkWork<'_> {
             return Ok(());
         }
         ask_again(self.tx, self.pair, sent, self.known, self.now)?;
+        if let Some(again) = overtaken(&link, sent, answer, self.now) {
+            return self.go_again(&link, again);
+        }
         let made = sent.from.hs_id.zip(sent.to.hs_id);
         let made = made.and_then(|ends| written.types.get(&ends));
         let made: Vec<&TypeId> = made.into_iter().flatten().collect();
@@ -955,6 +984,36 @@ impl LinkWork<'_> {
             links::associate_again(self.tx, &self.pair.mapping, (link.from, link.to), self.now)?;
         }
         Ok(())
+    }
+
+    /// Whether a batch was refused for good whose entry was about other records than its rows are by now: it goes out for these.
+    fn was_refused_for_another(
+        &self,
+        sent: &QueuedLink,
+        failed: &FailedBatch,
+    ) -> Result<bool, StoreError> {
+        let link = match failed.fate {
+            BatchFate::Split | BatchFate::Dead => self.queued(sent.id)?,
+            BatchFate::Retry | BatchFate::Lost => None,
+        };
+        let refused = LinkAnswer::Refused {
+            category: String::new(),
+            code: REFUSED,
+            explanation: failed.explanation.clone(),
+        };
+        match link.and_then(|link| overtaken(&link, sent, &refused, self.now).zip(Some(link))) {
+            Some((again, link)) => self.go_again(&link, again).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// An answer was about other records than the rows are by now: the entry goes out for these.
+    fn go_again(&self, link: &QueuedLink, again: EntryEvent) -> Result<(), StoreError> {
+        if let Some(hs_id) = link.from.hs_id {
+            self.befall(link, EntryEvent::Renamed { hs_id })?;
+        }
+        self.befall(link, again)?;
+        self.befall(link, EntryEvent::Uncounted)
     }
 
     /// HubSpot refused an association for a limit that was not known: it is decided by it before it is dead.

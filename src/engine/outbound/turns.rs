@@ -1,11 +1,13 @@
-//! Which batch of an object it is, and how many go at once.
+//! Which batch of an object it is, how many go at once, and how many associations in one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::decide::outgoing::associate::fewer_at_once;
 use crate::decide::outgoing::plan::batches_at_once;
+use crate::hubspot::endpoints::associations::MOST_WRITTEN;
 use crate::model::name::ObjectType;
 
 /// Counts the batches of each object (`decide/outgoing/plan`).
@@ -38,6 +40,22 @@ impl BatchesAtOnce {
     pub(super) fn learn(&self, object: &ObjectType, took: Duration, went_well: bool) {
         let next = batches_at_once(self.of(object), took, went_well);
         self.0.lock().insert(object.clone(), next);
+    }
+}
+
+/// How many associations of each pair go in one request.
+#[derive(Debug, Default)]
+pub(crate) struct LinksAtOnce(Mutex<BTreeMap<ObjectType, usize>>);
+
+impl LinksAtOnce {
+    /// As many as HubSpot documents, until it has refused them.
+    pub(super) fn of(&self, pair: &ObjectType) -> usize {
+        self.0.lock().get(pair).copied().unwrap_or(MOST_WRITTEN)
+    }
+
+    /// Learns that HubSpot has refused so many at once, and taken each part of them.
+    pub(super) fn learn(&self, pair: &ObjectType, refused: usize) {
+        self.0.lock().insert(pair.clone(), fewer_at_once(refused));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::decide::outgoing::associate::{
     CountedLink, LinkCall, LinkEnd, NamedType, QueuedLink, needs_reread, needs_reread_at_other_end,
     needs_reread_of_other_row, told_of_entry,
 };
-use crate::decide::outgoing::refusal::ASSOCIATION_LIMIT;
+use crate::decide::outgoing::refusal::{ASSOCIATION_LIMIT, RECORD_NOT_FOUND};
 use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::{KnownType, turned_type};
 use crate::model::association::{ExclusiveEnd, PairMapping, TypeId};
@@ -711,6 +711,13 @@ pub(crate) fn follow(
         .execute(row)?;
         return associate_anew(tx, object, local_id, now);
     }
+    // HubSpot found no record of the id that the row had before it was merged into this one.
+    pending_again(
+        tx,
+        &format!("operation = 'associate' AND code = '{RECORD_NOT_FOUND}' AND {NAMES_ROW}"),
+        now,
+        row,
+    )?;
     let waiting: Vec<(i64, String, i64, String, i64)> = tx
         .prepare_cached(
             "SELECT id, object, local_id, to_object, to_local_id

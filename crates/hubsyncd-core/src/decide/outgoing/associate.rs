@@ -479,6 +479,15 @@ pub enum LinkSettlement {
 /// What is said of an association whose pair's types are not known.
 pub const UNTYPED: &str = "the labels of this pair have not been read from HubSpot yet";
 
+/// Every portal takes so many associations in one request (`hubspot/api-facts.md#8`).
+const LEAST_WRITTEN: usize = 100;
+
+/// How many associations go in one request where HubSpot has refused so many at once and taken each part of them: it was the number
+/// that it complained of.
+pub fn fewer_at_once(refused: usize) -> usize {
+    (refused / 2).max(LEAST_WRITTEN)
+}
+
 /// How often an association is sent to records that HubSpot does not find before a person is asked.
 pub(crate) const MISSED_ATTEMPTS: u32 = 3;
 
@@ -525,6 +534,31 @@ pub fn settle_link(
             }),
         },
     }
+}
+
+/// What befalls an entry whose answer is about other records than its rows are by now, since one was merged into another, or is made
+/// anew: nothing is known of those, and it goes out again for them. `None`: it is about these. `sent` is the entry as it was claimed.
+pub fn overtaken(
+    link: &QueuedLink,
+    sent: &QueuedLink,
+    answer: &LinkAnswer,
+    now: Timestamp,
+) -> Option<EntryEvent> {
+    let records = |link: &QueuedLink| (link.from.hs_id, link.to.hs_id);
+    if records(link) == records(sent) || !link.from.is_there || !link.to.is_there {
+        return None;
+    }
+    let is_unmade = link.from.hs_id.is_none() || link.to.hs_id.is_none();
+    Some(EntryEvent::SentBack {
+        next: now,
+        explanation: None,
+        waits_for: is_unmade.then_some(WaitsFor::Create),
+        // What was done may have gone over to the record that is there now, with a merge.
+        answered: match answer {
+            LinkAnswer::Refused { .. } => Answered::Yes,
+            LinkAnswer::Done | LinkAnswer::Silence => Answered::No,
+        },
+    })
 }
 
 impl LinkAnswer {
@@ -636,6 +670,7 @@ pub fn together(going: &[(QueuedLink, LinkCall)], exclusion: &PairExclusion<'_>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::outgoing::refusal::RECORD_NOT_FOUND;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_millis(second * 1_000)
@@ -784,6 +819,80 @@ mod tests {
         let two = [types[0].clone(), known(user(), 40, None, false)];
         assert_eq!(told(NamedType::default(), &two), TypesSay::Plain);
         assert_eq!(told(named(Some(&plain), None), &two), TypesSay::Typed);
+    }
+
+    #[test]
+    fn an_answer_about_a_record_that_its_row_no_longer_is_says_nothing_of_the_present_one() {
+        let refused = || LinkAnswer::Refused {
+            category: "OBJECT_NOT_FOUND".to_owned(),
+            code: RECORD_NOT_FOUND,
+            explanation: "no such record [record-not-found]".to_owned(),
+        };
+        let sent = link(Operation::Associate, TypesSay::Plain);
+        assert_eq!(overtaken(&sent, &sent, &refused(), at(20)), None);
+        let merged = Some(HubspotId(900));
+        for (now_is, waits_for) in [(merged, None), (None, Some(WaitsFor::Create))] {
+            let mut present = sent.clone();
+            present.to.hs_id = now_is;
+            for (answer, answered) in [
+                (refused(), Answered::Yes),
+                (LinkAnswer::Done, Answered::No),
+                (LinkAnswer::Silence, Answered::No),
+            ] {
+                let again = EntryEvent::SentBack {
+                    next: at(20),
+                    explanation: None,
+                    waits_for,
+                    answered,
+                };
+                assert_eq!(overtaken(&present, &sent, &answer, at(20)), Some(again));
+            }
+            present.from.is_there = false;
+            assert_eq!(overtaken(&present, &sent, &refused(), at(20)), None);
+        }
+    }
+
+    #[test]
+    fn a_number_that_hubspot_refuses_is_halved_down_to_what_every_portal_takes() {
+        assert_eq!([500, 250, 125, 62].map(fewer_at_once), [250, 125, 100, 100]);
+    }
+
+    /// A label that was deleted in the portal and made anew has another number.
+    #[test]
+    fn an_association_of_a_label_that_was_made_anew_goes_out_under_its_new_number() {
+        let known = |number, label: Option<&str>, archived| KnownType {
+            id: TypeId {
+                category: Category::UserDefined,
+                number,
+            },
+            label: label.map(str::to_owned),
+            inverse: None,
+            archived,
+            most: None,
+            most_back: None,
+        };
+        let types = [
+            known(1, None, false),
+            known(36, Some("Boss"), true),
+            known(40, Some("boss"), false),
+        ];
+        let former = types[1].id.clone();
+        let waiting = |operation, label| {
+            let told = told_of_entry(operation, named(Some(&former), label), &types);
+            let link = QueuedLink {
+                kind: Some(former.clone()),
+                ..link(operation, told)
+            };
+            ready(&link, "pair", at(20))
+        };
+        let renamed = ReadyLink::Named(types[2].id.clone());
+        assert_eq!(waiting(Operation::Associate, Some("Boss ")), renamed);
+        let is_dead = |ready| matches!(ready, ReadyLink::Dead(_));
+        assert!(is_dead(waiting(Operation::Associate, Some("Friend"))));
+        assert!(is_dead(waiting(Operation::Associate, None)));
+        // Nothing is taken away under the new number.
+        let taken_away = waiting(Operation::Disassociate, Some("Boss"));
+        assert_eq!(taken_away, ReadyLink::Ends);
     }
 
     #[test]

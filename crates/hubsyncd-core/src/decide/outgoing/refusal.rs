@@ -41,7 +41,7 @@ const BY_CATEGORY: [(&str, &str); 10] = [
     ("FORBIDDEN", "forbidden"),
     ("CONFLICT", VALUE_TAKEN),
     ("OBJECT_ALREADY_EXISTS", VALUE_TAKEN),
-    ("OBJECT_NOT_FOUND", "record-not-found"),
+    ("OBJECT_NOT_FOUND", RECORD_NOT_FOUND),
     ("INTERNAL_ERROR", "internal-error"),
     ("LOCKED", "locked"),
     ("RATE_LIMITS", "throttled"),
@@ -58,6 +58,9 @@ pub const OF_PIPELINES: [&str; 3] = [
     "unknown-stage",
     STAGE_OF_ANOTHER_PIPELINE,
 ];
+
+/// The code of a refusal since HubSpot does not find a record.
+pub const RECORD_NOT_FOUND: &str = "record-not-found";
 
 /// The code of an association that the portal's limit of its pair forbids.
 pub const ASSOCIATION_LIMIT: &str = "association-limit";
