@@ -587,4 +587,29 @@ mod tests {
             assert_eq!(scene.rows(STANDS), ["900 pending 0"]);
         }
     }
+
+    /// A push put it off, for the guard's word on the row; that the record is shown again ends the removal.
+    #[test]
+    fn what_was_written_to_a_row_goes_out_as_soon_as_its_record_is_shown_again() {
+        let scene = Scene::of(Policy::Remote);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        scene.apply(How::at(0), &shown);
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET next_attempt_at = '{}';
+             INSERT INTO _sync_removals (object, hs_id, seen_at, origin, hold_id) VALUES ('contacts', 101, '{}', 'reconcile', 1)",
+            at(80),
+            at(20)
+        ));
+        let due = || scene.rows("SELECT next_attempt_at FROM sync_outbox");
+        // A page that was asked for before the record was missed says nothing of it.
+        scene.apply(How::at(10), &shown);
+        assert_eq!(due(), [at(80).to_string()]);
+        scene.apply(How::at(30), &shown);
+        assert_eq!(due(), [at(30).to_string()]);
+        assert_eq!(
+            scene.rows("SELECT hs_id FROM _sync_removals"),
+            Vec::<String>::new()
+        );
+    }
 }
