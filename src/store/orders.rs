@@ -18,14 +18,17 @@ pub(crate) struct OpenOrder {
     pub is_running: bool,
 }
 
+/// The commands that go by their order: of those that wait together each is one of its own, since the last has the last word.
+const IN_ORDER: &str = "command IN ('pause', 'resume')";
+
 /// Those that wait or run, one of several equal ones that are carried out together, the oldest first. Equal ones are not one where
 /// some were noticed when the others ran already: those are answered by what is read from then on.
 pub(crate) fn open(connection: &Connection) -> Result<Vec<OpenOrder>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT min(id), command, object, argument, 0
          FROM sync_commands
          WHERE state = 'waiting'
-         GROUP BY command, object, argument
+         GROUP BY command, object, argument, iif({IN_ORDER}, id, 0)
          UNION ALL
          SELECT id, command, object, argument, 1
          FROM sync_commands AS c
@@ -35,8 +38,8 @@ pub(crate) fn open(connection: &Connection) -> Result<Vec<OpenOrder>, StoreError
                                FROM sync_commands AS former
                                WHERE former.command = c.command AND former.object IS c.object AND former.argument IS c.argument
                                  AND former.state = 'running' AND former.id < c.id))
-         ORDER BY 1",
-    )?;
+         ORDER BY 1"
+    ))?;
     let rows = statement.query_map([], |row| {
         Ok(OpenOrder {
             id: row.get(0)?,
@@ -103,7 +106,7 @@ fn set(
     let sql = format!(
         "UPDATE sync_commands SET {change}
          WHERE command = :command AND object IS :object AND argument IS :argument AND state = :former
-           AND id >= :first
+           AND id >= :first AND (id = :first OR NOT {IN_ORDER})
            AND NOT EXISTS (SELECT 1
                            FROM _sync_command_work AS w
                            JOIN sync_commands AS later ON later.id = w.command_id

@@ -98,6 +98,65 @@ fn each_command_is_carried_out_and_answered_in_its_row() {
 }
 
 #[test]
+fn pauses_and_resumes_that_wait_together_are_carried_out_in_their_order() {
+    let portal = Portal::quick();
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    for (words, is_paused) in [
+        (["pause", "resume", "pause"], true),
+        (["resume", "pause", "resume"], false),
+    ] {
+        assert_eq!(site.stop(), 0);
+        for word in words {
+            tell(&site, &format!("'{word}', NULL, NULL"));
+        }
+        site.start();
+        assert_eq!(
+            answered(&site),
+            format!("done: push and pull {}d -1", words[2])
+        );
+        let pauses = site.number("SELECT count(*) FROM _sync_pauses");
+        assert_eq!(pauses > 0, is_paused, "{words:?}");
+    }
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn an_object_that_is_only_pushed_is_compared_when_somebody_asks() {
+    let portal = Portal::quick();
+    let objects = "[objects.contacts]\ndirection = \"push\"\n[objects.contacts.properties]\n\
+                   email = \"email\"\ncity = \"city\"\n";
+    let mut site = Site::with(&portal, "", objects);
+    site.start_and_settle();
+    site.execute("INSERT INTO contacts (email, city) VALUES ('ann@example.com', 'Rome')");
+    site.until_sql("SELECT count(hs_id) FROM contacts");
+    site.until_pushed();
+    let id = site.number("SELECT hs_id FROM contacts").unsigned_abs();
+    for object in ["'contacts'", "NULL"] {
+        portal.edit(id, &[("city", "Lima")]);
+        tell(&site, &format!("'reconcile', {object}, NULL"));
+        assert!(answered(&site).starts_with("done: "), "{}", answered(&site));
+        site.until_pushed();
+        assert_eq!(
+            portal.value(id, "city").as_deref(),
+            Some("Rome"),
+            "{object}"
+        );
+    }
+    let runs =
+        "SELECT count(*) FROM sync_runs WHERE kind = 'reconcile' AND finished_at IS NOT NULL";
+    assert_eq!(site.number(runs), 2);
+    // Whatever reads more than its rows stays refused.
+    tell(&site, "'poll', 'contacts', NULL");
+    assert!(
+        answered(&site).starts_with("failed: "),
+        "{}",
+        answered(&site)
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn a_command_tells_of_its_own_work_and_not_of_what_others_do_meanwhile() {
     let portal = Portal::quick();
     portal.fill("contacts", 30);

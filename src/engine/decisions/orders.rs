@@ -160,9 +160,11 @@ fn objects_of(engine: &Engine, wish: &SqlOrder) -> Result<Vec<ObjectType>, Refus
         SqlOrder::Pause(_) | SqlOrder::Resume(_) => None,
     };
     let in_force = engine.objects();
+    // The rows of an object that is only pushed are compared as well: their records are read.
+    let compares = matches!(wish, SqlOrder::Reconcile(_));
     let own = in_force.iter().filter(|object| {
         named.is_none_or(|name| object.object().as_str() == name)
-            && object.mapping().direction.pulls()
+            && (object.mapping().direction.pulls() || compares)
     });
     let own: Vec<ObjectType> = own.map(|object| object.object().clone()).collect();
     match (named, own.is_empty()) {

@@ -226,7 +226,7 @@ fn end(tx: &rusqlite::Transaction<'_>, pass: &Pass<'_>) -> Result<(), StoreError
         .object
         .pairs
         .iter()
-        .filter(|pair| pair.from == *pass.name())
+        .filter(|pair| pair.from == *pass.name() && pair.direction.pulls())
     {
         passes::begin(tx, pair, now)?;
     }
@@ -350,6 +350,12 @@ async fn ask_rows(
             for id in &rows {
                 reads::ask(tx, sync.object(), *id, Origin::Reconcile, now)?;
             }
+            let work = runs::Work {
+                requests: 0,
+                seen: rows.len(),
+                changed: 0,
+            };
+            runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
             match rows.last() {
                 Some(last) => {
                     stored::advance(tx, sync.object(), walk, &range, ("", *last)).map(|_| false)
