@@ -1153,6 +1153,28 @@ fn labels_that_a_gateway_keeps_back_hold_up_their_pair_alone() {
     assert_eq!(site.stop(), 0);
 }
 
+/// After a few such answers in a row the daemon takes HubSpot for unreachable, until another request is answered.
+#[test]
+fn labels_and_limits_that_no_pair_gets_hold_up_no_record() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let objects = "[objects.contacts]\n[objects.companies]\n[objects.deals]\n[associations]\n\
+                   contacts_companies = { from = \"contacts\", to = \"companies\" }\n\
+                   deals_companies = { from = \"deals\", to = \"companies\" }\n\
+                   deals_contacts = { from = \"deals\", to = \"contacts\" }\n";
+    portal.script(FaultKind::BadGateway, 1_000_000, "/labels");
+    portal.script(
+        FaultKind::Unavailable,
+        1_000_000,
+        "/definitions/configurations",
+    );
+    let mut site = Site::with(&portal, "", objects);
+    site.start_and_load();
+    site.execute("INSERT INTO contacts (email) VALUES ('bob@example.com')");
+    eventually("the new contact is there", || portal.contacts() == 2);
+    assert_eq!(site.stop(), 0);
+}
+
 #[test]
 fn an_association_is_refused_while_nobody_has_read_what_the_portal_is_like() {
     let portal = Portal::quick();

@@ -64,7 +64,7 @@ pub(super) async fn read(client: &Client, mapping: &Mapping) -> Result<PairsRead
     for pair in &mapping.pairs {
         match read_of(client, pair).await {
             Ok(types) => all.shown.push((pair.clone(), types)),
-            Err(error) if keeps_no_other(&error) => {
+            Err(error) if holds_up_its_pair_alone(&error) => {
                 tracing::warn!(object = %pair.key, error = %error, "the types of an association could not be read; they stay as they are known");
                 all.unread.push((pair.clone(), error));
             }
@@ -72,6 +72,12 @@ pub(super) async fn read(client: &Client, mapping: &Mapping) -> Result<PairsRead
         }
     }
     Ok(all)
+}
+
+/// Whether the other pairs are read all the same, and what was read of the objects before counts. After a few gateways' answers in a
+/// row HubSpot passes for unreachable: whether it is, the next request of another kind tells.
+fn holds_up_its_pair_alone(error: &HubspotError) -> bool {
+    keeps_no_other(error) || error.is_unreachable()
 }
 
 /// Why a pair waits whose types were never read, where it is likely to go well when it is asked again.
@@ -134,7 +140,7 @@ async fn read_limits_of(
 ) -> Result<Option<BTreeMap<TypeId, u32>>, HubspotError> {
     match client.association_limits(ends).await {
         Ok(limits) => Ok(Some(limits)),
-        Err(error) if keeps_no_other(&error) => {
+        Err(error) if holds_up_its_pair_alone(&error) => {
             tracing::debug!(object = %pair.key, error = %error, "the limits of an association could not be read; they stay as they are known");
             Ok(None)
         }
