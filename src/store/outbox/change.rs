@@ -479,4 +479,30 @@ mod tests {
         }));
         assert_eq!(done.expect("claims"), (None, Some(WaitsFor::Create)));
     }
+
+    #[test]
+    fn what_waits_for_a_dead_create_is_looked_at_where_its_other_record_is_gone() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let done = at_once(store.write(Lane::Bulk, |tx: &WriteTx<'_>| {
+            tx.execute_batch(&format!(
+                "INSERT INTO sync_outbox (id, object, local_id, operation, state, enqueued_at, key, last_error)
+                 VALUES (1, 'contacts', 4, 'create', 'dead', '{0}', 'k', 'words');
+                 INSERT INTO sync_outbox (id, object, local_id, operation, enqueued_at, waits_for, to_object, to_local_id, last_error, code)
+                 VALUES (2, 'contacts', 4, 'associate', '{0}', 'create', 'companies', 7, 'waits [waits-for-create]', 'waits-for-create'),
+                        (3, 'contacts', 4, 'associate', '{0}', 'create', 'companies', 8, 'waits [waits-for-create]', 'waits-for-create')",
+                now()
+            ))?;
+            let companies = ObjectType::parse("companies").expect("a name");
+            crate::store::outbox::links::look_at_gone(tx, &companies, LocalId(7), now())?;
+            let standing = |id| {
+                let entry = by_id(tx, OutboxId(id))?.expect("it is there");
+                let standing = entry.standing;
+                Ok::<_, StoreError>((standing.waits_for, standing.due, standing.last_error.is_some()))
+            };
+            Ok::<_, StoreError>((standing(2)?, standing(3)?))
+        }));
+        let waits = (Some(WaitsFor::Create), None, true);
+        assert_eq!(done.expect("looks"), ((None, Some(now()), false), waits));
+    }
 }

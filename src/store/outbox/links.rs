@@ -887,20 +887,33 @@ fn pending_again(
     Ok(())
 }
 
-/// A row's record is gone: what was dead of its associations is looked at once more, and ends by what is there now. What waits
-/// is looked at anyway; a dead one nobody else touches.
+/// A row's record is gone: what was dead of its associations, or waits for the create of the other row, which may be dead itself, is
+/// looked at once more, and ends by what is there now. What else waits is looked at anyway.
 pub(crate) fn look_at_gone(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let row = named_params! { ":object": object.as_str(), ":local_id": local_id.0 };
     pending_again(
         tx,
         &format!("operation IN ('associate', 'disassociate') AND {OF_MAPPED_PAIR} AND {NAMES_ROW}"),
         now,
-        named_params! { ":object": object.as_str(), ":local_id": local_id.0 },
-    )
+        row,
+    )?;
+    let waiting: Vec<i64> = tx
+        .prepare_cached(&format!(
+            "SELECT id
+             FROM sync_outbox
+             WHERE operation IN ('associate', 'disassociate') AND state = 'pending' AND waits_for = 'create' AND {NAMES_ROW}"
+        ))?
+        .query_map(row, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for id in waiting {
+        let_go(tx, OutboxId(id), now)?;
+    }
+    Ok(())
 }
 
 /// Associations that a limit of their pair forbade are tried again: those of two rows one of which has room by now, or all where
