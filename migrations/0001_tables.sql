@@ -252,7 +252,11 @@ CREATE TABLE sync_conflicts (
     -- Of associations that exclude each other at the record where they lead: that record's row.
     to_local_id INTEGER,
     -- When a program wrote the local value, where that was still known.
-    local_changed_at TEXT
+    local_changed_at TEXT,
+    -- When HubSpot's value was set, and by whom, where the decision read that in the property's history.
+    remote_changed_at TEXT,
+    remote_source_type TEXT,
+    remote_source_id TEXT
 ) STRICT;
 CREATE UNIQUE INDEX sync_conflicts_open ON sync_conflicts (object, local_id, property, coalesce(to_local_id, 0)) WHERE resolved_at IS NULL;
 CREATE UNIQUE INDEX sync_conflicts_open_to ON sync_conflicts (object, to_local_id) WHERE resolved_at IS NULL AND to_local_id IS NOT NULL;

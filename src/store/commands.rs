@@ -27,6 +27,7 @@ use crate::store::database::access;
 use crate::store::database::checkpoints;
 use crate::store::database::lease::{FileIdentity, file_identity};
 use crate::store::database::migrate::known_version;
+use crate::store::shape::matching;
 
 mod backup;
 mod changes;
@@ -460,6 +461,8 @@ impl CommandDb {
         // Whoever may write to the file must not run SQL with an operator's rights.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        // A command asks what the daemon asks; nothing that stands in the file can use it.
+        matching::register(&connection)?;
         let db = Self {
             file: file_identity(path).ok(),
             connection,
@@ -927,7 +930,7 @@ const PROBLEMS: &str = "
 
 const CONFLICTS: &str = "
     SELECT id, object, local_id, hs_id, property, base_value, local_value, remote_value, policy, winner, detected_at,
-        resolved_at, resolution, reason
+        resolved_at, resolution, reason, local_changed_at, remote_changed_at, remote_source_type, remote_source_id
     FROM sync_conflicts
     WHERE :all OR resolved_at IS NULL
     ORDER BY resolved_at IS NOT NULL, iif(resolved_at IS NULL, id, -id)
@@ -935,7 +938,8 @@ const CONFLICTS: &str = "
 
 const CONFLICT: &str = "
     SELECT id, object, local_id, hs_id, property, base_value, local_value, remote_value, policy, winner, detected_at,
-        resolved_at, resolution, reason, base_known
+        resolved_at, resolution, reason, local_changed_at, remote_changed_at, remote_source_type, remote_source_id,
+        base_known
     FROM sync_conflicts
     WHERE id = :id";
 
@@ -948,8 +952,8 @@ const OPEN_CONFLICTS: &str = "
         AND (:property IS NULL OR property = :property)
     ORDER BY id";
 
-/// A later local write of a field in conflict waits in the outbox; HubSpot's history is there for properties with
-/// `remote_history`, and names people by the ids of users.
+/// A later local write of a field in conflict waits in the outbox. What the decision read of HubSpot's history stands with the conflict;
+/// else that is there for properties with `remote_history`. It names people by the ids of users.
 const CHANGES_OF_CONFLICT: &str = "
     SELECT coalesce((SELECT max(f.changed_at)
                      FROM sync_outbox_fields AS f
@@ -957,10 +961,12 @@ const CHANGES_OF_CONFLICT: &str = "
                      WHERE e.object = c.object AND e.local_id = c.local_id
                        AND e.operation NOT IN ('associate', 'disassociate') AND f.property = c.property),
                     c.local_changed_at) AS local_at,
-        h.at AS remote_at, h.source_type, h.source_id,
+        coalesce(c.remote_changed_at, h.at) AS remote_at,
+        iif(c.remote_changed_at IS NULL, h.source_type, c.remote_source_type) AS source_type,
+        iif(c.remote_changed_at IS NULL, h.source_id, c.remote_source_id) AS source_id,
         (SELECT coalesce(nullif(trim(coalesce(o.first_name, '') || ' ' || coalesce(o.last_name, '')), ''), o.email)
          FROM owners AS o
-         WHERE h.source_id = 'userId:' || o.user_id) AS person
+         WHERE iif(c.remote_changed_at IS NULL, h.source_id, c.remote_source_id) = 'userId:' || o.user_id) AS person
     FROM sync_conflicts AS c
     LEFT JOIN property_history AS h
         ON h.object = c.object AND h.hs_id = c.hs_id AND h.property = c.property

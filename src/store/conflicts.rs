@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+use crate::decide::echo::PastValue;
 use crate::decide::record::{ConflictNote, OpenConflict};
 use crate::model::association::{ExclusiveEnd, PairMapping};
 pub(crate) use crate::model::conflict::End;
@@ -45,6 +46,8 @@ pub(crate) struct NewConflict<'a> {
     pub policy: &'a str,
     /// Why it ended as it did, or what it waits for.
     pub reason: &'a str,
+    /// When HubSpot's value was set, and by whom, where its history was read.
+    pub set: Option<&'a PastValue>,
 }
 
 impl<'a> From<&'a ConflictNote> for NewConflict<'a> {
@@ -61,6 +64,7 @@ impl<'a> From<&'a ConflictNote> for NewConflict<'a> {
             remote: note.remote.as_deref(),
             policy: note.policy.as_str(),
             reason: note.reason,
+            set: None,
         }
     }
 }
@@ -167,9 +171,9 @@ fn insert(
     tx.prepare_cached(
         "INSERT INTO sync_conflicts (object, local_id, hs_id, property, base_value, base_known, local_value, remote_value,
                                      policy, winner, detected_at, resolved_at, resolution, reason, to_local_id,
-                                     local_changed_at)
+                                     remote_changed_at, remote_source_type, remote_source_id, local_changed_at)
          VALUES (:object, :local_id, :hs_id, :property, :base, :base_known, :local, :remote,
-                 :policy, :winner, :now, :resolved_at, :resolution, :reason, :to,
+                 :policy, :winner, :now, :resolved_at, :resolution, :reason, :to, :set_at, :source_type, :source_id,
                  (SELECT max(f.changed_at)
                   FROM sync_outbox_fields AS f
                   JOIN sync_outbox AS e ON e.id = f.outbox_id
@@ -193,6 +197,9 @@ fn insert(
         ":resolution": winner.map(|_| "policy"),
         ":reason": conflict.reason,
         ":to": to.map(|row| row.0),
+        ":set_at": conflict.set.map(|set| set.at.to_string()),
+        ":source_type": conflict.set.and_then(|set| set.source.kind.as_deref()),
+        ":source_id": conflict.set.and_then(|set| set.source.id.as_deref()),
     })?;
     Ok(())
 }
@@ -710,11 +717,21 @@ pub(crate) fn set_remote(
     tx: &Transaction<'_>,
     id: ConflictId,
     remote: &Value,
+    set: Option<&PastValue>,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_conflicts SET remote_value = :remote WHERE id = :id AND resolved_at IS NULL",
+        "UPDATE sync_conflicts
+         SET remote_value = :remote, remote_changed_at = :set_at, remote_source_type = :source_type,
+             remote_source_id = :source_id
+         WHERE id = :id AND resolved_at IS NULL",
     )?
-    .execute(named_params! { ":id": id.0, ":remote": remote.as_deref() })?;
+    .execute(named_params! {
+        ":id": id.0,
+        ":remote": remote.as_deref(),
+        ":set_at": set.map(|set| set.at.to_string()),
+        ":source_type": set.and_then(|set| set.source.kind.as_deref()),
+        ":source_id": set.and_then(|set| set.source.id.as_deref()),
+    })?;
     Ok(())
 }
 

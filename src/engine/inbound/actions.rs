@@ -2,6 +2,7 @@
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::{Histories, PastValue};
 use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan, ended_by_itself};
 use crate::engine::inbound::applying::Applying;
 use crate::model::entry::Base;
@@ -10,7 +11,7 @@ use crate::model::name::PropertyName;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts::{self, About};
+use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::{StoreError, outbox};
 
@@ -28,6 +29,8 @@ pub(crate) struct RecordHands<'a, 'tx> {
     pub entry: Option<OutboxId>,
     /// When the values were written here that have no change of their own on disk.
     pub written_at: Timestamp,
+    /// The histories that were read with the record.
+    pub histories: Option<&'a Histories>,
 }
 
 impl RecordHands<'_, '_> {
@@ -89,13 +92,8 @@ impl RecordHands<'_, '_> {
                 )?,
                 FieldAction::PushOver { property, base } => self.push_over(property, base)?,
                 FieldAction::Conflict { note, winner } => {
-                    conflicts::record_closed(
-                        self.tx,
-                        self.about(),
-                        note.into(),
-                        *winner,
-                        self.applying.pass.now,
-                    )?;
+                    let (about, now) = (self.about(), self.applying.pass.now);
+                    conflicts::record_closed(self.tx, about, self.told(note), *winner, now)?;
                     let (old, new) = note.losing_first(*winner);
                     self.history(&note.property, old, new, Origin::Conflict)?;
                     lost_in_conflict = Some(&note.property);
@@ -107,7 +105,8 @@ impl RecordHands<'_, '_> {
                     remote,
                     former,
                 } => {
-                    conflicts::set_remote(self.tx, *id, remote)?;
+                    let set = self.set(property, remote);
+                    conflicts::set_remote(self.tx, *id, remote, set)?;
                     self.history(property, former, remote, Origin::Conflict)?;
                 }
                 FieldAction::Close { id, winner } => {
@@ -143,8 +142,24 @@ impl RecordHands<'_, '_> {
     }
 
     fn ask(&mut self, note: &ConflictNote) -> Result<(), StoreError> {
-        conflicts::record_open(self.tx, self.about(), note.into(), self.applying.pass.now)?;
+        let (about, now) = (self.about(), self.applying.pass.now);
+        conflicts::record_open(self.tx, about, self.told(note), now)?;
         self.drop_field(&note.property)
+    }
+
+    /// A conflict as it is written down, with what was read of who set HubSpot's value.
+    fn told<'n>(&'n self, note: &'n ConflictNote) -> NewConflict<'n> {
+        NewConflict {
+            set: self.set(&note.property, &note.remote),
+            ..note.into()
+        }
+    }
+
+    /// When a value was set that HubSpot holds, or held before a late request of ours, and by whom, as its history says.
+    fn set(&self, property: &PropertyName, value: &Value) -> Option<&PastValue> {
+        let field = self.applying.pass.object.mapping().field(property)?;
+        let mut history = self.histories?.get(property)?.iter();
+        history.find(|past| field.property_type.same(&past.value, value))
     }
 
     fn about(&self) -> About<'_> {
@@ -232,7 +247,7 @@ impl RecordHands<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::decide::echo::{Author, Histories, PastValue, ToldSource};
     use crate::engine::inbound::apply::apply_record;
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::mapping::Policy;
@@ -255,6 +270,7 @@ mod tests {
             value: Value::from_canonical("Late"),
             at: at(20),
             author: Author::Us,
+            source: ToldSource::default(),
         };
         let histories: Histories = [(property("firstname"), vec![top])].into();
         let shown = |second| {

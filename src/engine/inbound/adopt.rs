@@ -360,7 +360,7 @@ fn take_conflicts(
 mod tests {
     use super::*;
     use crate::decide::acts::back_and_uncounted;
-    use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::decide::echo::{Author, Histories, PastValue, ToldSource};
     use crate::decide::entry::{Answered, EntryEvent};
     use crate::engine::inbound::apply::apply_record;
     use crate::engine::outbound::settle::recover_object;
@@ -376,6 +376,7 @@ mod tests {
             value: Value::from_canonical("Theirs"),
             at: at(changed_at),
             author: Author::Other,
+            source: ToldSource::default(),
         };
         let histories: Histories = [(property("firstname"), vec![top])].into();
         scene.write(|tx| {
@@ -452,6 +453,7 @@ mod tests {
                 value: Value::from_canonical("Theirs"),
                 at: at(20),
                 author: Author::Other,
+                source: ToldSource::default(),
             };
             let histories: Histories = [(property("firstname"), vec![top])].into();
             let how = How {

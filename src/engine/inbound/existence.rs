@@ -204,6 +204,7 @@ impl Matter<'_> {
             remote: remote.as_deref(),
             policy: self.pass.object.mapping().policy.as_str(),
             reason,
+            set: None,
         };
         let about = About {
             object,

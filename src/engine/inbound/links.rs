@@ -699,6 +699,7 @@ impl Writing<'_> {
             remote: Some(&remote),
             policy: self.pair.mapping.policy.as_str(),
             reason: conflict.reason,
+            set: None,
         };
         match conflict.winner {
             Some(winner) if conflicts::is_recorded(self.tx, about, new, winner)? => Ok(()),

@@ -87,6 +87,7 @@ pub(crate) fn merge_into(
         row: &mut row,
         entry,
         written_at,
+        histories: shown.histories,
     };
     let changed = work.carry_out(&plan)?;
     work.keep_bases(&plan.need_history, clean_base)?;

@@ -662,7 +662,7 @@ fn has_record(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue};
+    use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue, ToldSource};
     use crate::engine::desk::{Desk, run};
     use crate::engine::testing::{How, Scene, at, property, record, synced};
     use crate::model::id::LocalId;
@@ -887,6 +887,7 @@ mod tests {
                 value: Value::from_canonical(value),
                 at: at(second),
                 author,
+                source: ToldSource::default(),
             };
             let past = vec![
                 past("ann@example.com", 2, Author::Us),

@@ -338,6 +338,7 @@ fn look_at_archived(
         remote: Some(&edited),
         policy: object.mapping().policy.as_str(),
         reason: ARCHIVED_OVER,
+        set: None,
     };
     conflicts::record_closed(tx, about, conflict, Winner::Local, now)?;
     let change = Change {

@@ -366,7 +366,7 @@ pub(super) async fn claim_updates(
 
 /// Puts an update off whose record the read misses: a read with the archive says what became of it, and the guard has its word
 /// on the row.
-fn put_off_missed(
+pub(super) fn put_off_missed(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     entry: &Entry,
@@ -557,6 +557,7 @@ fn park_fight(
         remote: held.as_deref(),
         policy: Policy::Manual.as_str(),
         reason: fight::REASON,
+        set: None,
     };
     conflicts::record_open(tx, about, conflict, pass.now)?;
     if let Some(queued) = outbox::of_row(tx, object, about.local_id)? {
@@ -596,7 +597,7 @@ pub(super) fn is_fought_over(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::decide::echo::{Author, Histories, PastValue, ToldSource};
     use crate::decide::existence::NOT_VISIBLE;
     use crate::decide::incoming::freshness::Evidence;
     use crate::decide::retry::latest_due;
@@ -649,6 +650,7 @@ mod tests {
             value: Value::from_canonical("Theirs"),
             at: at(5),
             author: Author::Other,
+            source: ToldSource::default(),
         };
         let histories: Histories = [(property("firstname"), vec![top])].into();
         scene.daemon("DELETE FROM _sync_reads");
@@ -699,6 +701,7 @@ mod tests {
                 value: Value::from_canonical("Theirs"),
                 at: at(20),
                 author: Author::Other,
+                source: ToldSource::default(),
             };
             let histories: Histories = [(property("firstname"), vec![top])].into();
             scene.write(|tx| {

@@ -736,7 +736,7 @@ pub(crate) fn recover_object(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::decide::echo::{Author, Histories, PastValue, ToldSource};
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::mapping::Policy;
     use crate::model::value::Value;
@@ -773,6 +773,7 @@ mod tests {
             value: Value::from_canonical("Ours"),
             at: at(20),
             author: Author::Us,
+            source: ToldSource::default(),
         };
         let histories: Histories = [(property("firstname"), vec![top])].into();
         scene.write(|tx| apply_record(tx, &scene.applying(How::at(31)), &landed, Some(&histories)));

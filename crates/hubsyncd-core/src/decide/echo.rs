@@ -35,6 +35,15 @@ pub fn author(source_type: Option<&str>, source_id: Option<&str>, own_app: Optio
     }
 }
 
+/// Who set a value, in the words of its history.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToldSource {
+    /// What kind of thing.
+    pub kind: Option<String>,
+    /// Which one.
+    pub id: Option<String>,
+}
+
 /// A value that a property had.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PastValue {
@@ -44,6 +53,8 @@ pub struct PastValue {
     pub at: Timestamp,
     /// Who set it.
     pub author: Author,
+    /// Who that is.
+    pub source: ToldSource,
 }
 
 /// Histories of one record, the newest value first; empty where HubSpot gave none for the property.
@@ -343,6 +354,7 @@ mod tests {
                     value: value(text),
                     at: at(*when),
                     author: *author,
+                    source: ToldSource::default(),
                 };
                 history.iter().map(past).collect()
             });
@@ -436,6 +448,7 @@ mod tests {
                     value: value(text),
                     at: at(when),
                     author,
+                    source: ToldSource::default(),
                 },
             });
             assert_eq!(told.agreed(), over, "{history:?}");

@@ -841,7 +841,7 @@ mod pairs;
 mod tests {
     use super::cases::{at, city, mapping};
     use super::*;
-    use crate::decide::echo::{Author, PastValue};
+    use crate::decide::echo::{Author, PastValue, ToldSource};
     use crate::model::entry::{Operation, Standing};
     use crate::model::id::{HubspotId, LocalId, OutboxId};
 
@@ -895,6 +895,7 @@ mod tests {
                 value: value(text),
                 at: at(*when),
                 author: *author,
+                source: ToldSource::default(),
             };
             [(city(), history.iter().map(past).collect())].into()
         });

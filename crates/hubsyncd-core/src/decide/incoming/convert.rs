@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::echo::{Histories, PastValue, author};
+use crate::decide::echo::{Histories, PastValue, ToldSource, author};
 use crate::decide::matching::{Identity, MatchRule};
 use crate::model::answer::Record;
 use crate::model::field_values::FieldValues;
@@ -102,6 +102,10 @@ pub fn histories(
                     entry.source_id.as_deref(),
                     own_app,
                 ),
+                source: ToldSource {
+                    kind: entry.source_type.clone(),
+                    id: entry.source_id.clone(),
+                },
             })
             .collect()
     };

@@ -505,6 +505,7 @@ impl LookBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::echo::ToldSource;
 
     fn value(text: &str) -> Value {
         Value::from_canonical(text)
@@ -534,6 +535,7 @@ mod tests {
             } else {
                 Author::Other
             },
+            source: ToldSource::default(),
         }
     }
 

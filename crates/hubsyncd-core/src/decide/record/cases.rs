@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::{Strategy, any, prop_oneof};
 
 use super::*;
-use crate::decide::echo::{Author, PastValue};
+use crate::decide::echo::{Author, PastValue, ToldSource};
 use crate::model::entry::{Operation, Standing};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
@@ -192,6 +192,7 @@ fn plan_of(case: Case) -> RecordPlan {
             value: value(case.remote),
             at: at(second),
             author: Author::Other,
+            source: ToldSource::default(),
         };
         [(city(), vec![top])].into()
     });
@@ -620,6 +621,7 @@ impl World {
             value: value(text),
             at: at(*second),
             author: *author,
+            source: ToldSource::default(),
         };
         let histories: Histories = [(city(), self.there.iter().map(past).collect())].into();
         let entry = self

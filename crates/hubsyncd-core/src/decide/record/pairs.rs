@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cases::{at, mapping};
 use super::*;
-use crate::decide::echo::{Author, PastValue};
+use crate::decide::echo::{Author, PastValue, ToldSource};
 use crate::model::entry::{Operation, Standing};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
@@ -131,6 +131,7 @@ fn plan(fields: &[(PropertyName, FieldCase)], whole: Whole) -> RecordPlan {
             value: value(standing.remote),
             at: at(second),
             author: Author::Other,
+            source: ToldSource::default(),
         };
         let all = fields.iter();
         all.map(|(property, standing)| (property.clone(), vec![top(standing)]))
