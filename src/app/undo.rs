@@ -2,7 +2,7 @@
 //! What was changed again since is left. It asks HubSpot nothing: the push sends what it writes, and the guard counts it.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rusqlite::Transaction;
@@ -15,6 +15,7 @@ use crate::decide::decision::undo::{
     ChosenChanges, ChosenLink, ChosenRecord, FieldChange, FieldNow, LeftWhy, LinkNow, RowNow,
     WholeChange, is_same, judge_field, judge_gone, judge_link, judge_made, sorted,
 };
+use crate::decide::incoming::convert::match_identity;
 use crate::engine::portal::last_known;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::model::association::PairMapping;
@@ -219,20 +220,47 @@ impl Undo {
         self.is_any_chosen
     }
 
-    /// What would be turned back as things stand.
+    /// What would be turned back as things stand. Rows are written and taken back again, so that what a trigger or a constraint
+    /// refuses is known before anybody is asked.
     ///
     /// # Errors
-    /// The database can't be read.
+    /// The database can't be read, or not be written.
     pub(crate) fn look(&mut self) -> Result<UndoReport, UndoError> {
+        let mut seen = UndoReport::default();
+        let turned = self.turn_records(&mut seen, Afterwards::TakeBack)?;
         let tx = self.db.look()?;
         let mut turning = Turning::new(&tx, &self.objects, &self.pairs);
-        for record in &self.chosen.records {
-            turning.record(record)?;
-        }
+        turning.turned = turned;
         for link in &self.chosen.links {
             turning.link(link)?;
         }
-        Ok(turning.report)
+        turning.end(&mut seen, &mut Turned::default());
+        Ok(seen)
+    }
+
+    /// Turns the rows of chosen records back, so many in a transaction.
+    fn turn_records(
+        &mut self,
+        report: &mut UndoReport,
+        afterwards: Afterwards,
+    ) -> Result<Turned, UndoError> {
+        let mut turned = Turned::default();
+        let (objects, pairs, now) = (&self.objects, &self.pairs, self.clock.now());
+        for records in self.chosen.records.chunks(RECORDS) {
+            let tx = self.db.begin()?;
+            let mut turning = Turning::new(&tx, objects, pairs);
+            turning.turned.matches.clone_from(&turned.matches);
+            for record in records {
+                turning.turn(now, |turning| turning.record(record))?;
+            }
+            turning.end(report, &mut turned);
+            match afterwards {
+                Afterwards::Keep => tx.commit(),
+                Afterwards::TakeBack => tx.rollback(),
+            }
+            .map_err(CommandError::from)?;
+        }
+        Ok(turned)
     }
 
     /// Turns it back. What is meanwhile otherwise, or refused by the database, is left.
@@ -241,17 +269,8 @@ impl Undo {
     /// The database can't be written; what was turned back stays so.
     pub(crate) fn carry_out(&mut self) -> Result<UndoReport, UndoError> {
         let mut done = UndoReport::default();
-        let mut turned = Turned::default();
+        let mut turned = self.turn_records(&mut done, Afterwards::Keep)?;
         let (objects, pairs, now) = (&self.objects, &self.pairs, self.clock.now());
-        for records in self.chosen.records.chunks(RECORDS) {
-            let tx = self.db.begin()?;
-            let mut turning = Turning::new(&tx, objects, pairs);
-            for record in records {
-                turning.turn(now, |turning| turning.record(record))?;
-            }
-            turning.end(&mut done, &mut turned);
-            tx.commit().map_err(CommandError::from)?;
-        }
         for links in self.chosen.links.chunks(RECORDS) {
             let tx = self.db.begin()?;
             let mut turning = Turning::new(&tx, objects, pairs);
@@ -264,6 +283,13 @@ impl Undo {
         }
         Ok(done)
     }
+}
+
+/// What becomes of rows that were turned back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Afterwards {
+    Keep,
+    TakeBack,
 }
 
 /// A slip of the pen must not look as if there were nothing to turn back.
@@ -353,6 +379,8 @@ struct Turned {
     /// Rows that it brings back, and those that it deletes: their associations come and go with them.
     back: RowSet,
     gone: RowSet,
+    /// Whose the match values are of the rows that come back, by object and form.
+    matches: BTreeMap<(String, String), LocalId>,
     /// Associations that came with others, and those that went: HubSpot's primary goes with the plain type, the other half of one
     /// between two records of an object with the first.
     came: BTreeSet<UndoLink>,
@@ -376,6 +404,7 @@ impl<'a> Turning<'a> {
         done.changes.extend(self.report.changes);
         done.left.extend(self.report.left);
         turned.back.extend(self.turned.back);
+        turned.matches.extend(self.turned.matches);
         turned.gone.extend(self.turned.gone);
         turned.came.extend(self.turned.came);
         turned.went.extend(self.turned.went);
@@ -417,11 +446,14 @@ impl<'a> Turning<'a> {
             }
             Err(error) if error.is_of_one_row() => {
                 let refused = self.report.changes.split_off(before);
-                let (message, code) = error.told();
+                let (sentence, code) = error.told();
+                // What is left says its code by itself.
+                let said = sentence.strip_suffix(&format!(" [{code}]"));
+                let message = said.unwrap_or(&sentence);
                 self.report
                     .left
                     .extend(refused.into_iter().flat_map(|change| {
-                        let left = change.left(&code, &message);
+                        let left = change.left(&code, message);
                         left.collect::<Vec<_>>()
                     }));
                 Ok(())
@@ -554,6 +586,7 @@ impl<'a> Turning<'a> {
                 is_in_conflict: around.is_whole_in_conflict
                     || property.is_some_and(|property| around.open.contains(property)),
                 is_unkept: around.unkept.contains(&change.property),
+                is_archived: around.is_archived,
                 write: field.map(FieldMapping::write_mode).unwrap_or_default(),
             };
             let is_undone = now
@@ -641,6 +674,17 @@ impl<'a> Turning<'a> {
         ids: &[i64],
         row: &str,
     ) -> Result<(), UndoError> {
+        if let Some(other) = self.take_match(object, record, row)? {
+            let (why, place) = (
+                LeftWhy::ValueTaken,
+                (record.object.as_str(), record.local_id, WHOLE),
+            );
+            let message = format!("row {other}: {}", why.message());
+            self.report
+                .left
+                .extend(left_of(place, ids, why.as_str(), &message));
+            return Ok(());
+        }
         self.report.changes.push(UndoChange {
             history_ids: ids.to_vec(),
             object: record.object.clone(),
@@ -689,6 +733,40 @@ impl<'a> Turning<'a> {
         self.writes
             .push(Write::Insert(name, record.local_id, values, row.to_owned()));
         Ok(())
+    }
+
+    /// Another row, or one that comes back too, that has the value by which the record of a gone row is known: HubSpot would make no
+    /// second record of it. Where there is none the value is this row's.
+    fn take_match(
+        &mut self,
+        object: &ObjectSync,
+        record: &ChosenRecord,
+        row: &str,
+    ) -> Result<Option<LocalId>, StoreError> {
+        let fields = object.mapping().fields.iter();
+        let values = fields.map(|field| {
+            let mut changes = record.fields.iter();
+            let change = changes.find(|change| change.property == field.property.as_str());
+            let held = rowjson::text_in(row, field.column.as_str()).flatten();
+            let text = change.map_or(held, |change| change.to.clone());
+            let value = field.property_type.canonical(text.as_deref());
+            (field.property.clone(), value.unwrap_or_default())
+        });
+        let Some(identity) = match_identity(object, &values.collect()) else {
+            return Ok(None);
+        };
+        let own = LocalId(record.local_id);
+        let linked = object.table.linked_by(self.tx, &identity, own)?;
+        let other = match linked {
+            Some((other, _)) => Some(other),
+            None => object.table.unlinked_by(self.tx, &identity)?,
+        };
+        if other.is_some() {
+            return Ok(other);
+        }
+        let key = (record.object.clone(), identity.form);
+        let first = *self.turned.matches.entry(key).or_insert(own);
+        Ok((first != own).then_some(first))
     }
 
     fn link(&mut self, chosen: &ChosenLink) -> Result<(), UndoError> {
@@ -844,6 +922,7 @@ struct Around {
     open: BTreeSet<PropertyName>,
     is_in_conflict: bool,
     is_whole_in_conflict: bool,
+    is_archived: bool,
     unkept: BTreeSet<String>,
 }
 
@@ -858,6 +937,7 @@ impl Around {
             is_whole_in_conflict: is_in_conflict && open.is_empty(),
             open,
             is_in_conflict,
+            is_archived: object.table.is_marked(tx, id)?,
             unkept: modes::said(tx, name, FieldMode::Unkept)?,
         })
     }
@@ -865,6 +945,7 @@ impl Around {
     fn now(&self) -> RowNow {
         RowNow {
             is_there: self.row.is_some(),
+            is_archived: self.is_archived,
             waits: match (self.is_in_conflict, &self.entry) {
                 (true, _) => Some(LeftWhy::OpenConflict),
                 (false, Some(_)) => Some(LeftWhy::Pending),

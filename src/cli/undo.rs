@@ -270,6 +270,8 @@ mod tests {
             LeftWhy::ReadOnly,
             LeftWhy::IfEmpty,
             LeftWhy::Append,
+            LeftWhy::Archived,
+            LeftWhy::ValueTaken,
         ];
         let report = UndoReport {
             changes: vec![

@@ -1,5 +1,6 @@
 //! `sync_history`: a row per field that one side changed in the other, and every value that lost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, named_params};
@@ -63,6 +64,34 @@ pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Resul
             false => change.origin.as_str(),
         },
     })?;
+    Ok(())
+}
+
+/// Gives the whole rows that are kept of an object the names that its columns have from here on.
+pub(crate) fn rename_columns(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    renamed: &BTreeMap<String, String>,
+) -> Result<(), StoreError> {
+    let mut kept = tx.prepare(
+        "SELECT id, old_value, new_value FROM sync_history WHERE object = :object AND property = :whole",
+    )?;
+    let of = named_params! { ":object": object.as_str(), ":whole": WHOLE_RECORD };
+    let mut rows = kept.query(of)?;
+    let mut change = tx.prepare(
+        "UPDATE sync_history
+         SET old_value = coalesce(:old, old_value), new_value = coalesce(:new, new_value)
+         WHERE id = :id",
+    )?;
+    while let Some(row) = rows.next()? {
+        let (id, old, new): (i64, Option<String>, Option<String>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        let [old, new] = [old, new]
+            .map(|text| text.and_then(|text| rowjson::with_columns_renamed(&text, renamed)));
+        if old.is_some() || new.is_some() {
+            change.execute(named_params! { ":id": id, ":old": old, ":new": new })?;
+        }
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter
 
 use crate::decide::matching::{Identity, MatchRule};
 use crate::model::field_values::{FieldNames, FieldValues};
+use crate::model::hex;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
@@ -323,8 +324,8 @@ impl MirrorTable {
         Ok(())
     }
 
-    /// A whole row as JSON: the mapped properties, those that were mapped once (`unmapped`), and the user's own columns as
-    /// text. A BLOB is left out.
+    /// A whole row as JSON: the mapped properties, those that were mapped once (`unmapped`), and the user's own columns, text that is
+    /// no UTF-8 and BLOBs by their bytes.
     pub fn whole(
         &self,
         connection: &Connection,
@@ -338,20 +339,39 @@ impl MirrorTable {
             let former = unmapped
                 .iter()
                 .find(|field| field.column_name.eq_ignore_ascii_case(&column));
-            let (name, value) = match former {
-                Some(field) => (
-                    field.property.clone(),
-                    self.former_value(connection, row.record.local_id, field)?,
-                ),
-                None => (
-                    format!("$column:{column}"),
-                    self.column(connection, row.record.local_id, &column)?
-                        .map(|column| as_text(&column)),
-                ),
-            };
-            others.extend(value.map(|value| (name, value)));
+            let id = row.record.local_id;
+            match former {
+                Some(field) => {
+                    let value = self.former_value(connection, id, field)?;
+                    others.extend(value.map(|value| (field.property.clone(), value)));
+                }
+                None => others.extend(self.own_column(connection, id, &column)?),
+            }
         }
         Ok(rowjson::of_row(&row.record.values, others))
+    }
+
+    /// What a column of the user's own holds, as text under the name of its class (`model/row/json`); `None` where the row is gone.
+    fn own_column(
+        &self,
+        connection: &Connection,
+        id: LocalId,
+        column: &str,
+    ) -> Result<Option<(String, Value)>, StoreError> {
+        let (table, quoted) = (quoted(self.mapping.table.as_str()), quoted(column));
+        let sql = format!("SELECT {quoted} FROM {table} WHERE local_id = ?1");
+        let found = connection
+            .prepare_cached(&sql)?
+            .query_row([id.0], |row| {
+                let held = row.get_ref(0)?;
+                Ok(match (held, not_utf8(held)) {
+                    (ValueRef::Blob(bytes), _) => ("blob", hex_of(bytes)),
+                    (_, Some(bytes)) => ("text", hex_of(bytes)),
+                    (held, None) => ("column", as_text(&from_sql(held))),
+                })
+            })
+            .optional()?;
+        Ok(found.map(|(class, value)| (format!("${class}:{column}"), value)))
     }
 
     /// What the column of a property holds that is not mapped, or not at the moment; `None` where the column or the row is gone.
@@ -429,14 +449,7 @@ impl MirrorTable {
     ) -> Result<(), StoreError> {
         let settings: Vec<String> = own
             .iter()
-            .map(|value| {
-                let given = if value.is_text_of_bytes {
-                    "CAST(? AS TEXT)"
-                } else {
-                    "?"
-                };
-                format!("{} = {given}", quoted(&value.column))
-            })
+            .map(|value| format!("{} = {}", quoted(&value.column), value.place()))
             .collect();
         if settings.is_empty() {
             return Ok(());
@@ -656,6 +669,10 @@ fn as_text(column: &ColumnValue) -> Value {
         ColumnValue::Real(number) => Value::from_canonical(number.to_string()),
         ColumnValue::Text(text) => Value::from_canonical(text.clone()),
     }
+}
+
+fn hex_of(bytes: &[u8]) -> Value {
+    Value::from_canonical(hex::encode(bytes).to_uppercase())
 }
 
 /// A column's value as SQLite gives it.

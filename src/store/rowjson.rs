@@ -8,7 +8,8 @@ use serde_json::{Map, Value as Json};
 pub use crate::model::row::json::{created_at, modified_at, of_record, of_row, values, without};
 
 pub(crate) use crate::model::row::json::{
-    by_column, spelled, text_in, with_defaults, with_record, with_times,
+    BY_BYTES, by_column, spelled, text_in, with_columns_renamed, with_defaults, with_record,
+    with_times,
 };
 
 /// What a row held in a column that the mapping does not know.
@@ -23,6 +24,14 @@ pub(crate) struct OwnValue {
 }
 
 impl OwnValue {
+    /// Where the value goes in a statement.
+    pub(crate) fn place(&self) -> &'static str {
+        match self.is_text_of_bytes {
+            true => "CAST(? AS TEXT)",
+            false => "?",
+        }
+    }
+
     /// What `sync_history` calls the column.
     pub(crate) fn name(&self) -> String {
         format!("$column:{}", self.column)
@@ -67,6 +76,30 @@ pub(crate) fn own_values(text: &str) -> Vec<OwnValue> {
     };
     let held: Map<String, Json> = serde_json::from_str(text).unwrap_or_default();
     held.into_iter().filter_map(own).collect()
+}
+
+/// What a row by column (`by_column`) tells of a column that the mapping does not know; `None` where that held nothing.
+pub(crate) fn own_value(text: &str, column: &str) -> Option<OwnValue> {
+    let mut held: Map<String, Json> = serde_json::from_str(text).unwrap_or_default();
+    let (value, is_text_of_bytes) = match held.remove(column)? {
+        Json::String(text) => (SqlValue::Text(text), false),
+        Json::Number(number) => match number.as_i64() {
+            Some(whole) => (SqlValue::Integer(whole), false),
+            None => (SqlValue::Text(number.to_string()), false),
+        },
+        Json::Object(of_class) => {
+            let (class, digits) = of_class.into_iter().next()?;
+            let is_known = BY_BYTES.contains(&class.as_str());
+            let digits = digits.as_str().filter(|_| is_known)?;
+            (SqlValue::Blob(bytes_of(digits)?), class == "text")
+        }
+        Json::Null | Json::Bool(_) | Json::Array(_) => return None,
+    };
+    Some(OwnValue {
+        column: column.to_owned(),
+        value,
+        is_text_of_bytes,
+    })
 }
 
 fn bytes_of(digits: &str) -> Option<Vec<u8>> {

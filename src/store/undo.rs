@@ -19,7 +19,7 @@ use crate::store::StoreError;
 use crate::store::commands::CommandError;
 use crate::store::conflicts::ASSOCIATION;
 use crate::store::history::Change;
-use crate::store::rowjson;
+use crate::store::rowjson::{self, OwnValue};
 use crate::store::shape::ddl::quoted;
 use crate::store::shape::fit;
 
@@ -151,6 +151,8 @@ pub(crate) struct NewValue {
     pub column: String,
     /// The value, of the class of its column.
     pub value: SqlValue,
+    /// Where it goes in a statement.
+    place: &'static str,
 }
 
 impl NewValue {
@@ -166,6 +168,15 @@ impl NewValue {
         Self {
             column: column.to_owned(),
             value,
+            place: "?",
+        }
+    }
+
+    fn own(own: OwnValue) -> Self {
+        Self {
+            place: own.place(),
+            column: own.column,
+            value: own.value,
         }
     }
 }
@@ -179,7 +190,7 @@ pub(crate) fn write_row(
 ) -> Result<(), CommandError> {
     let settings: Vec<String> = values
         .iter()
-        .map(|value| format!("{} = ?", quoted(&value.column)))
+        .map(|value| format!("{} = {}", quoted(&value.column), value.place))
         .collect();
     let sql = format!(
         "UPDATE {} SET {} WHERE local_id = ?",
@@ -223,11 +234,15 @@ pub(crate) fn insert_row(
 ) -> Result<(), CommandError> {
     let names = values.iter().map(|value| quoted(&value.column));
     let columns: Vec<String> = ["local_id".to_owned()].into_iter().chain(names).collect();
-    let places = ", ?".repeat(values.len());
+    let places: Vec<&str> = ["?"]
+        .into_iter()
+        .chain(values.iter().map(|value| value.place))
+        .collect();
     let sql = format!(
-        "INSERT INTO {} ({}) VALUES (?{places})",
+        "INSERT INTO {} ({}) VALUES ({})",
         quoted(table),
-        columns.join(", ")
+        columns.join(", "),
+        places.join(", ")
     );
     let id = SqlValue::Integer(local_id);
     let values = values.iter().map(|value| &value.value);
@@ -250,13 +265,8 @@ pub(crate) fn own_columns(
     let columns = fit::columns_of(connection, mapping.table.as_str())?;
     let own = columns.into_iter().filter(|name| !is_mapped(name));
     Ok(own
-        .filter_map(|column| {
-            let held = rowjson::text_in(row, &column)??;
-            Some(NewValue {
-                column,
-                value: SqlValue::Text(held),
-            })
-        })
+        .filter_map(|column| rowjson::own_value(row, &column))
+        .map(NewValue::own)
         .collect())
 }
 

@@ -590,3 +590,128 @@ fn wrong_usage_is_told() {
         "hubsyncd: the mapping file has no object `contcts` [unknown-object]\nhint: write `contacts`\n"
     );
 }
+
+/// A contact on both sides that is old enough to be missed, with columns of the user's own, whose row was deleted and pushed.
+fn deleted(own: &str) -> (Portal, Site, String) {
+    let portal = Portal::quick();
+    let id = portal.contact("ada@example.com");
+    portal.edit(id, &[("lastname", "Byron")]);
+    let site = Site::new(&portal);
+    site.once();
+    for sql in own.split(';').filter(|sql| !sql.trim().is_empty()) {
+        site.execute(sql);
+    }
+    site.once();
+    let before = last_change(&site);
+    site.execute("DELETE FROM contacts WHERE local_id = 1");
+    site.once();
+    let ids = after(&site, before);
+    (portal, site, ids)
+}
+
+#[test]
+fn bytes_of_the_users_own_columns_come_back_with_their_row() {
+    const OWN: &str = "ALTER TABLE contacts ADD COLUMN photo BLOB;
+         ALTER TABLE contacts ADD COLUMN odd TEXT;
+         ALTER TABLE contacts ADD COLUMN alike TEXT;
+         ALTER TABLE contacts ADD COLUMN share REAL;
+         ALTER TABLE contacts ADD COLUMN anything ANY;
+         UPDATE contacts SET photo = x'00FF', odd = CAST(x'FFFE41' AS TEXT), alike = '00FF', share = 0.1, anything = 7";
+    const HELD: &str = "SELECT quote(photo) || typeof(odd) || hex(odd) || quote(alike) || quote(share) || typeof(anything) FROM contacts";
+    let expected = "X'00FF'textFFFE41'00FF'0.1integer";
+    // Deleted here, and archived in HubSpot.
+    let (portal, site, ids) = deleted(OWN);
+    let done = undone(&site, &["--ids", &ids, "--yes"]);
+    assert_eq!(changes(&done), ["contacts 1 *"]);
+    assert_eq!(left(&done), [""; 0]);
+    assert_eq!(site.text(HELD).as_deref(), Some(expected));
+    site.once();
+    let before = last_change(&site);
+    let now = portal.now_ms();
+    let id = id_of(&site, 1);
+    portal.stand().archive("contacts", id, now);
+    let compared = site.run(&["once", "--reconcile"]);
+    assert!(compared.status.success(), "{}", told(&compared));
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 0);
+    let done = undone(&site, &["--ids", &after(&site, before), "--yes"]);
+    assert_eq!(changes(&done), ["contacts 1 *"]);
+    let expected = expected.replace("integer", "text");
+    assert_eq!(site.text(HELD), Some(expected), "by a removal");
+}
+
+#[test]
+fn a_row_comes_back_to_columns_that_have_other_names_by_now() {
+    let (portal, site, ids) = deleted("");
+    let config = std::fs::read_to_string(site.path("config.toml")).expect("the mapping file");
+    let swapped = config
+        .replace("firstname = \"first_name\"", "firstname = \"_between\"")
+        .replace("lastname = \"last_name\"", "lastname = \"first_name\"")
+        .replace("\"_between\"", "\"last_name\"")
+        .replace("city = \"city\"", "city = \"town\"");
+    assert_ne!(config, swapped);
+    std::fs::write(site.path("config.toml"), swapped).expect("written");
+    site.once();
+    let done = undone(&site, &["--ids", &ids, "--yes"]);
+    assert_eq!(changes(&done), ["contacts 1 *"]);
+    site.once();
+    let id = id_of(&site, 1);
+    assert_eq!(portal.value(id, "firstname").as_deref(), Some("Ann"));
+    assert_eq!(portal.value(id, "lastname").as_deref(), Some("Byron"));
+}
+
+#[test]
+fn a_row_whose_match_value_another_row_has_by_now_is_left_before_anybody_is_asked() {
+    for is_pushed in [true, false] {
+        let (_portal, site, ids) = deleted("");
+        site.execute("INSERT INTO contacts (email) VALUES ('Ada@example.com')");
+        if is_pushed {
+            site.once();
+        }
+        let other = site.number("SELECT local_id FROM contacts");
+        let seen = undone(&site, &["--ids", &ids, "--dry-run"]);
+        assert_eq!(changes(&seen), [""; 0]);
+        assert_eq!(left(&seen), ["1 * value-taken"]);
+        let message = seen["left"][0]["message"].as_str().expect("a sentence");
+        let begins = format!("row {other}: another row has its match value by now");
+        assert!(message.starts_with(&begins), "{message}");
+        assert_eq!(undone(&site, &["--ids", &ids, "--yes"])["undone"], json!(0));
+    }
+}
+
+#[test]
+fn what_a_constraint_of_somebodys_refuses_is_left_before_anybody_is_asked() {
+    let (_portal, site, ids) = deleted(
+        "ALTER TABLE contacts ADD COLUMN number INTEGER;
+         CREATE UNIQUE INDEX only_one ON contacts (number);
+         UPDATE contacts SET number = 7",
+    );
+    site.execute("INSERT INTO contacts (email, number) VALUES ('bob@example.com', 7)");
+    let seen = undone(&site, &["--ids", &ids, "--dry-run"]);
+    assert_eq!(changes(&seen), [""; 0], "{seen}");
+    assert_eq!(left(&seen), ["1 * refused"]);
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
+}
+
+#[test]
+fn a_row_that_says_that_its_record_is_archived_is_left_with_that_reason() {
+    let portal = Portal::quick();
+    let id = portal.contact("ada@example.com");
+    let objects = format!("[objects.contacts]\non_remote_delete = \"mark\"\n{CONTACTS}");
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    let before = last_change(&site);
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.once();
+    let now = portal.now_ms();
+    portal.stand().archive("contacts", id, now);
+    let compared = site.run(&["once", "--reconcile"]);
+    assert!(compared.status.success(), "{}", told(&compared));
+    assert_eq!(site.number("SELECT sum(hs_archived) FROM contacts"), 1);
+    let chosen = after(&site, before);
+    let seen = undone(&site, &["--ids", &chosen, "--dry-run"]);
+    assert_eq!(changes(&seen), [""; 0]);
+    assert_eq!(
+        left(&seen),
+        ["1 * record-archived", "1 city record-archived"]
+    );
+}

@@ -5,6 +5,7 @@ use rusqlite::{Connection, named_params};
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::value::{PropertyType, Value};
 use crate::store::fields::{self, FieldRow, FieldState};
+use crate::store::history;
 use crate::store::modes::{self, FieldMode};
 use crate::store::shape::ddl::quoted;
 use crate::store::shape::fit::{ShapeWork, columns_of, has, same_name, waiting_values};
@@ -62,6 +63,10 @@ impl ShapeWork<'_> {
             self.tx
                 .execute_batch(&alter::rename_column(table, present, between))?;
         }
+        let renamed = moving
+            .iter()
+            .map(|(field, _, _, wanted)| (field.column_name.clone(), wanted.clone()));
+        history::rename_columns(self.tx, &object.object, &renamed.collect())?;
         for (field, present, between, wanted) in moving {
             refuse_taken_column(self.tx, object, &wanted)?;
             self.tx

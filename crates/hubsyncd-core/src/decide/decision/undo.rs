@@ -9,6 +9,8 @@
 //! | a record that is gone | no row has its number | its row is inserted again |
 //! | changes of a field that is written as `if_empty` or `append` | HubSpot would not take the former value | left |
 //! | an association that was made, or taken away | still so, and both records are there | the other way round |
+//! | a record that is gone | another row, or one that comes back too, has its match value | left |
+//! | anything of a row | the row says that its record is archived | left |
 //! | anything | something waits, or a person decides | left |
 //! | anything | changed again | left |
 
@@ -251,6 +253,10 @@ states! {
         IfEmpty = "if-empty",
         /// What is written to the column only adds options in HubSpot.
         Append = "append",
+        /// Its row says that its record is archived in HubSpot, and takes no write.
+        Archived = "record-archived",
+        /// Another row has the value by which its record is known.
+        ValueTaken = "value-taken",
     }
 }
 
@@ -279,6 +285,12 @@ impl LeftWhy {
             Self::Append => {
                 "`write = \"append\"` takes no option away in HubSpot: take it away there"
             }
+            Self::Archived => {
+                "its record is archived in HubSpot, and the row says so: restore the record there"
+            }
+            Self::ValueTaken => {
+                "another row has its match value by now: change that row or DELETE it first"
+            }
         }
     }
 }
@@ -296,6 +308,8 @@ pub struct FieldNow<'a> {
     pub is_in_conflict: bool,
     /// Whether its changes are kept out of the history.
     pub is_unkept: bool,
+    /// Whether its row says that its record is archived.
+    pub is_archived: bool,
     /// What a local write does in HubSpot.
     pub write: WriteMode,
 }
@@ -308,6 +322,9 @@ pub fn judge_field(change: &FieldChange, now: FieldNow<'_>) -> Option<Result<(),
     let Some(kind) = now.kind else {
         return Some(Err(LeftWhy::ReadOnly));
     };
+    if now.is_archived {
+        return Some(Err(LeftWhy::Archived));
+    }
     if now.is_in_conflict {
         return Some(Err(LeftWhy::OpenConflict));
     }
@@ -353,6 +370,8 @@ pub fn is_same(kind: PropertyType, one: Option<&str>, other: Option<&str>) -> bo
 pub struct RowNow {
     /// Whether it is there.
     pub is_there: bool,
+    /// Whether it says that its record is archived.
+    pub is_archived: bool,
     /// What keeps it from being touched: something of it waits, or a person decides.
     pub waits: Option<LeftWhy>,
     /// Whether it holds what it held when its record was made, but for what is undone as well.
@@ -376,7 +395,9 @@ pub fn judge_made(origin: Origin, now: RowNow) -> Result<(), LeftWhy> {
 
 /// Whether a record that is gone comes back.
 pub fn judge_gone(is_known: bool, now: RowNow) -> Result<(), LeftWhy> {
-    if now.is_there {
+    if now.is_archived {
+        Err(LeftWhy::Archived)
+    } else if now.is_there {
         Err(LeftWhy::ChangedSince)
     } else if let Some(why) = now.waits {
         Err(why)

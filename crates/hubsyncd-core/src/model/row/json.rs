@@ -143,16 +143,40 @@ pub fn with_record(mapping: &ObjectMapping, text: &str, record: &RemoteRecord) -
 }
 
 /// Such a row under the names of its columns, as `sync_history` keeps it: also what columns hold that the mapping does not
-/// know, without the row's times and number.
+/// know, without the row's times and number. A BLOB is `{"blob": "00FF"}`, a text that is no UTF-8 `{"text": "FFFE"}`.
 pub fn by_column(mapping: &ObjectMapping, text: &str) -> String {
-    let column = |name: String| match name.strip_prefix('$') {
-        Some(own) => own.split_once(':').map(|(_, column)| column.to_owned()),
-        None => Some(column_of(mapping, &name).unwrap_or(name)),
+    let shown = |(name, value): (String, Json)| match name.strip_prefix('$') {
+        Some(own) => {
+            let (class, column) = own.split_once(':')?;
+            Some((column.to_owned(), of_class(class, value)))
+        }
+        None => Some((column_of(mapping, &name).unwrap_or(name), value)),
     };
-    let named = object(text)
-        .into_iter()
-        .filter_map(|(name, value)| Some((column(name)?, value)));
-    Json::Object(named.collect()).to_string()
+    Json::Object(object(text).into_iter().filter_map(shown).collect()).to_string()
+}
+
+/// A row by column whose columns have other names by now; `None` where it has none of them.
+pub fn with_columns_renamed(text: &str, renamed: &BTreeMap<String, String>) -> Option<String> {
+    let row = object(text);
+    let named = |name: &String| renamed.contains_key(name);
+    row.keys().any(named).then(|| {
+        let row = row.into_iter().map(|(name, value)| {
+            let name = renamed.get(&name).cloned().unwrap_or(name);
+            (name, value)
+        });
+        Json::Object(row.collect()).to_string()
+    })
+}
+
+/// The classes whose values stand there by their bytes.
+pub const BY_BYTES: [&str; 2] = ["blob", "text"];
+
+/// What a column of the user's own held; the digits of bytes name their class, since a text may look like them.
+fn of_class(class: &str, value: Json) -> Json {
+    match BY_BYTES.contains(&class) && !value.is_null() {
+        true => Json::Object([(class.to_owned(), value)].into_iter().collect()),
+        false => value,
+    }
 }
 
 /// Such a row without these properties.
@@ -199,6 +223,38 @@ fn of_all<'a>(values: impl Iterator<Item = (&'a PropertyName, &'a Value)>) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_of_the_users_own_columns_stand_under_their_class_in_a_row_by_column() {
+        let mapping = crate::testing::contacts().mapping().clone();
+        let held = r#"{"city":"Lima","$local_id":1,"$blob:photo":"00FF","$text:odd":"FFFE","$column:alike":"00FF","$column:none":null,"$real:share":"0.1"}"#;
+        assert_eq!(
+            by_column(&mapping, held),
+            r#"{"alike":"00FF","city":"Lima","none":null,"odd":{"text":"FFFE"},"photo":{"blob":"00FF"},"share":"0.1"}"#
+        );
+    }
+
+    #[test]
+    fn columns_that_swap_their_names_keep_their_values() {
+        let renamed = [("a", "b"), ("b", "a"), ("c", "d")];
+        let renamed = renamed
+            .map(|(from, to)| (from.to_owned(), to.to_owned()))
+            .into();
+        let check = |row: &str, expected: Option<&str>| {
+            assert_eq!(
+                with_columns_renamed(row, &renamed).as_deref(),
+                expected,
+                "{row}"
+            );
+        };
+        check(
+            r#"{"a":"1","b":"2","e":"3"}"#,
+            Some(r#"{"a":"2","b":"1","e":"3"}"#),
+        );
+        check(r#"{"c":null}"#, Some(r#"{"d":null}"#));
+        check(r#"{"e":"3"}"#, None);
+        check("17", None);
+    }
 
     #[test]
     fn what_columns_held_is_spelled_by_its_types_and_the_rest_stays() {
