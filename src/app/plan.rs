@@ -22,6 +22,7 @@ use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::outgoing::present::Present;
 use crate::engine::decisions::ahead::{AheadOfDaemon, ShownToDecisions};
 use crate::engine::outbound::create::{self, LookedFor};
+use crate::engine::outbound::preview::ahead::SettledAhead;
 use crate::engine::outbound::preview::{
     PlanTotals, PlannedEntry, ReadAgain, Rehearsal, ShownAgain,
 };
@@ -32,6 +33,7 @@ use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::hubspot::{BatchRead, Client, HubspotError, Priority, ReadQuery};
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::{HubspotId, OutboxId, PortalId};
+use crate::model::mapping::OnLocalDelete;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -133,6 +135,7 @@ pub fn offline<E: From<PlanError>>(
     };
     base.carry_out_decisions(None, moment)?;
     base.link_reinserted(moment)?;
+    base.take_rows_back(None, moment)?;
     base.rehearse(None, moment, each)
 }
 
@@ -171,6 +174,7 @@ struct PlanBase<'a> {
     connection: Connection,
     objects: Objects,
     is_copy: bool,
+    ahead: SettledAhead,
 }
 
 impl<'a> PlanBase<'a> {
@@ -184,6 +188,7 @@ impl<'a> PlanBase<'a> {
             connection,
             objects,
             is_copy: false,
+            ahead: SettledAhead::default(),
         }))
     }
 
@@ -222,12 +227,20 @@ impl<'a> PlanBase<'a> {
 
     /// Creates of an object that are due.
     fn due_creates(&self, object: &ObjectSync, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
+        self.due(object, Operation::Create, now)
+    }
+
+    fn due(
+        &self,
+        object: &ObjectSync,
+        operation: Operation,
+        now: Timestamp,
+    ) -> Result<Vec<Entry>, StoreError> {
         let mut due = Vec::new();
         if !object.mapping().direction.pushes() {
             return Ok(due);
         }
-        let (name, create) = (object.object(), Operation::Create);
-        let waiting = outbox::waiting(&self.connection, name, None, create, now)?;
+        let waiting = outbox::waiting(&self.connection, object.object(), None, operation, now)?;
         for entry in waiting.into_iter().filter(|entry| entry.is_due) {
             due.extend(outbox::by_id(&self.connection, entry.id)?);
         }
@@ -247,6 +260,61 @@ impl<'a> PlanBase<'a> {
                 create::link_reinserted(tx, &pass, &due)
             })?;
         }
+        Ok(())
+    }
+
+    /// Rows that come back instead of being archived, with what waits of them.
+    fn take_rows_back(
+        &mut self,
+        shown: Option<&ShownAgain>,
+        moment: Moment,
+    ) -> Result<(), PlanError> {
+        for object in self.objects.clone().iter() {
+            if object.mapping().modes.on_local_delete == OnLocalDelete::Archive {
+                continue;
+            }
+            let due = self.due(object, Operation::Archive, moment.now)?;
+            if due.is_empty() {
+                continue;
+            }
+            let (guard, mut ahead) = (self.config.guard, std::mem::take(&mut self.ahead));
+            self.write(|tx| {
+                let pass = Pass::at(moment, object, Origin::Poll);
+                ahead.take_rows_back(tx, &pass, &guard, (&due, shown))
+            })?;
+            self.ahead = ahead;
+        }
+        Ok(())
+    }
+
+    /// Updates that are due of an object, of records that HubSpot was asked for and misses.
+    fn missed(
+        &self,
+        object: &ObjectSync,
+        shown: &ShownAgain,
+        now: Timestamp,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut missed = self.due(object, Operation::Update, now)?;
+        missed.retain(|entry| {
+            let id = entry.standing.hs_id;
+            id.is_some_and(|id| shown.has_missed(object.object(), id))
+        });
+        Ok(missed)
+    }
+
+    /// What becomes of those, by what HubSpot's archive shows.
+    fn take_missed(
+        &mut self,
+        (object, missed): (&ObjectSync, &[Entry]),
+        (shown, archived): (&ShownAgain, &[RemoteRecord]),
+        moment: Moment,
+    ) -> Result<(), PlanError> {
+        let (guard, mut ahead) = (self.config.guard, std::mem::take(&mut self.ahead));
+        self.write(|tx| {
+            let pass = Pass::at(moment, object, Origin::Poll);
+            ahead.take_missed(tx, &pass, &guard, (missed, shown, archived))
+        })?;
+        self.ahead = ahead;
         Ok(())
     }
 
@@ -279,8 +347,10 @@ impl<'a> PlanBase<'a> {
                 now: moment.now,
                 offset_ms: moment.offset_ms,
                 shown,
+                ahead: &self.ahead,
                 held_columns: RefCell::default(),
                 makes: RefCell::default(),
+                made: RefCell::default(),
             };
             let totals = rehearsal.each(|planned| each(planned).map_err(Stopped::ByReader))?;
             Ok(PlanSums {
@@ -335,26 +405,27 @@ async fn read_again(
         decided.insert(object, present);
     }
     base.carry_out_decisions(Some(&decided), moment(client, clock))?;
-    let mut met = BTreeMap::new();
+    let (mut shown, mut looked_for) = (ShownAgain::default(), BTreeSet::new());
     for object in base.objects.clone().iter() {
-        look_for_creates(base, object, &reading, clock, &mut met).await?;
+        let around = (&mut shown.met, &mut looked_for);
+        look_for_creates(base, object, &reading, clock, around).await?;
     }
     base.link_reinserted(moment(client, clock))?;
-    let mut ids: BTreeMap<ObjectType, Vec<HubspotId>> = BTreeMap::new();
-    base.rehearse(None, moment(client, clock), |planned| {
-        if planned.is_to_be_read() {
-            ids.entry(planned.object).or_default().extend(planned.hs_id);
+    read_due(base, &reading, clock, &mut shown).await?;
+    base.take_rows_back(Some(&shown), moment(client, clock))?;
+    for object in base.objects.clone().iter() {
+        let missed = base.missed(object, &shown, clock.now())?;
+        if missed.is_empty() {
+            continue;
         }
-        Ok::<_, PlanError>(())
-    })?;
-    let mut shown = ShownAgain {
-        asked_at: clock.now(),
-        met,
-        ..ShownAgain::default()
-    };
-    for (object, ids) in &ids {
-        reading.read(object, ids, &mut shown).await?;
+        let archived = reading.in_archive(object, &missed).await?;
+        let found = (&shown, archived.as_slice());
+        base.take_missed((object, &missed), found, moment(client, clock))?;
+        // What is made anew may be there already.
+        let around = (&mut shown.met, &mut looked_for);
+        look_for_creates(base, object, &reading, clock, around).await?;
     }
+    read_due(base, &reading, clock, &mut shown).await?;
     let mut wanted: BTreeMap<ObjectType, (Vec<HubspotId>, BTreeSet<PropertyName>)> =
         BTreeMap::new();
     base.rehearse(Some(&shown), moment(client, clock), |planned| {
@@ -374,6 +445,30 @@ async fn read_again(
     Ok(shown)
 }
 
+/// Reads the records of due updates and archives that were not read yet.
+async fn read_due(
+    base: &PlanBase<'_>,
+    reading: &PlanReading<'_>,
+    clock: &Arc<dyn Clock>,
+    shown: &mut ShownAgain,
+) -> Result<(), PlanError> {
+    let mut ids: BTreeMap<ObjectType, Vec<HubspotId>> = BTreeMap::new();
+    base.rehearse(None, moment(reading.client, clock), |planned| {
+        if planned.is_to_be_read()
+            && let Some(id) = planned.hs_id
+            && shown.asked.insert((planned.object.clone(), id))
+        {
+            ids.entry(planned.object).or_default().push(id);
+        }
+        Ok::<_, PlanError>(())
+    })?;
+    shown.asked_at = clock.now();
+    for (object, ids) in &ids {
+        reading.read(object, ids, shown).await?;
+    }
+    Ok(())
+}
+
 /// Looks for the records of due creates. What a lost request may have made is looked for as the push does, and given to its row in the
 /// copy. Of all others HubSpot is asked what it would answer to them: the records that it has already are kept by their entries.
 async fn look_for_creates(
@@ -381,10 +476,14 @@ async fn look_for_creates(
     object: &ObjectSync,
     reading: &PlanReading<'_>,
     clock: &Arc<dyn Clock>,
-    met: &mut BTreeMap<OutboxId, RemoteRecord>,
+    (met, looked_for): (
+        &mut BTreeMap<OutboxId, RemoteRecord>,
+        &mut BTreeSet<OutboxId>,
+    ),
 ) -> Result<(), PlanError> {
     let asked_at = clock.now();
-    let due = base.due_creates(object, asked_at)?;
+    let mut due = base.due_creates(object, asked_at)?;
+    due.retain(|entry| looked_for.insert(entry.id));
     let (in_doubt, fresh): (Vec<_>, Vec<_>) = due
         .into_iter()
         .partition(|entry| entry.standing.unanswered_since.is_some());
@@ -475,6 +574,28 @@ impl PlanReading<'_> {
             present.unread.extend(found.unread);
         }
         Ok(present)
+    }
+
+    /// The records of some entries that HubSpot's archive has.
+    async fn in_archive(
+        &self,
+        object: &ObjectSync,
+        entries: &[Entry],
+    ) -> Result<Vec<RemoteRecord>, PlanError> {
+        let ids: Vec<HubspotId> = entries
+            .iter()
+            .filter_map(|entry| entry.standing.hs_id)
+            .collect();
+        let mut archived = Vec::new();
+        for ids in ids.chunks(BATCH) {
+            let query = ReadQuery {
+                archived: true,
+                ..query(object, ids, &[])
+            };
+            let found = self.batch(object.object(), &query).await?;
+            archived.extend(remote_records(object, found.records));
+        }
+        Ok(archived)
     }
 
     async fn batch(&self, name: &ObjectType, query: &ReadQuery) -> Result<BatchRead, HubspotError> {

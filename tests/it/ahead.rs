@@ -294,3 +294,177 @@ fn a_record_that_is_archived_or_merged_already_is_not_archived_again() {
     assert_eq!(portal.requests("batch/archive") - archived, 1);
     assert_eq!(portal.contacts(), 1);
 }
+
+/// Whether an entry of a row is sent, and else why not.
+fn outcome(plan: &[Value], row: i64) -> (bool, &str) {
+    let mut of_row = plan.iter().filter(|entry| entry["local_id"] == row);
+    let entry = of_row.next().expect("it stands in the plan");
+    assert!(of_row.next().is_none(), "once: {plan:?}");
+    (
+        entry["sent"] == true,
+        entry["reason"].as_str().unwrap_or_default(),
+    )
+}
+
+#[test]
+fn a_deleted_row_that_comes_back_is_shown_with_what_is_sent_of_it_then() {
+    let portal = Portal::quick();
+    portal.stand().settings_mut().first_company_is_primary = false;
+    let ids = ["ann", "bob", "cyd"].map(|name| portal.contact(&format!("{name}@example.com")));
+    for id in ids {
+        portal.edit(id, &[("city", "Rome")]);
+    }
+    let acme = company(&portal, "Acme");
+    let objects = format!(
+        "[objects.contacts]\non_local_delete = \"restore\"\n{CONTACTS}\n[objects.companies]\n\
+         [associations]\nstaff = {{ from = \"contacts\", to = \"companies\" }}\n"
+    );
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    let row_of =
+        |id: u64| site.number(&format!("SELECT local_id FROM contacts WHERE hs_id = {id}"));
+    let rows = ids.map(row_of);
+    let [ann, bob, cyd] = rows;
+    site.execute(&format!(
+        "UPDATE contacts SET city = 'Lima' WHERE local_id = {ann}"
+    ));
+    site.execute(&associate(("contacts", ids[2]), ("companies", acme), 0));
+    site.execute("DELETE FROM contacts");
+    for arguments in [&[][..], &["--online"]] {
+        let plan = planned(&site, arguments);
+        let shown = in_short(&plan);
+        assert!(
+            shown.contains(&format!("update {ann}; city: Rome -> Lima")),
+            "{arguments:?}: {shown:?}"
+        );
+        assert_eq!(outcome(&plan, ann), (true, ""), "{arguments:?}");
+        let (sent, why) = outcome(&plan, bob);
+        assert!(!sent && why.ends_with("the row comes back"), "{why}");
+        assert!(shown.contains(&format!("archive {bob}")), "{shown:?}");
+        // Of the third one what is sent is its association.
+        let of_cyd: Vec<_> = plan
+            .iter()
+            .filter(|entry| entry["local_id"] == cyd)
+            .map(|entry| (entry["operation"].as_str(), entry["sent"] == true))
+            .collect();
+        assert!(of_cyd.contains(&(Some("associate"), true)), "{of_cyd:?}");
+        assert!(of_cyd.contains(&(Some("archive"), false)), "{of_cyd:?}");
+        assert_eq!(site.number("SELECT count(*) FROM contacts"), 0);
+    }
+    let before = portal.stand().request_log().len();
+    site.once();
+    assert_eq!(portal.contacts(), 3);
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 3);
+    assert_eq!(portal.value(ids[0], "city").as_deref(), Some("Lima"));
+    assert_eq!(in_hubspot(&portal), format!("{} {acme} 279 -", ids[2]));
+    let stand = portal.stand();
+    let sent = stand.request_log()[before..].iter();
+    let inputs = |part: &str| -> usize {
+        let of = sent.clone().filter(|request| {
+            let path = &request.path_template;
+            path.contains("/objects/") && path.ends_with(part)
+        });
+        of.map(|request| request.inputs).sum()
+    };
+    assert_eq!(
+        (inputs("/batch/update"), inputs("/batch/archive")),
+        (1, 0),
+        "no more than was planned"
+    );
+}
+
+#[test]
+fn a_written_row_whose_record_is_archived_is_shown_as_what_becomes_of_it() {
+    let gone = "HubSpot no longer has record ID: its row goes too, with what waited of it";
+    let marked =
+        "HubSpot no longer has record ID: its row stays and says so, without what waited of it";
+    let anew = "create 1; email: - -> ann@example.com; firstname: - -> Ann; city: - -> ours";
+    for (policy, mode, expected, rows, records) in [
+        ("remote", "delete", Err(gone), 0, 0),
+        ("remote", "mark", Err(marked), 1, 0),
+        ("remote", "recreate", Ok(anew), 1, 1),
+        ("local", "delete", Ok(anew), 1, 1),
+        ("newest", "delete", Err(gone), 0, 0),
+        ("manual", "delete", Err("[open-conflict]"), 1, 0),
+    ] {
+        let portal = Portal::quick();
+        let made = portal.now_ms() - 3_600_000;
+        let values = [("email", "ann@example.com"), ("firstname", "Ann")];
+        let id = portal.stand().create("contacts", &values, made);
+        let objects = format!(
+            "[objects.contacts]\nconflict = \"{policy}\"\non_remote_delete = \"{mode}\"\n{CONTACTS}"
+        );
+        let site = Site::with(&portal, "", &objects);
+        site.once();
+        site.execute("UPDATE contacts SET city = 'ours'");
+        let now = portal.now_ms();
+        portal.stand().archive("contacts", id, now);
+        let plan = planned(&site, &["--online"]);
+        assert_eq!(plan.len(), 1, "{policy} {mode}: {plan:?}");
+        match expected {
+            Ok(sent) => {
+                assert_eq!(outcome(&plan, 1), (true, ""), "{policy} {mode}");
+                // What HubSpot keeps by itself of its records is not ours.
+                let shown = in_short(&plan).remove(0);
+                assert_eq!(shown, sent, "{policy} {mode}");
+            }
+            Err(why) => {
+                let (is_sent, told) = outcome(&plan, 1);
+                let told = told.replace(&id.to_string(), "ID");
+                assert!(!is_sent && told.ends_with(why), "{policy} {mode}: {told}");
+            }
+        }
+        assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
+        let said = site.run(&["once", "--timeout", "50s"]);
+        assert_eq!(
+            (
+                site.number("SELECT count(*) FROM contacts"),
+                portal.contacts()
+            ),
+            (rows, records),
+            "{policy} {mode}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn written_rows_whose_removal_the_guard_holds_are_shown_as_waiting_for_it() {
+    let portal = Portal::quick();
+    let made = portal.now_ms() - 3_600_000;
+    let ids: Vec<u64> = (0..4)
+        .map(|number| {
+            let email = format!("c{number}@example.com");
+            portal
+                .stand()
+                .create("contacts", &[("email", &email)], made)
+        })
+        .collect();
+    let guard = "[guard]\nmax_archives = 2\nmax_share = 0.0\n";
+    let objects = format!("[objects.contacts]\nconflict = \"remote\"\n{CONTACTS}");
+    let site = Site::with(&portal, guard, &objects);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'ours'");
+    let now = portal.now_ms();
+    for id in &ids[..3] {
+        portal.stand().archive("contacts", *id, now);
+    }
+    let plan = planned(&site, &["--online"]);
+    for (row, is_sent) in [(1, false), (2, false), (3, false), (4, true)] {
+        let (sent, why) = outcome(&plan, row);
+        assert_eq!(sent, is_sent, "{row}: {why}");
+        assert_eq!(
+            why.ends_with("its row waits for the guard's word"),
+            !is_sent
+        );
+    }
+    assert_eq!(site.number("SELECT count(*) FROM sync_holds"), 0);
+    site.run(&["once", "--timeout", "20s"]);
+    assert_eq!(
+        site.text(
+            "SELECT group_concat(operation || ' ' || side || ' ' || records) FROM sync_holds"
+        )
+        .as_deref(),
+        Some("remove local 3")
+    );
+    assert_eq!(portal.value(ids[3], "city").as_deref(), Some("ours"));
+}

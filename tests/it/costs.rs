@@ -168,3 +168,88 @@ fn the_reads_around_associations_are_counted() {
         ],
     );
 }
+
+#[test]
+fn what_becomes_of_whole_records_before_anything_of_them_is_sent_is_counted() {
+    let restoring = format!("[objects.contacts]\non_local_delete = \"restore\"\n{CONTACTS}");
+    let (_portal, site) = filled(120, &restoring);
+    compare(
+        &site,
+        &[],
+        &[
+            "UPDATE contacts SET city = 'Lima' WHERE local_id <= 3",
+            "DELETE FROM contacts WHERE local_id <= 5",
+        ],
+    );
+    compare(
+        &site,
+        &[],
+        &[
+            "UPDATE contacts SET city = 'Bern' WHERE local_id = 20",
+            "DELETE FROM contacts WHERE local_id > 10",
+        ],
+    );
+    compare(
+        &site,
+        &["--online"],
+        &[
+            "UPDATE contacts SET city = 'Oslo' WHERE local_id <= 60",
+            "DELETE FROM contacts WHERE local_id <= 55",
+        ],
+    );
+    let objects = format!("[objects.contacts]\nconflict = \"local\"\n{CONTACTS}");
+    let (portal, site) = filled(5, &objects);
+    let first = site.number("SELECT hs_id FROM contacts WHERE local_id = 1");
+    let now = portal.now_ms();
+    portal
+        .stand()
+        .archive("contacts", first.unsigned_abs(), now);
+    compare(
+        &site,
+        &["--online"],
+        &["UPDATE contacts SET city = 'Lima' WHERE local_id <= 2"],
+    );
+}
+
+#[test]
+fn associations_of_rows_that_are_made_in_the_same_push_are_counted() {
+    let portal = behind();
+    portal.contact("c0@example.com");
+    let notes = "[objects.deals]\n[objects.notes]\n";
+    let pairs = "deals_notes = { from = \"deals\", to = \"notes\" }\n";
+    let objects = OBJECTS.replacen(
+        "[associations]\n",
+        &format!("{notes}[associations]\n{pairs}"),
+        1,
+    );
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    // Before the first creates the key's property is made.
+    site.execute("INSERT INTO contacts (email) VALUES ('first@example.com')");
+    site.execute("INSERT INTO companies (name) VALUES ('First')");
+    site.execute("INSERT INTO deals (dealname) VALUES ('First')");
+    site.execute("INSERT INTO notes (hs_timestamp) VALUES ('2026-11-30T08:00:00.000Z')");
+    site.once();
+    site.once();
+    let join = |from: &str, to: &str| {
+        format!(
+            "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+             SELECT '{from}', (SELECT max(local_id) FROM {from}), '{to}', (SELECT max(local_id) FROM {to})"
+        )
+    };
+    let company = "INSERT INTO companies (name) VALUES ('Acme')";
+    let contact =
+        |name: &str| format!("INSERT INTO contacts (email) VALUES ('{name}@example.com')");
+    let company_of = join("contacts", "companies");
+    compare(&site, &[], &[company, &contact("ada"), &company_of]);
+    compare(&site, &[], &[&contact("bob"), &company_of]);
+    compare(
+        &site,
+        &[],
+        &[
+            "INSERT INTO notes (hs_timestamp) VALUES ('2026-11-30T09:00:00.000Z')",
+            "INSERT INTO deals (dealname) VALUES ('Engine')",
+            &join("deals", "notes"),
+        ],
+    );
+}

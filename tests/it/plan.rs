@@ -261,6 +261,11 @@ fn a_column_that_would_be_emptied_is_told_before_it_is_held() {
         "{:?}",
         held[0]
     );
+    let emptied = json!([{"property": "city", "old": "Rome", "new": null}]);
+    assert!(
+        held.iter().all(|entry| entry["fields"] == emptied),
+        "{held:?}"
+    );
     let fields = sent[0]["fields"].as_array().expect("a list");
     assert_eq!(fields.len(), 1, "the other fields go on: {fields:?}");
     assert_eq!(fields[0]["property"], "lastname");
@@ -281,6 +286,10 @@ fn a_column_that_would_be_emptied_is_told_before_it_is_held() {
     let (sent, held): (Vec<_>, Vec<_>) = plan.iter().partition(|entry| entry["sent"] == true);
     assert_eq!((sent.len(), &sent[0]["kept"]), (1, &kept));
     assert!(held.iter().all(|entry| entry["waits_for"] == "guard"));
+    assert!(
+        held.iter().all(|entry| entry["fields"] == emptied),
+        "{held:?}"
+    );
     let text = said(&site, &["plan"]);
     for line in [
         "  city: - stays here, held by the guard: HubSpot keeps Rome",

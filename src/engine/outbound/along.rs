@@ -24,7 +24,8 @@ use crate::hubspot::endpoints::associations::{LinksWritten, MOST_READ};
 use crate::model::association::{Links, TypeId};
 use crate::model::attempt::{Along, NewEnd, Sent};
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
-use crate::model::id::{HubspotId, OutboxId};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::name::ObjectType;
 use crate::model::object::NewLinks;
 use crate::store::history::Origin;
 use crate::store::links::types;
@@ -58,11 +59,13 @@ pub(super) fn taken(
     Ok(None)
 }
 
-/// What would become of a create by the associations that name its row. Nothing is written down.
+/// What would become of a create by the associations that name its row, once the creates that it waits for are answered. `is_made`:
+/// whether such a row's goes in the same push. Nothing is written down.
 pub(super) fn known(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     create: &Entry,
+    is_made: &dyn Fn(&ObjectType, LocalId) -> bool,
 ) -> Result<WithLinks, StoreError> {
     let object = pass.object;
     if object.new_links == NewLinks::Follow {
@@ -72,7 +75,9 @@ pub(super) fn known(
     for id in links::naming(tx, pass.name(), create.local_id)? {
         named.extend(named_by(tx, pass, create, id)?);
     }
-    for NamedLink { link, .. } in &mut named {
+    for named in &mut named {
+        named.once_made(&object.new_links, is_made);
+        let link = &mut named.link;
         if let (None, TypesSay::Means(kind)) = (&link.kind, &link.told) {
             link.kind = Some(kind.clone());
         }

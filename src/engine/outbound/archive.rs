@@ -170,7 +170,7 @@ pub(super) async fn claim_all(
         .await
 }
 
-fn claim_judged(
+pub(super) fn claim_judged(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     guard: &Guard,

@@ -2,14 +2,15 @@
 //! Each entry that is not dead is told, also what is not due.
 
 mod adopted;
+pub(crate) mod ahead;
 mod asked;
+mod followers;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Transaction;
 
-use crate::decide::decision::former_record;
 use crate::decide::echo::Histories;
 use crate::decide::existence::{Action, Again, Hubspot, NOT_VISIBLE};
 use crate::decide::guard::Verdict;
@@ -17,7 +18,6 @@ use crate::decide::matching::{LookBefore, SEARCH_LAG, looked_up};
 use crate::decide::outgoing::along::WithLinks;
 use crate::decide::outgoing::associate::{CountedPair, LinkCall, ReadyLink, link_requests, ready};
 use crate::decide::outgoing::claim::after_its_read;
-use crate::decide::outgoing::looking::agreed_before;
 use crate::decide::outgoing::plan::{BATCH, DueEntry, PlannedBatch, PushCost, all_batches};
 use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::preview::{
@@ -25,7 +25,6 @@ use crate::decide::outgoing::preview::{
 };
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::engine::inbound::clearing;
-use crate::engine::inbound::existence::shown_version;
 use crate::engine::inbound::merge::{ShownRecord, decided};
 use crate::engine::outbound::along;
 use crate::engine::outbound::archive::{self, archives_records};
@@ -40,9 +39,10 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::hubspot::endpoints::associations::{MOST_READ, MOST_WRITTEN};
 use crate::model::association::PairMapping;
+use crate::model::attempt::Along;
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::name::{ObjectType, PropertyName, TableName};
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::group_of;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
@@ -59,7 +59,9 @@ use crate::store::outbox::{self, WaitingEntry};
 use crate::store::shape::options;
 use crate::store::{StoreError, cleared, conflicts, fields, reads};
 
+use self::ahead::{BACK, SettledAhead, present_as_known};
 use self::asked::{AskedOfHubspot, is_as_before};
+use self::followers::MadeAhead;
 
 /// A record that was read again.
 #[derive(Debug)]
@@ -73,8 +75,10 @@ pub struct ReadAgain {
 /// What HubSpot showed of records that were read again, by object and the id that was asked for.
 #[derive(Debug, Default)]
 pub struct ShownAgain {
-    /// When HubSpot was asked.
+    /// When HubSpot was asked last.
     pub asked_at: Timestamp,
+    /// What it was asked for.
+    pub asked: BTreeSet<(ObjectType, HubspotId)>,
     /// The records that it showed.
     pub records: BTreeMap<(ObjectType, HubspotId), ReadAgain>,
     /// Those that it could not read this time.
@@ -88,6 +92,12 @@ pub struct ShownAgain {
 impl ShownAgain {
     fn of(&self, object: &ObjectType, id: HubspotId) -> Option<&ReadAgain> {
         self.records.get(&(object.clone(), id))
+    }
+
+    /// Whether HubSpot was asked for a record, and neither showed it nor said that it could not read it.
+    pub(crate) fn has_missed(&self, object: &ObjectType, id: HubspotId) -> bool {
+        let of = (object.clone(), id);
+        self.asked.contains(&of) && !self.records.contains_key(&of) && !self.unread.contains(&of)
     }
 
     /// What the read said of one record.
@@ -131,16 +141,41 @@ pub struct PlannedEntry {
     pub is_in_flight: bool,
     is_due: bool,
     asked: AskedOfHubspot,
-    /// The pairs of the associations that go along with it.
-    along: Vec<TableName>,
+    /// The associations that go along with it.
+    along: Vec<Along>,
+    /// Whether the create that it waits for goes before it in the same push.
+    follows: bool,
     /// Whether it waits for the histories of its fields, which were read.
     is_contested: bool,
 }
 
 impl PlannedEntry {
+    /// An entry of which nothing is sent as yet.
+    fn of(object: &ObjectType, entry: &Entry) -> Self {
+        Self {
+            object: object.clone(),
+            local_id: entry.local_id,
+            hs_id: entry.standing.hs_id,
+            operation: entry.standing.operation,
+            waits_for: None,
+            due: None,
+            preview: Preview::default(),
+            association: None,
+            explanation: None,
+            need_history: Vec::new(),
+            is_in_flight: false,
+            is_due: false,
+            asked: AskedOfHubspot::default(),
+            along: Vec::new(),
+            follows: false,
+            is_contested: false,
+        }
+    }
+
     /// Whether the next push would send something of it.
     pub(crate) fn is_sent(&self) -> bool {
-        self.is_due && self.waits_for.is_none() && self.explanation.is_none() && !self.is_empty()
+        let is_free = self.waits_for.is_none() || self.follows;
+        self.is_due && is_free && self.explanation.is_none() && !self.is_empty()
     }
 
     /// Why it would not, in a sentence. `None`: it would, or is not due yet.
@@ -187,12 +222,16 @@ pub struct Rehearsal<'a> {
     pub offset_ms: i64,
     /// What was read again; `None`: nobody asked HubSpot.
     pub shown: Option<&'a ShownAgain>,
+    /// What was carried out ahead.
+    pub ahead: &'a SettledAhead,
     /// The objects that can't be pushed at present, each with the code that says why.
     pub kept_back: &'a [(String, String)],
     /// Of which columns the guard would hold what empties them, as far as it was looked at.
     pub held_columns: RefCell<BTreeMap<(ObjectType, PropertyName), bool>>,
     /// The rows that would become records, by the values that say which; as far as they were looked at.
     pub makes: RefCell<BTreeMap<(ObjectType, PropertyName, String), LocalId>>,
+    /// What the push's creates make, where an association waits for one.
+    pub made: RefCell<MadeAhead>,
 }
 
 impl Rehearsal<'_> {
@@ -205,6 +244,7 @@ impl Rehearsal<'_> {
         mut each: impl FnMut(PlannedEntry) -> Result<(), E>,
     ) -> Result<PlanTotals, E> {
         let mut totals = PlanTotals::default();
+        self.look_at_creates()?;
         for object in self.objects.iter() {
             let mut tell = |planned: PlannedEntry| {
                 totals.held += u64::from(planned.waits_for == Some(WaitsFor::Guard));
@@ -225,9 +265,17 @@ impl Rehearsal<'_> {
     ) -> Result<u64, E> {
         let mut later = Vec::new();
         let (mut requests_beside, mut cost) = (0, PushCost::default());
+        let mut updates_read = 0;
         let (mut links, mut archives) = (Vec::new(), Vec::new());
         for pair in pairs_of(object) {
-            let due = self.due(&pair.from, Some(&pair.to), &LINKS, &mut later)?;
+            let mut waiting = Vec::new();
+            let mut due = self.due(&pair.from, Some(&pair.to), &LINKS, &mut waiting)?;
+            for entry in waiting {
+                match self.follows(pair, &entry)? {
+                    true => due.push(entry),
+                    false => later.push(entry),
+                }
+            }
             let name = pair.name();
             let guarded = guarded_pair(self.tx, pair, &name, &self.guard, self.since())?;
             let is_held = self.is_held(&guarded)?;
@@ -253,7 +301,7 @@ impl Rehearsal<'_> {
                     let mut counted = |planned: PlannedEntry| {
                         planned.count_in(&mut together);
                         if planned.is_sent() {
-                            pairs_along.extend(planned.along.iter().cloned());
+                            pairs_along.extend(planned.along.iter().map(|one| one.pair.clone()));
                         }
                         each(planned)
                     };
@@ -267,6 +315,9 @@ impl Rehearsal<'_> {
                 let read = pulled.filter(|pair| pairs_along.contains(&pair.key));
                 requests_beside += read.count() as u64;
                 is_any_made |= operation == Operation::Create && together.sent > 0;
+                if operation == Operation::Update {
+                    updates_read += together.read;
+                }
                 cost.add(&together);
             }
             if object.key_wanted && is_any_made {
@@ -299,6 +350,11 @@ impl Rehearsal<'_> {
         if object.mapping().direction.pushes() {
             self.tell_held_alone(object, each)?;
         }
+        let ended = self.ahead.ended.iter();
+        for planned in ended.filter(|planned| planned.object == *object.object()) {
+            each(planned.clone())?;
+        }
+        requests_beside += self.ahead.requests_of(object.object(), updates_read);
         Ok(match self.kept_back_by(object.object()) {
             Some(_) => 0,
             None => {
@@ -321,7 +377,7 @@ impl Rehearsal<'_> {
         Ok(requests)
     }
 
-    /// What the due entries of a pair cost. One whose record is yet to be created goes along with it and costs nothing of its own.
+    /// What the due entries of a pair cost. One that goes along in a create costs nothing of its own.
     fn requests_of_pair(
         &self,
         pair: &PairMapping,
@@ -334,6 +390,10 @@ impl Rehearsal<'_> {
             let Some(link) = queued(self.tx, &known, entry.id)? else {
                 continue;
             };
+            if self.made.borrow().takes_along(link.id) {
+                continue;
+            }
+            let link = self.made.borrow().once_made(pair, link);
             let operation = link.standing.operation;
             if is_held && may_be_held(operation) && link.standing.approved_hold.is_none() {
                 continue;
@@ -398,10 +458,6 @@ impl Rehearsal<'_> {
         // An approval that somebody gave goes before the count.
         let is_held = is_held && entry.standing.approved_hold.is_none();
         let planned = PlannedEntry {
-            object: object.object().clone(),
-            local_id: entry.local_id,
-            hs_id: entry.standing.hs_id,
-            operation: entry.standing.operation,
             waits_for: match is_held {
                 true => Some(WaitsFor::Guard),
                 false => entry
@@ -413,8 +469,6 @@ impl Rehearsal<'_> {
                 true => None,
                 false => entry.standing.due,
             },
-            preview: Preview::default(),
-            association: None,
             explanation: match (entry.standing.is_at_rest()
                 || entry.standing.waits_for == Some(WaitsFor::Create))
                 && !is_held
@@ -422,12 +476,9 @@ impl Rehearsal<'_> {
                 true => entry.standing.last_error.clone(),
                 false => None,
             },
-            need_history: Vec::new(),
             is_in_flight: entry.standing.state == EntryState::InFlight,
             is_due,
-            asked: AskedOfHubspot::default(),
-            along: Vec::new(),
-            is_contested: false,
+            ..PlannedEntry::of(object.object(), &entry)
         };
         let mut planned = self.with_fields(object, &entry, planned)?;
         if let Some(code) = self.kept_back_by(object.object()) {
@@ -473,6 +524,7 @@ impl Rehearsal<'_> {
                 is_due: false,
                 asked: AskedOfHubspot::default(),
                 along: Vec::new(),
+                follows: false,
                 is_contested: false,
             })?;
         }
@@ -498,6 +550,11 @@ impl Rehearsal<'_> {
             Operation::Archive => self.archive(&pass, entry, planned),
             Operation::Associate | Operation::Disassociate => Ok(PlannedEntry {
                 association: queued_ends(self.tx, entry.id)?,
+                // What is due and waits for a create follows it.
+                follows: planned.is_due && planned.waits_for == Some(WaitsFor::Create),
+                explanation: planned
+                    .explanation
+                    .filter(|_| !planned.is_due || planned.waits_for != Some(WaitsFor::Create)),
                 ..planned
             }),
         }
@@ -561,7 +618,7 @@ impl Rehearsal<'_> {
         let (entry, _) = clearing::rejoined(self.tx, pass.name(), entry.clone())?;
         let present = match self.shown {
             Some(shown) => shown.present(pass.name(), hs_id),
-            None => self.present_as_known(pass, &entry, hs_id)?,
+            None => present_as_known(self.tx, pass, &entry, hs_id)?,
         };
         let judged = archive::judged(self.tx, pass, (&entry, hs_id), &present)?;
         let planned = PlannedEntry {
@@ -571,36 +628,6 @@ impl Rehearsal<'_> {
         Ok(match not_archived(judged.0, &judged.1) {
             Some(explanation) => not_sent(planned, explanation),
             None => planned,
-        })
-    }
-
-    /// The record of a deleted row as it is known here: as both sides knew it last.
-    fn present_as_known(
-        &self,
-        pass: &Pass<'_>,
-        entry: &Entry,
-        hs_id: HubspotId,
-    ) -> Result<Present, StoreError> {
-        let (object, row) = (pass.object, entry.row.as_deref().unwrap_or_default());
-        let former = former_record(object, hs_id, row, self.now);
-        let version = shown_version(self.tx, None, Some(entry))?;
-        let open = conflicts::open_of(self.tx, pass.name(), entry.local_id)?;
-        let agreed = agreed_before(object, entry);
-        let agreed = agreed.iter().filter(|(name, _)| !open.contains_key(name));
-        let agreed = agreed.map(|(name, value)| (name.clone(), value.clone()));
-        let seen = open
-            .iter()
-            .map(|(name, open)| (name.clone(), open.remote.clone()));
-        let values = agreed.chain(seen).collect();
-        let record = RemoteRecord {
-            values,
-            updated_at: version.max(Some(former.updated_at)).unwrap_or_default(),
-            ..former
-        };
-        Ok(Present {
-            asked_at: self.now,
-            records: vec![record],
-            ..Present::default()
         })
     }
 
@@ -632,7 +659,9 @@ impl Rehearsal<'_> {
                 ..planned
             });
         }
-        let along = match along::known(self.tx, pass, entry)? {
+        let along = match along::known(self.tx, pass, entry, &|object, row| {
+            self.is_made(object, row)
+        })? {
             WithLinks::Lacks(explanation) => return Ok(not_sent(planned, &explanation)),
             WithLinks::Goes(along) => along,
             WithLinks::WaitsForCreate | WithLinks::WaitsForTypes => Vec::new(),
@@ -647,7 +676,7 @@ impl Rehearsal<'_> {
                 true => AskedOfHubspot::Nothing,
                 false => AskedOfHubspot::Along,
             },
-            along: along.into_iter().map(|along| along.pair).collect(),
+            along,
             ..planned
         })
     }
@@ -666,8 +695,9 @@ impl Rehearsal<'_> {
         let (entry, held) = clearing::rejoined(tx, pass.name(), entry.clone())?;
         let open = conflicts::open_of(tx, pass.name(), entry.local_id)?;
         let read = self.shown.and_then(|all| all.of(pass.name(), hs_id));
-        if self.shown.is_some() && planned.is_due && read.is_none() {
-            return Ok(unshown(planned, hs_id));
+        let is_missed = |all: &ShownAgain| planned.is_due || all.has_missed(pass.name(), hs_id);
+        if read.is_none() && self.shown.is_some_and(is_missed) {
+            return self.unshown(pass, planned, hs_id);
         }
         let known = as_known(object, hs_id, &row, (&entry, &open));
         let shown = ShownRecord {
@@ -698,6 +728,25 @@ impl Rehearsal<'_> {
             held: &held,
         };
         self.merged(pass, &waiting, shown, planned)
+    }
+
+    /// An update whose record was not shown, and of which nothing is decided yet.
+    fn unshown(
+        &self,
+        pass: &Pass<'_>,
+        planned: PlannedEntry,
+        id: HubspotId,
+    ) -> Result<PlannedEntry, StoreError> {
+        if planned.explanation.is_some() {
+            return Ok(planned);
+        }
+        let why = match reads::is_removal_noted(self.tx, pass.name(), id)? {
+            true => {
+                format!("HubSpot no longer has record {id}: its row waits for the guard's word")
+            }
+            false => format!("HubSpot does not show record {id}: it is read again first"),
+        };
+        Ok(not_sent(planned, &why))
     }
 
     /// What is left to be sent of an update once its row is merged with what HubSpot shows.
@@ -851,10 +900,6 @@ fn pairs_of(object: &ObjectSync) -> impl Iterator<Item = &PairMapping> {
 /// The operations of associations.
 const LINKS: [Operation; 2] = [Operation::Associate, Operation::Disassociate];
 
-/// Why a deletion here archives nothing.
-const BACK: &str =
-    "deletions here archive nothing (`on_local_delete = \"restore\"`): the row comes back";
-
 /// Whether an entry is held for that although its time has come.
 fn is_waited_for(what: WaitsFor) -> bool {
     match what {
@@ -939,10 +984,4 @@ fn rowless(planned: PlannedEntry) -> PlannedEntry {
         planned,
         "its row is gone, so that nothing of it can be sent",
     )
-}
-
-fn unshown(planned: PlannedEntry, hs_id: HubspotId) -> PlannedEntry {
-    let why =
-        format!("HubSpot does not show record {hs_id}: the push looks into its archive first");
-    not_sent(planned, &why)
 }

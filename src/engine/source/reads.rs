@@ -127,24 +127,10 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             if any {
                 cursors::set_last_change(tx, sync.object(), pass.now)?;
             }
-            for Due { id, origin, .. } in missing {
-                let shown = archived.iter().find(|record| record.id == id);
-                let removal = Removal {
-                    id,
-                    archived: match shown {
-                        Some(record) => Archived::Shown(record.archived_at),
-                        None => Archived::Unshown,
-                    },
-                    origin,
-                };
-                if !note_missing(tx, &pass, removal, asked_at)? {
-                    continue;
-                }
-                unreadable::forget_whole(tx, sync.object(), id)?;
-                if let Some(record) = shown {
-                    let record = remote_record(&sync, record.clone());
-                    agree_with_archived(tx, &pass, &record)?;
-                }
+            for due in missing {
+                let shown = archived.iter().find(|record| record.id == due.id);
+                let shown = shown.map(|record| remote_record(&sync, record.clone()));
+                take_missing(tx, &pass, due, shown.as_ref(), asked_at)?;
             }
             reads::end_done(tx, sync.object())
         })
@@ -178,6 +164,32 @@ fn app_of_our_pushes(
         }
     }
     Ok(None)
+}
+
+/// A record that a read missed, with what HubSpot's archive shows of it.
+pub(crate) fn take_missing(
+    tx: &rusqlite::Transaction<'_>,
+    pass: &Pass<'_>,
+    due: Due,
+    archived: Option<&RemoteRecord>,
+    asked_at: Timestamp,
+) -> Result<(), StoreError> {
+    let removal = Removal {
+        id: due.id,
+        archived: match archived {
+            Some(record) => Archived::Shown(record.archived_at),
+            None => Archived::Unshown,
+        },
+        origin: due.origin,
+    };
+    if !note_missing(tx, pass, removal, asked_at)? {
+        return Ok(());
+    }
+    unreadable::forget_whole(tx, pass.name(), due.id)?;
+    match archived {
+        Some(record) => agree_with_archived(tx, pass, record),
+        None => Ok(()),
+    }
 }
 
 /// Pending changes that an archived record holds have reached it before: its row counts as clean for them.

@@ -48,6 +48,17 @@ impl NamedLink {
         }
     }
 
+    /// The same once the create of its other record is answered, where a create of an object with these associations waits for that.
+    pub fn once_made(&mut self, own: &NewLinks, is_made: impl Fn(&ObjectType, LocalId) -> bool) {
+        let is_awaited = own.exceeds(NewLinks::of(&self.object));
+        if is_awaited && is_made(&self.object, self.other().local_id) {
+            match self.end {
+                NewEnd::From => self.link.to.made(),
+                NewEnd::To => self.link.from.made(),
+            }
+        }
+    }
+
     /// Whether it is to be made, by what its entry and the tables say.
     fn is_wanted(&self) -> bool {
         let associates = self.link.standing.operation == Operation::Associate;
