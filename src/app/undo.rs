@@ -13,15 +13,15 @@ use crate::clock::Clock;
 use crate::config::{Config, suggest};
 use crate::decide::decision::undo::{
     ChosenChanges, ChosenLink, ChosenRecord, FieldChange, FieldNow, LeftWhy, LinkNow, RowNow,
-    WholeChange, is_same, judge_field, judge_gone, judge_link, judge_made, sorted,
+    WholeChange, is_own, is_same, judge_field, judge_gone, judge_link, judge_made, sorted,
 };
 use crate::decide::incoming::convert::match_identity;
 use crate::engine::portal::last_known;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::model::association::PairMapping;
 use crate::model::entry::Entry;
-use crate::model::id::LocalId;
-use crate::model::mapping::FieldMapping;
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::mapping::{FieldMapping, OnLocalDelete};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
@@ -538,6 +538,11 @@ impl<'a> Turning<'a> {
             return Ok(());
         };
         let around = Around::of(self.tx, &object, record.local_id)?;
+        if let Some(why) = self.never_goes_out(&object, record)? {
+            self.leave_whole(record, why);
+            self.fields(&object, record, &around);
+            return Ok(());
+        }
         match &record.whole {
             Some(WholeChange::Made { ids, row, origin }) => {
                 let now = RowNow {
@@ -566,6 +571,35 @@ impl<'a> Turning<'a> {
         }
         self.fields(&object, record, &around);
         Ok(())
+    }
+
+    /// Why a whole record is not turned back by a local write, whatever its row holds.
+    fn never_goes_out(
+        &self,
+        object: &ObjectSync,
+        record: &ChosenRecord,
+    ) -> Result<Option<LeftWhy>, StoreError> {
+        let (mapping, whole) = (object.mapping(), record.whole.as_ref());
+        let made = matches!(whole, Some(WholeChange::Made { origin, .. }) if is_own(*origin));
+        let gone = matches!(whole, Some(WholeChange::Gone { .. }));
+        if (made || gone) && !mapping.direction.pushes() {
+            return Ok(Some(LeftWhy::ReadOnly));
+        }
+        if made && mapping.modes.on_local_delete == OnLocalDelete::Restore {
+            return Ok(Some(LeftWhy::ComesBack));
+        }
+        if !gone {
+            return Ok(None);
+        }
+        let id = record.hs_id.map(HubspotId);
+        let other = match id {
+            Some(id) => object.table.by_hs_id(self.tx, id)?,
+            None => None,
+        };
+        if other.is_some_and(|row| row.record.local_id != LocalId(record.local_id)) {
+            return Ok(Some(LeftWhy::RecordIsBack));
+        }
+        Ok((!mapping.modes.new_records.makes_records()).then_some(LeftWhy::NoRecord))
     }
 
     fn fields(&mut self, object: &ObjectSync, record: &ChosenRecord, around: &Around) {
@@ -878,6 +912,13 @@ impl<'a> Turning<'a> {
     }
 
     fn leave_all(&mut self, record: &ChosenRecord, why: LeftWhy) {
+        self.leave_whole(record, why);
+        for change in &record.fields {
+            self.leave(record, &change.property, &change.ids, why);
+        }
+    }
+
+    fn leave_whole(&mut self, record: &ChosenRecord, why: LeftWhy) {
         match &record.whole {
             Some(
                 WholeChange::Made { ids, .. }
@@ -885,9 +926,6 @@ impl<'a> Turning<'a> {
                 | WholeChange::Absorbed { ids },
             ) => self.leave(record, WHOLE, ids, why),
             Some(WholeChange::Undone) | None => {}
-        }
-        for change in &record.fields {
-            self.leave(record, &change.property, &change.ids, why);
         }
     }
 }

@@ -271,6 +271,9 @@ mod tests {
             LeftWhy::IfEmpty,
             LeftWhy::Append,
             LeftWhy::Archived,
+            LeftWhy::ComesBack,
+            LeftWhy::NoRecord,
+            LeftWhy::RecordIsBack,
             LeftWhy::ValueTaken,
         ];
         let report = UndoReport {

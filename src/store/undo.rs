@@ -18,6 +18,7 @@ use crate::model::value::{ColumnRef, PropertyType};
 use crate::store::StoreError;
 use crate::store::commands::CommandError;
 use crate::store::conflicts::ASSOCIATION;
+use crate::store::fields;
 use crate::store::history::Change;
 use crate::store::rowjson::{self, OwnValue};
 use crate::store::shape::ddl::quoted;
@@ -58,7 +59,7 @@ pub(crate) fn chosen(
         .map(|(from, to)| Json::from(vec![*from, *to]));
     let ranges = Json::from(ranges.collect::<Vec<_>>()).to_string();
     let mut statement = connection.prepare_cached(
-        "SELECT id, object, local_id, property, old_value, new_value, origin
+        "SELECT id, object, local_id, property, old_value, new_value, origin, hs_id
          FROM sync_history
          WHERE (:since IS NULL OR at >= :since)
            AND (:run IS NULL OR run_id = :run)
@@ -88,6 +89,7 @@ pub(crate) fn chosen(
             id: row.get(0)?,
             object: row.get(1)?,
             local_id: row.get(2)?,
+            hs_id: row.get(7)?,
             property: row.get(3)?,
             old: row.get(4)?,
             new: row.get(5)?,
@@ -264,9 +266,23 @@ pub(crate) fn own_columns(
     };
     let columns = fit::columns_of(connection, mapping.table.as_str())?;
     let own = columns.into_iter().filter(|name| !is_mapped(name));
+    // What was mapped once, or is not in force at the moment, is kept as its type spells it: by its property where the row was
+    // removed, by its column where it was deleted.
+    let former = fields::out_of_force(connection, mapping)?;
+    let of_former = |column: &str| {
+        let mut former = former.iter();
+        let field = former.find(|field| field.column_name.eq_ignore_ascii_case(column))?;
+        Some((field, PropertyType::parse(&field.property_type)?))
+    };
     Ok(own
-        .filter_map(|column| rowjson::own_value(row, &column))
-        .map(NewValue::own)
+        .filter_map(|column| match of_former(&column) {
+            Some((field, kind)) => {
+                let by_property = rowjson::text_in(row, &field.property);
+                let held = by_property.or_else(|| rowjson::text_in(row, &column))?;
+                Some(NewValue::of(&column, kind, held.as_deref()))
+            }
+            None => rowjson::own_value(row, &column).map(NewValue::own),
+        })
         .collect())
 }
 

@@ -715,3 +715,89 @@ fn a_row_that_says_that_its_record_is_archived_is_left_with_that_reason() {
         ["1 * record-archived", "1 city record-archived"]
     );
 }
+
+#[test]
+fn a_row_comes_back_with_what_it_held_of_a_property_that_is_out_of_the_file() {
+    let portal = Portal::quick();
+    portal.contact("ada@example.com");
+    let objects = format!("{CONTACTS}vip = \"vip\"\n");
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    site.execute("UPDATE contacts SET vip = 1");
+    site.once();
+    let before = last_change(&site);
+    site.execute("DELETE FROM contacts");
+    site.once();
+    let ids = after(&site, before);
+    site.configure(&portal, "", CONTACTS);
+    site.once();
+    let done = undone(&site, &["--ids", &ids, "--yes"]);
+    assert_eq!(changes(&done), ["contacts 1 *"]);
+    assert_eq!(left(&done), [""; 0]);
+    assert_eq!(site.number("SELECT vip FROM contacts"), 1);
+}
+
+#[test]
+fn a_record_that_was_restored_in_hubspot_since_is_not_made_twice() {
+    let portal = Portal::quick();
+    let made = portal.now_ms() - 3_600_000;
+    let id = portal
+        .stand()
+        .create("companies", &[("name", "Acme")], made);
+    let site = Site::with(
+        &portal,
+        "",
+        "[objects.companies.properties]\nname = \"name\"\n",
+    );
+    site.once();
+    let before = last_change(&site);
+    site.execute("DELETE FROM companies");
+    site.once();
+    let ids = after(&site, before);
+    let now = portal.now_ms();
+    portal.stand().restore("companies", id, now);
+    let compared = site.run(&["once", "--reconcile"]);
+    assert!(compared.status.success(), "{}", told(&compared));
+    assert_eq!(
+        site.number("SELECT hs_id FROM companies").unsigned_abs(),
+        id
+    );
+    let seen = undone(&site, &["--ids", &ids, "--yes"]);
+    assert_eq!(changes(&seen), [""; 0]);
+    assert_eq!(left(&seen), ["1 * record-of-another-row"]);
+    assert_eq!(site.number("SELECT count(*) FROM companies"), 1);
+}
+
+#[test]
+fn what_the_modes_of_an_object_never_send_is_left() {
+    for (mode, code) in [
+        ("on_local_delete = \"restore\"", "1 * comes-back"),
+        ("new_records = \"from_hubspot\"", "1 * no-record-to-link"),
+        ("direction = \"pull\"", "1 * read-only"),
+    ] {
+        let portal = Portal::quick();
+        let site = Site::new(&portal);
+        let is_made = mode.contains("restore");
+        if !is_made {
+            portal.contact("ada@example.com");
+        }
+        site.once();
+        let before = last_change(&site);
+        if is_made {
+            site.execute("INSERT INTO contacts (email) VALUES ('ada@example.com')");
+        } else {
+            site.execute("DELETE FROM contacts");
+        }
+        site.once();
+        let ids = after(&site, before);
+        site.configure(
+            &portal,
+            "",
+            &format!("[objects.contacts]\n{mode}\n{CONTACTS}"),
+        );
+        site.once();
+        let seen = undone(&site, &["--ids", &ids, "--yes"]);
+        assert_eq!(changes(&seen), [""; 0], "{mode}");
+        assert_eq!(left(&seen), [code], "{mode}");
+    }
+}

@@ -10,6 +10,8 @@
 //! | changes of a field that is written as `if_empty` or `append` | HubSpot would not take the former value | left |
 //! | an association that was made, or taken away | still so, and both records are there | the other way round |
 //! | a record that is gone | another row, or one that comes back too, has its match value | left |
+//! | a record that this daemon made | deletions archive nothing | left |
+//! | a record that is gone | no row becomes a record, or another row is the record | left |
 //! | anything of a row | the row says that its record is archived | left |
 //! | anything | something waits, or a person decides | left |
 //! | anything | changed again | left |
@@ -30,6 +32,8 @@ pub struct ChosenRow {
     pub object: String,
     /// The row, of an association where it starts.
     pub local_id: i64,
+    /// Its record.
+    pub hs_id: Option<i64>,
     /// The property, `*` or `association`.
     pub property: String,
     /// What was.
@@ -88,6 +92,8 @@ pub struct ChosenRecord {
     pub object: String,
     /// The row.
     pub local_id: i64,
+    /// Its record, as the last of them names it.
+    pub hs_id: Option<i64>,
     /// The record as a whole.
     pub whole: Option<WholeChange>,
     /// Its fields.
@@ -139,12 +145,14 @@ pub fn sorted(rows: Vec<ChosenRow>) -> ChosenChanges {
                 chosen.records.push(ChosenRecord {
                     object: row.object.clone(),
                     local_id: row.local_id,
+                    hs_id: None,
                     whole: None,
                     fields: Vec::new(),
                 });
                 chosen.records.len() - 1
             });
         let record = &mut chosen.records[place];
+        record.hs_id = row.hs_id.or(record.hs_id);
         if row.property == WHOLE {
             record.whole = Some(joined(record.whole.take(), row));
         } else {
@@ -255,6 +263,12 @@ states! {
         Append = "append",
         /// Its row says that its record is archived in HubSpot, and takes no write.
         Archived = "record-archived",
+        /// Deletions here archive nothing: the row would come back.
+        ComesBack = "comes-back",
+        /// No row becomes a record: the row would stay here alone.
+        NoRecord = "no-record-to-link",
+        /// Another row is the record by now.
+        RecordIsBack = "record-of-another-row",
         /// Another row has the value by which its record is known.
         ValueTaken = "value-taken",
     }
@@ -288,6 +302,11 @@ impl LeftWhy {
             Self::Archived => {
                 "its record is archived in HubSpot, and the row says so: restore the record there"
             }
+            Self::ComesBack => {
+                "deletions here archive nothing (`on_local_delete = \"restore\"`): archive the record in HubSpot"
+            }
+            Self::NoRecord => "no row becomes a record (`new_records`): make the record in HubSpot",
+            Self::RecordIsBack => "its record was restored in HubSpot since, and another row is it",
             Self::ValueTaken => {
                 "another row has its match value by now: change that row or DELETE it first"
             }
@@ -378,12 +397,17 @@ pub struct RowNow {
     pub is_as_made: bool,
 }
 
+/// Whether this daemon made a record.
+pub fn is_own(origin: Origin) -> bool {
+    matches!(origin, Origin::Push | Origin::Undo)
+}
+
 /// Whether a record that was made is taken away again.
 pub fn judge_made(origin: Origin, now: RowNow) -> Result<(), LeftWhy> {
     if !now.is_there {
         return Err(LeftWhy::Gone);
     }
-    if !matches!(origin, Origin::Push | Origin::Undo) {
+    if !is_own(origin) {
         return Err(LeftWhy::MadeInHubspot);
     }
     match (now.waits, now.is_as_made) {
@@ -441,6 +465,7 @@ mod tests {
             id,
             object: "contacts".to_owned(),
             local_id: 7,
+            hs_id: Some(101),
             property: property.to_owned(),
             old: old.map(str::to_owned),
             new: new.map(str::to_owned),
@@ -519,6 +544,7 @@ mod tests {
             is_pending: false,
             is_in_conflict: false,
             is_unkept: false,
+            is_archived: false,
             write: WriteMode::Replace,
         };
         let check = |to: Option<&str>, now: FieldNow<'_>, expected| {
@@ -596,6 +622,7 @@ mod tests {
                 is_pending: false,
                 is_in_conflict: false,
                 is_unkept: false,
+                is_archived: false,
                 write,
             };
             assert_eq!(judge_field(&change, now), Some(expected), "{change:?}");
@@ -679,6 +706,11 @@ mod tests {
             ..gone
         };
         assert_eq!(judge_gone(true, pending), Err(LeftWhy::Pending));
+        let archived = RowNow {
+            is_archived: true,
+            ..there
+        };
+        assert_eq!(judge_gone(true, archived), Err(LeftWhy::Archived));
     }
 
     #[test]
