@@ -57,7 +57,7 @@ CREATE TABLE _sync_written (
 CREATE TABLE _sync_changed (
     -- What our triggers write here, as they write it to open the gate.
     writer INTEGER
-        CONSTRAINT "_sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead" CHECK (writer IS 20813),
+        CONSTRAINT "_sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]" CHECK (writer IS 20813),
     property TEXT NOT NULL,
     base_value ANY,
     new_value ANY,

@@ -308,7 +308,7 @@ fn freed() -> Vec<String> {
 /// The row takes its identity with the gate shut, so that what triggers of the user's write then is recorded.
 fn found() -> Vec<String> {
     let archiving = raise(
-        "the former row is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record",
+        "the former row is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record [entry-in-flight]",
     );
     vec![
         "DELETE FROM _sync_written WHERE object = new.object AND for_id IN (SELECT local_id FROM _sync_replaced\n    \

@@ -104,7 +104,9 @@ pub(crate) fn all() -> Vec<Made> {
             refuse(
                 table,
                 event,
-                &format!("{table} is a copy of HubSpot's settings: change them in HubSpot"),
+                &format!(
+                    "{table} is a copy of HubSpot's settings: change them in HubSpot [read-only]"
+                ),
             )
         })
     });
@@ -139,7 +141,9 @@ fn gate() -> [Made; 3] {
 }
 
 pub(crate) fn kept_by_hubsyncd(table: &str) -> String {
-    format!("{table} is kept by hubsyncd: read it, and write to the mirror tables instead")
+    format!(
+        "{table} is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]"
+    )
 }
 
 fn guard(table: &str, event: &str, when: &str, steps: &[String]) -> Made {
@@ -196,20 +200,25 @@ fn conflicts() -> Vec<Made> {
         "resolved_at",
         "reason",
         "base_known",
+        "to_local_id",
+        "local_changed_at",
+        "remote_changed_at",
+        "remote_source_type",
+        "remote_source_id",
     ]);
     let explanation = "new.resolution IS NOT NULL AND new.resolution NOT IN ('local', 'remote') AND substr(new.resolution, 1, 6) <> 'value:'";
     let update = refuse_where(&[
         (
             format!("({others})"),
-            "only resolution can be set in sync_conflicts: 'local', 'remote', 'value:...' or NULL",
+            "only resolution can be set in sync_conflicts: 'local', 'remote', 'value:...' or NULL [read-only]",
         ),
         (
             "old.resolved_at IS NOT NULL".to_owned(),
-            "this conflict is closed: change the value in the mirror table instead",
+            "this conflict is closed: change the value in the mirror table instead [conflict-closed]",
         ),
         (
             format!("({explanation})"),
-            "resolution must be 'local', 'remote', 'value:...' or NULL",
+            "resolution must be 'local', 'remote', 'value:...' or NULL [bad-value]",
         ),
     ]);
     vec![
@@ -222,7 +231,7 @@ fn conflicts() -> Vec<Made> {
         refuse(
             "sync_conflicts",
             "DELETE",
-            "a conflict is decided by its resolution: UPDATE sync_conflicts SET resolution = 'local' or 'remote'",
+            "a conflict is decided by its resolution: UPDATE sync_conflicts SET resolution = 'local' or 'remote' [kept-by-hubsyncd]",
         ),
     ]
 }
@@ -258,11 +267,11 @@ fn outbox() -> Vec<Made> {
         "sent_keyless",
         "by_default",
     ]);
-    let wait = "this entry is in flight: wait until its attempt is answered";
+    let wait = "this entry is in flight: wait until its attempt is answered [entry-in-flight]";
     let update = refuse_where(&[
         (
             format!("({others}) OR new.state <> 'pending'"),
-            "only state can be set in sync_outbox, and only to 'pending': that tries again; DELETE discards",
+            "only state can be set in sync_outbox, and only to 'pending': that tries again; DELETE discards [read-only]",
         ),
         ("old.state = 'in_flight'".to_owned(), wait),
     ]);
@@ -348,7 +357,7 @@ fn holds() -> Vec<Made> {
             format!("({others}) OR new.approved_at IS NULL"),
             "only approved_at can be set in sync_holds: that lets go what is held [read-only]",
         ),
-        (IS_CLOSED.to_owned(), "this hold is closed"),
+        (IS_CLOSED.to_owned(), "this hold is closed [hold-closed]"),
     ]);
     let stamp = format!("UPDATE sync_holds SET approved_at = {NOW} WHERE id = new.id");
     let stamped = made(
@@ -362,7 +371,7 @@ fn holds() -> Vec<Made> {
     let discard = [
         format!(
             "SELECT {} WHERE old.approved_at IS NOT NULL AND old.settled_at IS NULL",
-            raise("this hold is approved: what it holds is let go")
+            raise("this hold is approved: what it holds is let go [hold-closed]")
         ),
         OPEN_GATE.to_owned(),
         // One that holds nothing any more has nothing to be taken back.

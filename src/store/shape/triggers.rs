@@ -20,6 +20,9 @@
 //! | `…_delete` | an archive, or nothing where HubSpot never saw the row |
 //! | `…_past_by_…` | marks the table where a program writes while the gate is open, so that none of the others sees it |
 //!
+//! A refusal ends with its code. What a column's CHECK refuses has SQLite's words before ours, and its code at the end: a CHECK goes
+//! before any AFTER trigger, and no BEFORE trigger may say it first (an UPSERT's row passes through it, and see above).
+//!
 //! They say what was written, as the columns hold it; what it is in the outbox say the parts that all mirrors share
 //! (`entries.rs`). The order in which SQLite fires triggers of one event is nobody's promise: none of these counts on it.
 //!
@@ -44,7 +47,7 @@ pub(crate) const CLOSE_GATE: &str = "UPDATE _sync_gate SET open = 0 WHERE id = 1
 
 /// Why a row that is marked as archived takes no write.
 pub(crate) const ARCHIVED: &str =
-    "this record is archived in HubSpot: DELETE its row, or restore it in HubSpot";
+    "this record is archived: DELETE its row, or restore it in HubSpot [record-archived]";
 
 /// How the triggers of a table begin whose object is not mapped.
 pub(crate) const UNMAPPED_PREFIX: &str = "sync_unmapped_";
@@ -112,13 +115,13 @@ impl MirrorShape<'_> {
     fn refusal(&self, field: &FieldMapping) -> String {
         let (table, column) = (&self.object.table, &field.column);
         raise(&format!(
-            "{table}.{column} comes from HubSpot: leave it as it is"
+            "{table}.{column} comes from HubSpot: leave it [read-only]"
         ))
     }
 
     fn too_long(&self, field: &FieldMapping) -> String {
         raise(&format!(
-            "{}.{} takes {LONGEST_VALUE} characters, as HubSpot does: shorten it",
+            "shorten {}.{} to {LONGEST_VALUE} characters [value-too-long]",
             self.object.table, field.column
         ))
     }
@@ -194,7 +197,7 @@ pub(crate) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
 pub(crate) fn of_unmapped(object: &str, table: &str, columns: &[String]) -> Vec<Made> {
     let sentence = format!(
         "{object} is not in the mapping file, so that nothing written to {table} would reach HubSpot: map {object} again, \
-         or go on in a table of your own (CREATE TABLE ... AS SELECT * FROM {table})"
+         or go on in a table of your own (CREATE TABLE ... AS SELECT * FROM {table}) [object-not-mapped]"
     );
     let refuse = [format!("SELECT {}", raise(&sentence))];
     let changes: Vec<String> = columns
@@ -356,7 +359,7 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
 fn insert(shape: &MirrorShape<'_>) -> Made {
     if !shape.object.direction.pushes() {
         let sentence = format!(
-            "{} comes from HubSpot: rows can not be inserted here",
+            "{} comes from HubSpot: rows can not be inserted here [read-only]",
             shape.object.table
         );
         return shape.trigger(
@@ -433,7 +436,7 @@ const LARGEST_GIVEN_ID: i64 = 1 << 52;
 /// Refuses a number that leaves no room, before the row is there: of a row that `OR IGNORE` skips the number would stay.
 pub(crate) fn refuse_number() -> String {
     let sentence = format!(
-        "this local_id leaves no room for rows after it: leave it out, or use one up to {LARGEST_GIVEN_ID}"
+        "this local_id leaves no room for rows after it: leave it out, or use one up to {LARGEST_GIVEN_ID} [out-of-range]"
     );
     format!(
         "SELECT {} WHERE new.local_id > {LARGEST_GIVEN_ID}",
@@ -472,33 +475,35 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
                 "(SELECT count(*) FROM _sync_replaced AS m WHERE {}) > 1",
                 of_note("m")
             ),
-            raise(&format!(
-                "{table} would overwrite two rows: DELETE one first"
-            )),
+            raise("this overwrites two rows: DELETE one first [two-rows]"),
         ),
         ("n.hs_archived = 1".to_owned(), raise(ARCHIVED)),
         (
             "coalesce(new.hs_id, n.hs_id) IS NOT n.hs_id".to_owned(),
-            raise(&format!("{table}.hs_id is given by HubSpot: leave it out")),
+            raise(&format!(
+                "{table}.hs_id comes from HubSpot: leave it [read-only]"
+            )),
         ),
         (
             "new.hs_archived <> 0".to_owned(),
             raise(&format!(
-                "{table}.hs_archived is set by hubsyncd: leave it out"
+                "{table}.hs_archived is set by hubsyncd: leave it [read-only]"
             )),
         ),
         // Before the insert −1 stands for a number that SQLite is to give.
         (
             "new.local_id < 1 AND new.local_id IS NOT n.local_id".to_owned(),
             raise(&format!(
-                "{table}.local_id counts from 1: leave it out, or use a number from 1"
+                "{table}.local_id counts from 1: leave it out [out-of-range]"
             )),
         ),
     ];
     for name in ["hs_created_at", "hs_modified_at"] {
         cases.push((
             format!("coalesce(new.{name}, n.{name}) IS NOT n.{name}"),
-            raise(&format!("{table}.{name} is given by HubSpot: leave it out")),
+            raise(&format!(
+                "{table}.{name} comes from HubSpot: leave it [read-only]"
+            )),
         ));
     }
     for field in shape.pulled() {
@@ -713,7 +718,7 @@ fn replace(shape: &MirrorShape<'_>) -> Vec<Made> {
         found.join(" UNION ")
     );
     let sentence = format!(
-        "UPDATE OR REPLACE would take another row of {} away: DELETE that row first",
+        "UPDATE OR REPLACE would take another row of {} away: DELETE that row first [two-rows]",
         shape.object.table
     );
     let refuse = format!(
@@ -759,7 +764,7 @@ fn update(shape: &MirrorShape<'_>) -> Option<Made> {
 fn delete(shape: &MirrorShape<'_>) -> Made {
     if !shape.object.direction.pushes() {
         let sentence = format!(
-            "{} comes from HubSpot: rows can not be deleted here",
+            "{} comes from HubSpot: rows can not be deleted here [read-only]",
             shape.object.table
         );
         return shape.trigger(
@@ -796,9 +801,10 @@ fn past_the_gate(shape: &MirrorShape<'_>) -> [Made; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::entry::code_in;
     use crate::model::mapping::{Direction, Mapping};
-    use crate::store::shape::associations::Pairs;
-    use crate::store::shape::entries;
+    use crate::store::shape::associations::{self, Pairs};
+    use crate::store::shape::{entries, guards};
     use crate::store::testing::{field, object};
 
     /// Contacts as `config.example.toml` maps them.
@@ -860,6 +866,44 @@ mod tests {
             "sync_entry_views",
             each(&views, |view| format!("{};\n", view.sql))
         );
+    }
+
+    /// What a trigger's refusals say.
+    fn said(sql: &str) -> Vec<String> {
+        let raises = sql.split("RAISE(ABORT, '").skip(1);
+        let text = raises.map(|rest| rest.replace("''", "\u{2019}"));
+        text.filter_map(|rest| rest.split_once('\'').map(|(said, _)| said.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn each_refusal_ends_with_its_code() {
+        let contacts = example();
+        let pulled = ObjectMapping {
+            direction: Direction::Pull,
+            ..example()
+        };
+        let mut special = shape(&contacts);
+        special.unique = vec![vec!["\"email\" = new.\"email\"".to_owned()]];
+        let none = Mapping::default();
+        let columns = ["local_id".to_owned()];
+        let all = of_mirror(&shape(&contacts))
+            .into_iter()
+            .chain(of_mirror(&special))
+            .chain(of_mirror(&shape(&pulled)))
+            .chain(of_unmapped("deals", "deals", &columns))
+            .chain(entries::all(&Pairs::untold(&none)))
+            .chain(associations::all(&Pairs::untold(&none)))
+            .chain([associations::before_schema()])
+            .chain(guards::all());
+        let mut refusals = 0;
+        for made in all {
+            for sentence in said(&made.sql) {
+                refusals += 1;
+                assert!(code_in(&sentence).is_some(), "{}: {sentence}", made.name);
+            }
+        }
+        assert!(refusals > 50, "{refusals}");
     }
 
     /// Every program's SQLite reads them at every open. 36 bytes a trigger are its seal's.

@@ -683,7 +683,7 @@ fn a_table_whose_object_is_not_mapped_refuses_what_would_reach_nobody() {
     file.run("ALTER TABLE contacts ADD COLUMN note TEXT");
     file.lines(vec![]);
     let sentence = "contacts is not in the mapping file, so that nothing written to contacts would reach HubSpot: \
-                    map contacts again, or go on in a table of your own (CREATE TABLE ... AS SELECT * FROM contacts)";
+                    map contacts again, or go on in a table of your own (CREATE TABLE ... AS SELECT * FROM contacts) [object-not-mapped]";
     for write in [
         "INSERT INTO contacts (email) VALUES ('new@example.com')",
         "INSERT OR REPLACE INTO contacts (local_id, hs_id, email) VALUES (1, 101, 'new@example.com')",

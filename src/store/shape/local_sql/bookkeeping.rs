@@ -124,8 +124,7 @@ fn fill_every_table(scene: &Scene) {
 #[test]
 fn the_gate_can_neither_be_taken_away_nor_doubled() {
     everywhere(|scene| {
-        let sentence =
-            "_sync_gate is kept by hubsyncd: read it, and write to the mirror tables instead";
+        let sentence = "_sync_gate is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]";
         scene.refused("DELETE FROM _sync_gate", sentence);
         scene.refused("INSERT INTO _sync_gate (open) VALUES (1)", sentence);
         scene.refused("REPLACE INTO _sync_gate (id, open) VALUES (1, 1)", sentence);
@@ -137,15 +136,15 @@ fn refusals_name_the_table_and_what_to_do() {
     everywhere(|scene| {
         scene.refused(
             "INSERT INTO sync_outbox_fields (outbox_id, property, changed_at) VALUES (1, 'x', 'x')",
-            "sync_outbox_fields is kept by hubsyncd: read it, and write to the mirror tables instead",
+            "sync_outbox_fields is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]",
         );
         scene.refused(
             "INSERT INTO _sync_changed (property) VALUES ('firstname')",
-            "CHECK constraint failed: _sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead",
+            "CHECK constraint failed: _sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]",
         );
         scene.refused(
             "INSERT INTO owners (id, archived) VALUES (1, 0)",
-            "owners is a copy of HubSpot's settings: change them in HubSpot",
+            "owners is a copy of HubSpot's settings: change them in HubSpot [read-only]",
         );
         scene.refused(
             "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 1, 'companies', 1)",
@@ -163,7 +162,7 @@ fn what_our_triggers_write_to_is_not_the_programs_to_write_to() {
             scene.refused(
                 &format!("INSERT INTO _sync_entry_{part} (object, local_id) VALUES ('contacts', 1)"),
                 &format!(
-                    "_sync_entry_{part} is kept by hubsyncd: read it, and write to the mirror tables instead"
+                    "_sync_entry_{part} is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]"
                 ),
             );
         }
@@ -172,7 +171,7 @@ fn what_our_triggers_write_to_is_not_the_programs_to_write_to() {
             scene.refused(
                 &format!("INSERT INTO _sync_entry_{part} (id) VALUES (1)"),
                 &format!(
-                    "_sync_entry_{part} is kept by hubsyncd: read it, and write to the mirror tables instead"
+                    "_sync_entry_{part} is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]"
                 ),
             );
         }
@@ -183,7 +182,7 @@ fn what_our_triggers_write_to_is_not_the_programs_to_write_to() {
         ] {
             scene.refused(
                 sql,
-                "sync_outbox is kept by hubsyncd: read it, and write to the mirror tables instead",
+                "sync_outbox is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]",
             );
         }
     });
@@ -229,7 +228,8 @@ fn a_retry_does_not_pass_the_guard_or_the_backfill() {
 fn an_entry_in_flight_is_waited_for() {
     everywhere(|scene| {
         scene.as_daemon(DEAD);
-        let sentence = "this entry is in flight: wait until its attempt is answered";
+        let sentence =
+            "this entry is in flight: wait until its attempt is answered [entry-in-flight]";
         scene.refused(
             "UPDATE sync_outbox SET state = 'pending' WHERE id = 2",
             sentence,
@@ -267,7 +267,7 @@ fn nothing_else_of_an_entry_can_be_set() {
         ] {
             scene.refused(
                 &format!("UPDATE sync_outbox SET {setting} WHERE id = 1"),
-                "only state can be set in sync_outbox, and only to 'pending': that tries again; DELETE discards",
+                "only state can be set in sync_outbox, and only to 'pending': that tries again; DELETE discards [read-only]",
             );
         }
     });
@@ -297,7 +297,7 @@ fn a_conflict_is_decided_by_its_resolution() {
         for word in ["'LOCAL'", "'mine'", "''", "'policy'", "'valuex'"] {
             scene.refused(
                 &format!("UPDATE sync_conflicts SET resolution = {word} WHERE id = 1"),
-                "resolution must be 'local', 'remote', 'value:...' or NULL",
+                "resolution must be 'local', 'remote', 'value:...' or NULL [bad-value]",
             );
         }
         for setting in [
@@ -308,16 +308,16 @@ fn a_conflict_is_decided_by_its_resolution() {
         ] {
             scene.refused(
                 &format!("UPDATE sync_conflicts SET {setting} WHERE id = 1"),
-                "only resolution can be set in sync_conflicts: 'local', 'remote', 'value:...' or NULL",
+                "only resolution can be set in sync_conflicts: 'local', 'remote', 'value:...' or NULL [read-only]",
             );
         }
         scene.refused(
             "UPDATE sync_conflicts SET resolution = 'local' WHERE id = 2",
-            "this conflict is closed: change the value in the mirror table instead",
+            "this conflict is closed: change the value in the mirror table instead [conflict-closed]",
         );
         scene.refused(
             "DELETE FROM sync_conflicts WHERE id = 1",
-            "a conflict is decided by its resolution: UPDATE sync_conflicts SET resolution = 'local' or 'remote'",
+            "a conflict is decided by its resolution: UPDATE sync_conflicts SET resolution = 'local' or 'remote' [kept-by-hubsyncd]",
         );
     });
 }
@@ -339,11 +339,11 @@ fn a_hold_is_let_go_by_its_approval() {
         }
         scene.refused(
             "UPDATE sync_holds SET approved_at = 'x' WHERE id = 2",
-            "this hold is closed",
+            "this hold is closed [hold-closed]",
         );
         scene.refused(
             "DELETE FROM sync_holds WHERE id = 2",
-            "this hold is approved: what it holds is let go",
+            "this hold is approved: what it holds is let go [hold-closed]",
         );
         scene.do_run("UPDATE sync_holds SET approved_at = datetime('now') WHERE id = 1");
         assert_eq!(
@@ -365,7 +365,7 @@ fn a_hold_that_is_deleted_says_so_until_what_it_holds_is_taken_back() {
         assert_eq!(scene.rows(said), ["1 1", "2 -"]);
         scene.refused(
             "UPDATE sync_holds SET approved_at = 'x' WHERE id = 1",
-            "this hold is closed",
+            "this hold is closed [hold-closed]",
         );
     });
 }

@@ -193,7 +193,7 @@ fn a_row_whose_archive_is_on_its_way_can_not_come_back() {
             scene.as_daemon(&format!("UPDATE sync_outbox SET {open}"));
             scene.refused(
                 "INSERT INTO contacts (hs_id, email) VALUES (101, 'ada@example.com')",
-                "the former row is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record",
+                "the former row is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record [entry-in-flight]",
             );
         });
     }

@@ -73,27 +73,27 @@ fn what_hubspot_gives_can_not_be_inserted() {
         (
             "hs_id",
             "555",
-            "contacts.hs_id is given by HubSpot: leave it out",
+            "contacts.hs_id comes from HubSpot: leave it [read-only]",
         ),
         (
             "hs_created_at",
             "'2026-01-01'",
-            "contacts.hs_created_at is given by HubSpot: leave it out",
+            "contacts.hs_created_at comes from HubSpot: leave it [read-only]",
         ),
         (
             "hs_modified_at",
             "'2026-01-01'",
-            "contacts.hs_modified_at is given by HubSpot: leave it out",
+            "contacts.hs_modified_at comes from HubSpot: leave it [read-only]",
         ),
         (
             "hs_archived",
             "1",
-            "contacts.hs_archived is set by hubsyncd: leave it out",
+            "contacts.hs_archived is set by hubsyncd: leave it [read-only]",
         ),
         (
             "score",
             "3",
-            "contacts.score comes from HubSpot: leave it as it is",
+            "contacts.score comes from HubSpot: leave it [read-only]",
         ),
     ];
     with_each_clause(&CLAUSES, |scene, clause| {

@@ -45,7 +45,8 @@ fn an_import_straight_into_a_mirror_table_is_taken_row_by_row_or_refused_with_a_
         let before = scene.rows("SELECT * FROM deals");
         let refused = scene.run(&import).expect_err("is refused");
         assert!(
-            refused.ends_with("INSERT failed: deals.hs_id is given by HubSpot: leave it out"),
+            refused
+                .ends_with("INSERT failed: deals.hs_id comes from HubSpot: leave it [read-only]"),
             "{refused}"
         );
         assert_eq!(scene.rows("SELECT * FROM deals"), before);

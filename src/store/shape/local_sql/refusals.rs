@@ -17,12 +17,12 @@ fn a_local_id_that_leaves_no_room_is_refused() {
             ] {
                 scene.refused(
                     &format!("INSERT {clause} INTO contacts (local_id, {columns}) VALUES ({id}, {values})"),
-                    "this local_id leaves no room for rows after it: leave it out, or use one up to 4503599627370496",
+                    "this local_id leaves no room for rows after it: leave it out, or use one up to 4503599627370496 [out-of-range]",
                 );
             }
             scene.refused(
                 &format!("INSERT {clause} INTO companies (local_id, hs_id) VALUES ({id}, 201)"),
-                "this local_id leaves no room for rows after it: leave it out, or use one up to 4503599627370496",
+                "this local_id leaves no room for rows after it: leave it out, or use one up to 4503599627370496 [out-of-range]",
             );
             scene
                 .run(&format!(
@@ -59,7 +59,7 @@ fn a_local_id_counts_from_one() {
             for id in ["0", "-1", "-7"] {
                 scene.refused(
                 &format!("INSERT {clause} INTO contacts (local_id, email) VALUES ({id}, 'z@z.example')"),
-                "contacts.local_id counts from 1: leave it out, or use a number from 1",
+                "contacts.local_id counts from 1: leave it out [out-of-range]",
             );
             }
         },
@@ -118,7 +118,7 @@ fn a_text_that_is_longer_than_hubspot_takes_is_refused() {
             ),
         ] {
             let sentence =
-                format!("contacts.{column} takes 65536 characters, as HubSpot does: shorten it");
+                format!("contacts.{column} takes 65536 characters: shorten it [value-too-long]");
             for sql in [
                 format!("INSERT {clause} INTO contacts ({column}) VALUES ({text})"),
                 format!("UPDATE {clause} contacts SET {column} = {text} WHERE local_id = 1"),
@@ -147,7 +147,7 @@ fn a_text_that_is_too_long_is_refused_in_a_replace_and_an_upsert_too() {
         ] {
             scene.refused(
                 &sql,
-                "contacts.stage takes 65536 characters, as HubSpot does: shorten it",
+                "shorten contacts.stage to 65536 characters [value-too-long]",
             );
         }
     });
@@ -309,7 +309,7 @@ fn an_object_that_comes_from_hubspot_takes_no_write() {
     everywhere(|scene| {
         scene.refused(
             "INSERT INTO companies (name) VALUES ('x')",
-            "companies comes from HubSpot: rows can not be inserted here",
+            "companies comes from HubSpot: rows can not be inserted here [read-only]",
         );
         let replaced = scene.run("REPLACE INTO companies (hs_id, name) VALUES (201, 'x')");
         let sentence = replaced.expect_err("is refused");
@@ -319,15 +319,15 @@ fn an_object_that_comes_from_hubspot_takes_no_write() {
         );
         scene.refused(
             "UPDATE companies SET name = 'x'",
-            "companies.name comes from HubSpot: leave it as it is",
+            "companies.name comes from HubSpot: leave it [read-only]",
         );
         scene.refused(
             "INSERT INTO companies (hs_id, name) VALUES (201, 'x') ON CONFLICT (hs_id) DO UPDATE SET name = excluded.name",
-            "companies.name comes from HubSpot: leave it as it is",
+            "companies.name comes from HubSpot: leave it [read-only]",
         );
         scene.refused(
             "DELETE FROM companies",
-            "companies comes from HubSpot: rows can not be deleted here",
+            "companies comes from HubSpot: rows can not be deleted here [read-only]",
         );
         scene.does_nothing("UPDATE companies SET name = name");
     });

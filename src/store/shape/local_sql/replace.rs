@@ -103,7 +103,7 @@ fn a_replace_by_a_unique_index_on_an_expression_is_an_update() {
         );
         scene.refused(
             "UPDATE OR REPLACE contacts SET stage = NULL WHERE local_id = 4",
-            "UPDATE OR REPLACE would take another row of contacts away: DELETE that row first",
+            "UPDATE OR REPLACE would take another row of contacts away: DELETE that row first [two-rows]",
         );
     });
 }
@@ -135,7 +135,7 @@ fn a_replace_that_meets_nobody_is_a_create() {
         assert_eq!(scene.outbox(), ["create contacts 3 -"]);
         scene.refused(
             &format!("{verb} INTO contacts (hs_id, email) VALUES (555, 'cy@example.com')"),
-            "contacts.hs_id is given by HubSpot: leave it out",
+            "contacts.hs_id comes from HubSpot: leave it [read-only]",
         );
     });
 }
@@ -161,7 +161,7 @@ fn a_replace_of_two_rows_at_once_is_refused() {
             &format!(
                 "{verb} INTO contacts (local_id, hs_id, email) VALUES (1, 102, 'x@example.com')"
             ),
-            "contacts would overwrite two rows: DELETE one first",
+            "this overwrites two rows: DELETE one first [two-rows]",
         );
     });
 }
@@ -207,12 +207,12 @@ fn a_replace_of_what_hubspot_gives_is_refused() {
             (
                 "score",
                 "8",
-                "contacts.score comes from HubSpot: leave it as it is",
+                "contacts.score comes from HubSpot: leave it [read-only]",
             ),
             (
                 "hs_modified_at",
                 "'2027-01-01'",
-                "contacts.hs_modified_at is given by HubSpot: leave it out",
+                "contacts.hs_modified_at comes from HubSpot: leave it [read-only]",
             ),
         ];
         for (column, value, sentence) in cases {
@@ -230,7 +230,7 @@ fn a_replace_of_a_marked_row_is_refused() {
         scene.as_daemon("UPDATE contacts SET hs_archived = 1 WHERE local_id = 1");
         scene.refused(
             &format!("{verb} INTO contacts (hs_id, email) VALUES (101, 'ada@example.com')"),
-            "this record is archived in HubSpot: DELETE its row, or restore it in HubSpot",
+            "this record is archived: DELETE its row, or restore it in HubSpot [record-archived]",
         );
     });
 }
@@ -264,11 +264,11 @@ fn the_order_in_which_triggers_fire_changes_nothing() {
             }
             scene.refused(
                 "REPLACE INTO contacts (local_id, hs_id, email) VALUES (1, 102, 'x@example.com')",
-                "contacts would overwrite two rows: DELETE one first",
+                "this overwrites two rows: DELETE one first [two-rows]",
             );
             scene.refused(
                 "REPLACE INTO contacts (hs_id, score) VALUES (101, 8)",
-                "contacts.score comes from HubSpot: leave it as it is",
+                "contacts.score comes from HubSpot: leave it [read-only]",
             );
             scene.do_run(
                 "BEGIN;

@@ -339,7 +339,7 @@ fn tables_of_the_bookkeeping_are_made_again_and_what_took_their_place_is_set_asi
         assert_eq!(scene.outbox(), ["update contacts 1 101; firstname was Ada"]);
         scene.refused(
             "INSERT INTO sync_history (at, object, property, origin) VALUES ('x', 'contacts', 'x', 'poll')",
-            "sync_history is kept by hubsyncd: read it, and write to the mirror tables instead",
+            "sync_history is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]",
         );
         assert_eq!(scene.repair(), NONE);
     });

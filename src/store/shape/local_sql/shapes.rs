@@ -55,7 +55,7 @@ fn a_table_of_1200_columns_is_written_like_any_other() {
         );
         scene.refused(
             "UPDATE contacts SET p1199 = 1",
-            "contacts.p1199 comes from HubSpot: leave it as it is",
+            "contacts.p1199 comes from HubSpot: leave it [read-only]",
         );
     });
 }

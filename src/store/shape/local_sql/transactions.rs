@@ -138,7 +138,7 @@ fn a_gate_left_open_is_shut_by_the_daemon_which_says_so_and_compares_everything(
     everywhere(|scene| {
         scene.refused(
             "UPDATE _sync_gate SET open = 1",
-            "_sync_gate is kept by hubsyncd: read it, and write to the mirror tables instead",
+            "_sync_gate is kept by hubsyncd: read it, and write to the mirror tables instead [kept-by-hubsyncd]",
         );
         scene.as_daemon("UPDATE _sync_gate SET open = 20813");
         assert_eq!(scene.repair(), Vec::<String>::new());

@@ -379,7 +379,7 @@ fn what_is_not_the_programs_to_change_is_refused() {
         ),
         (
             "score = 3, first_name = 'B'",
-            "contacts.score comes from HubSpot: leave it as it is",
+            "contacts.score comes from HubSpot: leave it [read-only]",
         ),
     ];
     with_each_clause(&CLAUSES, |scene, clause| {
@@ -399,7 +399,7 @@ fn a_marked_row_is_refused_but_for_the_users_own_columns() {
         scene.as_daemon("UPDATE contacts SET hs_archived = 1 WHERE local_id = 1");
         scene.refused(
             "UPDATE contacts SET first_name = 'B' WHERE local_id = 1",
-            "this record is archived in HubSpot: DELETE its row, or restore it in HubSpot",
+            "this record is archived: DELETE its row, or restore it in HubSpot [record-archived]",
         );
         scene.do_run("UPDATE contacts SET note = 'mine' WHERE local_id = 1");
         assert_eq!(scene.outbox(), Vec::<String>::new());
@@ -414,7 +414,7 @@ fn update_or_replace_may_not_take_another_row_away() {
         scene.repair();
         scene.refused(
             "UPDATE OR REPLACE contacts SET email = 'bob@example.com' WHERE local_id = 1",
-            "UPDATE OR REPLACE would take another row of contacts away: DELETE that row first",
+            "UPDATE OR REPLACE would take another row of contacts away: DELETE that row first [two-rows]",
         );
         scene.refused(
             "UPDATE contacts SET email = 'bob@example.com' WHERE local_id = 1",
