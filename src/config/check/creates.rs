@@ -1,12 +1,13 @@
 //! A property's `create`: how HubSpot is to have it, where it has not. `properties apply` makes it, never the daemon.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::config::file::{KeyAndValue, TomlTable};
 use crate::config::keys::{self, MADE_TYPES};
 use crate::config::reader::Reader;
 use crate::config::suggest;
-use crate::decide::portal::wishes::{PropertyWish, WishedOption, wire_types};
+use crate::decide::portal::wishes::{PropertyWish, WishedOption, is_made_name, wire_types};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::ObjectType;
 use crate::model::value::PropertyType;
@@ -36,6 +37,15 @@ pub(super) fn create(
     };
     let (field_type, group) = (text("field_type"), text("group"));
     let description = text("description").unwrap_or_default();
+    check_made_name(
+        reader,
+        property.name,
+        "a property",
+        (&property.key_span, &property.path),
+    );
+    if let (Some(entry), Some(group)) = (table.get("group"), &group) {
+        check_made_name(reader, group, "a group", (&entry.span, &entry.path));
+    }
     if let (Some(entry), Some(kind), Some(field_type)) =
         (table.get("field_type"), kind, &field_type)
         && let (_, field_types) = wire_types(kind)
@@ -79,6 +89,20 @@ pub(super) fn create(
         options: options.unwrap_or_default(),
         unique: is_unique.unwrap_or(false),
     })
+}
+
+/// HubSpot makes nothing under any other name.
+fn check_made_name(
+    reader: &mut Reader<'_>,
+    name: &str,
+    of: &str,
+    (span, path): (&Range<usize>, &str),
+) {
+    if !is_made_name(name) {
+        let message = format!("`{name}` can't be the name of {of} that HubSpot makes");
+        let hint = "use lower case letters, digits and `_`, a letter first, 100 at most";
+        reader.error("bad-name", span, path, &message, hint);
+    }
 }
 
 /// A key that must be there.

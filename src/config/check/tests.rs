@@ -677,6 +677,30 @@ fn a_declared_property_says_what_hubspot_needs_to_make_it() {
         "label = \"A\", type = \"set\", options = [\"b\", \"b\", \"c;d\"]",
         "bad-value 2:61, bad-value 2:66",
     );
+    for (group, expected) in [
+        ("crm_2", ""),
+        ("my group", "bad-name 2:56"),
+        ("Sales", "bad-name 2:56"),
+        ("2nd", "bad-name 2:56"),
+        ("", "bad-name 2:56"),
+    ] {
+        declared(
+            &format!("label = \"A\", type = \"string\", group = \"{group}\""),
+            expected,
+        );
+    }
+    for (name, expected) in [
+        ("tier_2", ""),
+        ("Tier", "bad-name 2:1"),
+        ("_tier", "bad-name 2:1"),
+    ] {
+        check_property(
+            &format!(
+                "{name} = {{ column = \"a\", create = {{ label = \"A\", type = \"string\" }} }}"
+            ),
+            expected,
+        );
+    }
     let wishes = config(
         "[objects.contacts.properties]\na = { create = { label = \"A\", type = \"set\", group = \"g\", options = [\"b\", { value = \"c\", label = \"C\" }] } }",
     )

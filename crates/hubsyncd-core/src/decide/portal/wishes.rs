@@ -217,6 +217,19 @@ fn compare(wish: &PropertyWish, found: &PortalProperty, plan: &mut PropertyPlan)
     });
 }
 
+/// The longest name that HubSpot gives a property or a group (`hubspot/api-facts.md#7`).
+const LONGEST_NAME: usize = 100;
+
+/// Whether HubSpot makes a property or a group of this name: lower case letters, digits and `_`, a letter first
+/// (`hubspot/api-facts.md#7`).
+pub fn is_made_name(name: &str) -> bool {
+    let is_part =
+        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.chars().all(is_part)
+        && name.len() <= LONGEST_NAME
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
