@@ -7,7 +7,7 @@ use crate::decide::outgoing::acknowledge::unchanged;
 use crate::decide::outgoing::claim::is_update_at_rest;
 use crate::engine::Engine;
 use crate::engine::portal::objects::ObjectSync;
-use crate::model::entry::Entry;
+use crate::model::entry::{Base, Entry};
 use crate::model::id::OutboxId;
 use crate::model::name::PropertyName;
 use crate::store::{Lane, StoreError, outbox};
@@ -60,6 +60,7 @@ fn end_unchanged(
     if unchanged.is_empty() {
         return Ok(());
     }
+    agree(tx, object, &queued, &unchanged)?;
     for property in &unchanged {
         outbox::drop_field(tx, id, property)?;
     }
@@ -67,6 +68,28 @@ fn end_unchanged(
         outbox::end(tx, id)?;
     }
     Ok(())
+}
+
+/// Gives columns the spelling of what both sides hold: nothing else would, and programs compare and sort by it.
+fn agree(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    unchanged: &[PropertyName],
+) -> Result<(), StoreError> {
+    let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
+        return Ok(());
+    };
+    for field in entry
+        .fields
+        .iter()
+        .filter(|field| unchanged.contains(&field.property))
+    {
+        if let Base::Known(base) = &field.base {
+            row.set(object.mapping(), &field.property, base);
+        }
+    }
+    object.table.update(tx, &row)
 }
 
 /// The fields of a waiting update in which the row holds their base; none while an attempt is open, which may have brought
@@ -111,6 +134,8 @@ mod tests {
         assert_eq!(scene.rows("SELECT count(*) FROM sync_outbox_fields"), ["3"]);
         end(&scene);
         assert_eq!(scene.outbox(), Vec::<String>::new());
+        let held = "SELECT seen, stage IS NULL, interests IS NULL FROM contacts";
+        assert_eq!(scene.rows(held), ["2026-11-24T03:10:00.000Z 1 1"]);
     }
 
     #[test]
