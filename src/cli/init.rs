@@ -1,5 +1,6 @@
 //! `init`: writes a mapping file from the portal's own schema, with a comment for each property.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -7,12 +8,13 @@ use std::sync::Arc;
 
 use rustix::fs::Access;
 
-use crate::app::init::{Draft, DraftObject, Extent, Wish, draft};
+use crate::app::init::{Draft, DraftObject, DraftPair, Extent, Wish, draft};
 use crate::cli::args::InitArgs;
 use crate::cli::format::{counted, printable, shortened};
 use crate::cli::{ExitStatus, Unusable, WrongUsage};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Auth, ClientId, SecretSource};
+use crate::model::name::TableName;
 use crate::model::object::StandardObject;
 
 /// Where the database lies on a machine that the package was installed on.
@@ -284,12 +286,14 @@ fn pairs(text: &mut String, draft: &Draft) {
         return;
     }
     text.push_str("\n# Which records belong together: rows of `associations`, and a view of each pair's name.\n[associations]\n");
+    let tables = draft.objects.iter().map(|object| match &object.name.table {
+        Some(table) => table.as_str().to_lowercase(),
+        None => object.name.key.as_str().to_lowercase(),
+    });
+    let mut taken: BTreeSet<String> = tables.collect();
     for pair in &draft.pairs {
         let (from, to) = (pair.from.as_str(), pair.to.as_str());
-        let key = match pair.from.is_type_id() || pair.to.is_type_id() {
-            true => format!("pair_{from}_{to}").replace('-', "_"),
-            false => format!("{from}_{to}"),
-        };
+        let key = key_of(pair, &mut taken);
         let labels = match pair.labels.as_slice() {
             [] => String::new(),
             labels => format!("labels: {}", labels.join(", ")),
@@ -297,6 +301,17 @@ fn pairs(text: &mut String, draft: &Draft) {
         let value = format!("{key} = {{ from = {}, to = {} }}", quoted(from), quoted(to));
         line(text, &value, &labels);
     }
+}
+
+/// A pair's name: that of its objects, where it is a word, nobody's own and no table's.
+fn key_of(pair: &DraftPair, taken: &mut BTreeSet<String>) -> String {
+    let of_both = format!("{}_{}", pair.from, pair.to);
+    let apart = format!("pair_{of_both}").replace('-', "_");
+    let numbered = (2..).map(|number| format!("{apart}_{number}"));
+    let mut keys = [of_both, apart.clone()].into_iter().chain(numbered);
+    let is_free = |key: &String| TableName::parse(key).is_ok() && taken.insert(key.to_lowercase());
+    keys.find(is_free)
+        .expect("one of more names than there are tables is free")
 }
 
 /// A line of TOML with its comment behind it.
@@ -323,6 +338,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::name::ObjectType;
 
     #[test]
     fn options_name_the_label_where_it_says_more_and_no_more_than_anybody_reads() {
@@ -333,6 +349,22 @@ mod tests {
             .map(|number| option(&number.to_string(), ""))
             .collect();
         assert!(options(&many).ends_with("7 and 3 more"));
+    }
+
+    #[test]
+    fn a_pairs_name_is_no_tables_and_none_that_is_kept() {
+        let mut taken = BTreeSet::from(["contacts_companies".to_owned()]);
+        let mut key = |from: &str, to: &str| {
+            let [from, to] = [from, to].map(|name| ObjectType::parse(name).expect("a name"));
+            let labels = Vec::new();
+            key_of(&DraftPair { from, to, labels }, &mut taken)
+        };
+        assert_eq!(key("contacts", "deals"), "contacts_deals");
+        assert_eq!(key("contacts", "companies"), "pair_contacts_companies");
+        assert_eq!(key("sqlite_x", "contacts"), "pair_sqlite_x_contacts");
+        assert_eq!(key("2-7", "contacts"), "pair_2_7_contacts");
+        assert_eq!(key("Contacts", "Deals"), "pair_Contacts_Deals");
+        assert_eq!(key("CONTACTS", "DEALS"), "pair_CONTACTS_DEALS_2");
     }
 
     #[test]
