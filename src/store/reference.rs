@@ -314,8 +314,15 @@ fn replace_options(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), Stor
          ON CONFLICT DO NOTHING",
     )?
     .execute(object)?;
-    tx.prepare_cached("DELETE FROM _sync_options WHERE object = :object")?
-        .execute(object)?;
+    // What was a choice and is text by now has its labels still, for what records hold of it.
+    tx.prepare_cached(
+        "DELETE FROM _sync_options
+         WHERE object = :object
+           AND property NOT IN (SELECT p.name FROM properties AS p
+                                WHERE p.object = :object AND p.type = 'string'
+                                  AND coalesce(json_array_length(p.options), 0) = 0)",
+    )?
+    .execute(object)?;
     tx.prepare_cached(
         "INSERT INTO _sync_options (object, property, value, label)
          SELECT p.object, p.name, o.value ->> 'value', o.value ->> 'label'

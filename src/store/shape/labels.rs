@@ -37,14 +37,36 @@ pub(crate) fn owner_properties(
     Ok(names.collect::<Result<_, _>>()?)
 }
 
+/// The properties of an object that were choices and are text by now: what records hold of them has its label still.
+pub(crate) fn former_choices(
+    connection: &Connection,
+    object: &ObjectMapping,
+) -> Result<BTreeSet<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT o.property
+         FROM _sync_options AS o
+         JOIN properties AS p ON p.object = o.object AND p.name = o.property
+         WHERE o.object = :object AND p.type = 'string'",
+    )?;
+    let names = statement
+        .query_map(named_params! { ":object": object.object.as_str() }, |row| {
+            row.get(0)
+        })?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
 /// The view of an object whose table has these columns.
 pub(crate) fn view(
     object: &ObjectMapping,
     name: &str,
     columns: &[String],
-    owners: &BTreeSet<String>,
+    (owners, former_choices): (&BTreeSet<String>, &BTreeSet<String>),
 ) -> Made {
-    let labelled = LabelledObject { object, owners };
+    let labelled = LabelledObject {
+        object,
+        owners,
+        former_choices,
+    };
     // A column of the table's keeps its name, and SQLite reads no view that is wider than a table may be.
     let mut taken: BTreeSet<String> = columns.iter().map(|name| name.to_lowercase()).collect();
     let mut selected = vec!["m.*".to_owned()];
@@ -79,10 +101,11 @@ fn free_name(name: &str, taken: &BTreeSet<String>) -> String {
         .expect("one of more names than there are columns is free")
 }
 
-/// An object, and which of its properties name owners.
+/// An object, and which of its properties name owners, or were choices.
 struct LabelledObject<'a> {
     object: &'a ObjectMapping,
     owners: &'a BTreeSet<String>,
+    former_choices: &'a BTreeSet<String>,
 }
 
 /// Where HubSpot keeps the label of a value.
@@ -115,7 +138,7 @@ impl LabelledObject<'_> {
         let has_options = matches!(
             field.property_type,
             PropertyType::Enumeration | PropertyType::Set
-        );
+        ) || self.former_choices.contains(property);
         match stages {
             _ if self.owners.contains(property) => Some(Labels::Owners),
             Some(stages) if stages.pipeline == property => Some(Labels::Pipelines),
@@ -271,6 +294,47 @@ mod tests {
             owner(2, None, Some("queue@example.com")),
             owner(3, None, None),
         ]
+    }
+
+    #[test]
+    fn a_choice_that_becomes_text_keeps_its_label() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let both = |kind| field("dealtype", "dealtype", kind, Direction::Both);
+        let told = |property: Property, kind| {
+            let deals = object("deals", Direction::Both, vec![both(kind)]);
+            let (name, mapping) = (deals.object.clone(), mapping(vec![deals]));
+            at_once(store.write(Lane::Bulk, move |tx| {
+                reference::replace_properties(tx, &name, &[property])?;
+                fit_to_mapping(tx, &mapping, now()).map(drop)
+            }))
+            .expect("fits");
+        };
+        let options = Some(r#"[{"value":"new","label":"It's new"}]"#);
+        told(
+            property("dealtype", options, None),
+            PropertyType::Enumeration,
+        );
+        daemons_connection(&folder)
+            .execute_batch("INSERT INTO deals (dealtype) VALUES ('new'), ('other')")
+            .expect("rows");
+        let labels = "SELECT dealtype_label FROM deals_labels ORDER BY local_id";
+        assert_eq!(texts(&folder, labels), ["It's new", "other"]);
+        let mut text = property("dealtype", None, None);
+        text.definition.kind = "string".to_owned();
+        for _ in 0..2 {
+            told(text.clone(), PropertyType::String);
+            assert_eq!(texts(&folder, labels), ["It's new", "other"]);
+        }
+        let gone = "SELECT value FROM _sync_gone_options";
+        assert_eq!(texts(&folder, gone), [""; 0], "it takes any text");
+        // A choice again, with another label.
+        let options = Some(r#"[{"value":"new","label":"Brand new"}]"#);
+        told(
+            property("dealtype", options, None),
+            PropertyType::Enumeration,
+        );
+        assert_eq!(texts(&folder, labels), ["Brand new", "other"]);
     }
 
     #[test]

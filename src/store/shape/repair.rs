@@ -388,7 +388,8 @@ fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, Sto
         if let Some(name) = name_of_labels(connection, mapping, object)? {
             let columns = fit::columns_of(connection, object.table.as_str())?;
             let owners = labels::owner_properties(connection, object)?;
-            all.push(labels::view(object, &name, &columns, &owners));
+            let former = labels::former_choices(connection, object)?;
+            all.push(labels::view(object, &name, &columns, (&owners, &former)));
         }
     }
     for (object, table) in fit::unmapped_tables(connection, mapping)? {
