@@ -263,6 +263,14 @@ impl<'a> PlanBase<'a> {
         Ok(())
     }
 
+    /// Whether an object is not synced at present.
+    fn is_kept_back(&self, object: &ObjectSync) -> Result<bool, StoreError> {
+        let kept_back = cursors::kept_back(&self.connection)?;
+        Ok(kept_back
+            .iter()
+            .any(|(name, _)| name == object.object().as_str()))
+    }
+
     /// Rows that come back instead of being archived, with what waits of them.
     fn take_rows_back(
         &mut self,
@@ -270,7 +278,9 @@ impl<'a> PlanBase<'a> {
         moment: Moment,
     ) -> Result<(), PlanError> {
         for object in self.objects.clone().iter() {
-            if object.mapping().modes.on_local_delete == OnLocalDelete::Archive {
+            if object.mapping().modes.on_local_delete == OnLocalDelete::Archive
+                || self.is_kept_back(object)?
+            {
                 continue;
             }
             let due = self.due(object, Operation::Archive, moment.now)?;
@@ -294,6 +304,9 @@ impl<'a> PlanBase<'a> {
         shown: &ShownAgain,
         now: Timestamp,
     ) -> Result<Vec<Entry>, StoreError> {
+        if self.is_kept_back(object)? {
+            return Ok(Vec::new());
+        }
         let mut missed = self.due(object, Operation::Update, now)?;
         missed.retain(|entry| {
             let id = entry.standing.hs_id;
