@@ -930,7 +930,7 @@ const PROBLEMS: &str = "
 
 const CONFLICTS: &str = "
     SELECT id, object, local_id, hs_id, property, base_value, local_value, remote_value, policy, winner, detected_at,
-        resolved_at, resolution, reason, local_changed_at, remote_changed_at, remote_source_type, remote_source_id
+        resolved_at, resolution, reason
     FROM sync_conflicts
     WHERE :all OR resolved_at IS NULL
     ORDER BY resolved_at IS NOT NULL, iif(resolved_at IS NULL, id, -id)
