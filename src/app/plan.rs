@@ -23,9 +23,8 @@ use crate::decide::outgoing::present::Present;
 use crate::engine::decisions::ahead::{AheadOfDaemon, ShownToDecisions};
 use crate::engine::outbound::create::{self, LookedFor};
 use crate::engine::outbound::preview::ahead::SettledAhead;
-use crate::engine::outbound::preview::{
-    PlanTotals, PlannedEntry, ReadAgain, Rehearsal, ShownAgain,
-};
+use crate::engine::outbound::preview::planned::{PlannedEntry, ReadAgain, ShownAgain};
+use crate::engine::outbound::preview::{PlanTotals, Rehearsal};
 use crate::engine::outbound::searched::{self, is_young};
 use crate::engine::pass::Pass;
 use crate::engine::portal::last_known;

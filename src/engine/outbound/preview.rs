@@ -5,21 +5,19 @@ mod adopted;
 pub(crate) mod ahead;
 mod asked;
 mod followers;
+pub(crate) mod planned;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::Histories;
-use crate::decide::existence::{Action, Again, Hubspot, NOT_VISIBLE};
 use crate::decide::guard::Verdict;
 use crate::decide::matching::{LookBefore, SEARCH_LAG, looked_up};
 use crate::decide::outgoing::along::WithLinks;
 use crate::decide::outgoing::associate::{CountedPair, LinkCall, ReadyLink, link_requests, ready};
 use crate::decide::outgoing::claim::after_its_read;
 use crate::decide::outgoing::plan::{BATCH, DueEntry, PlannedBatch, PushCost, all_batches};
-use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::preview::{
     KeptWhy, LeftOut, Preview, PreviewField, as_known, of_create, of_update,
 };
@@ -54,7 +52,7 @@ use crate::store::history::Origin;
 use crate::store::holds::Side;
 use crate::store::links::types;
 use crate::store::lookups::Lookups;
-use crate::store::outbox::links::{self, QueuedEnds, queued, queued_ends};
+use crate::store::outbox::links::{self, queued, queued_ends};
 use crate::store::outbox::{self, WaitingEntry};
 use crate::store::shape::options;
 use crate::store::{StoreError, cleared, conflicts, fields, reads};
@@ -62,138 +60,7 @@ use crate::store::{StoreError, cleared, conflicts, fields, reads};
 use self::ahead::{BACK, SettledAhead, present_as_known};
 use self::asked::{AskedOfHubspot, is_as_before};
 use self::followers::MadeAhead;
-
-/// A record that was read again.
-#[derive(Debug)]
-pub struct ReadAgain {
-    /// As HubSpot showed it.
-    pub record: RemoteRecord,
-    /// The histories that were asked for with it.
-    pub histories: Option<Histories>,
-}
-
-/// What HubSpot showed of records that were read again, by object and the id that was asked for.
-#[derive(Debug, Default)]
-pub struct ShownAgain {
-    /// When HubSpot was asked last.
-    pub asked_at: Timestamp,
-    /// What it was asked for.
-    pub asked: BTreeSet<(ObjectType, HubspotId)>,
-    /// The records that it showed.
-    pub records: BTreeMap<(ObjectType, HubspotId), ReadAgain>,
-    /// Those that it could not read this time.
-    pub unread: BTreeSet<(ObjectType, HubspotId)>,
-    /// The records that it has already of rows whose creates wait.
-    pub met: BTreeMap<OutboxId, RemoteRecord>,
-    /// Those of them whose archive waited, of a row that was deleted.
-    pub taken_over: RefCell<BTreeSet<(ObjectType, HubspotId)>>,
-}
-
-impl ShownAgain {
-    fn of(&self, object: &ObjectType, id: HubspotId) -> Option<&ReadAgain> {
-        self.records.get(&(object.clone(), id))
-    }
-
-    /// Whether HubSpot was asked for a record, and neither showed it nor said that it could not read it.
-    pub(crate) fn has_missed(&self, object: &ObjectType, id: HubspotId) -> bool {
-        let of = (object.clone(), id);
-        self.asked.contains(&of) && !self.records.contains_key(&of) && !self.unread.contains(&of)
-    }
-
-    /// What the read said of one record.
-    fn present(&self, object: &ObjectType, id: HubspotId) -> Present {
-        let read = self.of(object, id);
-        let histories = read.and_then(|read| Some((read.record.id, read.histories.clone()?)));
-        let is_unread = self.unread.contains(&(object.clone(), id));
-        Present {
-            asked_at: self.asked_at,
-            records: read.map(|read| read.record.clone()).into_iter().collect(),
-            histories: histories.into_iter().collect(),
-            unread: is_unread.then(|| id.to_string()).into_iter().collect(),
-        }
-    }
-}
-
-/// An entry as the next push would find it.
-#[derive(Debug, Clone)]
-pub struct PlannedEntry {
-    /// The object, of an association the one where it starts.
-    pub object: ObjectType,
-    /// The row.
-    pub local_id: LocalId,
-    /// Its record.
-    pub hs_id: Option<HubspotId>,
-    /// What would be done.
-    pub operation: Operation,
-    /// What it waits for.
-    pub waits_for: Option<WaitsFor>,
-    /// When it is due.
-    pub due: Option<Timestamp>,
-    /// Its fields.
-    pub preview: Preview,
-    /// The other end and the type of an association.
-    pub association: Option<QueuedEnds>,
-    /// Why the push would not send it, in a sentence.
-    pub explanation: Option<String>,
-    /// Properties whose history the push would read before it decides.
-    pub need_history: Vec<PropertyName>,
-    /// Whether it is under way.
-    pub is_in_flight: bool,
-    is_due: bool,
-    asked: AskedOfHubspot,
-    /// The associations that go along with it.
-    along: Vec<Along>,
-    /// Whether the create that it waits for goes before it in the same push.
-    follows: bool,
-    /// Whether it waits for the histories of its fields, which were read.
-    is_contested: bool,
-}
-
-impl PlannedEntry {
-    /// An entry of which nothing is sent as yet.
-    fn of(object: &ObjectType, entry: &Entry) -> Self {
-        Self {
-            object: object.clone(),
-            local_id: entry.local_id,
-            hs_id: entry.standing.hs_id,
-            operation: entry.standing.operation,
-            waits_for: None,
-            due: None,
-            preview: Preview::default(),
-            association: None,
-            explanation: None,
-            need_history: Vec::new(),
-            is_in_flight: false,
-            is_due: false,
-            asked: AskedOfHubspot::default(),
-            along: Vec::new(),
-            follows: false,
-            is_contested: false,
-        }
-    }
-
-    /// Whether the next push would send something of it.
-    pub(crate) fn is_sent(&self) -> bool {
-        let is_free = self.waits_for.is_none() || self.follows;
-        self.is_due && is_free && self.explanation.is_none() && !self.is_empty()
-    }
-
-    /// Why it would not, in a sentence. `None`: it would, or is not due yet.
-    pub(crate) fn why_not_sent(&self) -> Option<&str> {
-        let is_empty = self.is_due && self.waits_for.is_none() && self.is_empty();
-        let empty = is_empty.then_some(NOTHING_LEFT);
-        self.explanation.as_deref().or(empty)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.operation == Operation::Update && self.preview.fields.is_empty()
-    }
-
-    /// Whether a record has to be read before the push decides about it.
-    pub(crate) fn is_to_be_read(&self) -> bool {
-        self.is_due && matches!(self.operation, Operation::Update | Operation::Archive)
-    }
-}
+use self::planned::{ANOTHERS, PlannedEntry, ShownAgain, not_archived, not_sent};
 
 /// How much would be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -923,59 +790,6 @@ fn emptied(held: &HeldClear) -> PreviewField {
         property: held.property.clone(),
         old: held.remote.clone(),
         new: Value::EMPTY,
-    }
-}
-
-/// Why an archive is not sent; `None`: it is.
-fn not_archived(hubspot: Hubspot, actions: &[Action]) -> Option<&'static str> {
-    if actions.contains(&Action::Archive) {
-        return None;
-    }
-    let explanation = match actions {
-        _ if hubspot == Hubspot::Merged => {
-            "HubSpot has merged the record into another one, which is let be: the deletion is kept in sync_conflicts"
-        }
-        _ if hubspot == Hubspot::Survivor => {
-            "HubSpot has merged another record into this one, which is let be: the deletion is kept in sync_conflicts"
-        }
-        [Action::LookAgain(Again::Create)] => {
-            "a row that was inserted again may be the same record: its own entry goes before"
-        }
-        [Action::LookAgain(_)] => {
-            "HubSpot does not show what became of the record: it is read again first"
-        }
-        [Action::End] => ANOTHERS,
-        _ if actions.contains(&Action::Done) => "HubSpot has archived the record already",
-        _ if actions.contains(&Action::BringBack) => {
-            "the record was edited in HubSpot since, and that wins: the row comes back"
-        }
-        _ if actions
-            .iter()
-            .any(|action| matches!(action, Action::Ask(_))) =>
-        {
-            "the record was edited in HubSpot since: a person decides in sync_conflicts"
-        }
-        _ if actions
-            .iter()
-            .any(|action| matches!(action, Action::Park(_))) =>
-        {
-            NOT_VISIBLE
-        }
-        _ => "what is under way of the record comes first",
-    };
-    Some(explanation)
-}
-
-/// Why the archive of a record that another row has by now is not sent.
-const ANOTHERS: &str = "another row is the record by now";
-
-/// Of an update that has no field left.
-const NOTHING_LEFT: &str = "nothing of it is left to be sent";
-
-fn not_sent(planned: PlannedEntry, why: &str) -> PlannedEntry {
-    PlannedEntry {
-        explanation: Some(why.to_owned()),
-        ..planned
     }
 }
 

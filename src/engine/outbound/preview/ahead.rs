@@ -16,7 +16,7 @@ use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::shown_version;
 use crate::engine::inbound::removal;
 use crate::engine::outbound::archive::{self, archives_records};
-use crate::engine::outbound::preview::{PlannedEntry, ShownAgain, not_archived, not_sent};
+use crate::engine::outbound::preview::planned::{PlannedEntry, ShownAgain, not_archived, not_sent};
 use crate::engine::outbound::push;
 use crate::engine::pass::Pass;
 use crate::engine::source::reads::take_missing;

@@ -3,7 +3,7 @@
 use crate::decide::outgoing::acknowledge::unchanged;
 use crate::decide::outgoing::claim::is_update_at_rest;
 use crate::decide::outgoing::plan::PlannedBatch;
-use crate::engine::outbound::preview::PlannedEntry;
+use crate::engine::outbound::preview::planned::PlannedEntry;
 use crate::model::entry::Entry;
 use crate::model::mapping::ObjectMapping;
 use crate::model::row::MirrorRow;
