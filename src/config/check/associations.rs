@@ -89,7 +89,7 @@ fn end(
     if table.get(name).is_none() {
         let message = format!("`{}` has no `{name}`", pair.path);
         let hint = format!("add `{name}`, the name of an object of `[objects]`");
-        reader.error("missing", &pair.key_span, &pair.path, &message, &hint);
+        reader.error("missing-key", &pair.key_span, &pair.path, &message, &hint);
         return None;
     }
     reader.optional(table, name, |reader, entry| {

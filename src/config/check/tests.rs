@@ -742,9 +742,9 @@ fn a_pair_leads_from_a_mapped_object_to_a_mapped_object_once_in_each_order() {
     );
     check_pairs(
         "a = { form = \"contacts\" }",
-        "missing 2:1, missing 2:1, unknown-key 2:7",
+        "missing-key 2:1, missing-key 2:1, unknown-key 2:7",
     );
-    check_pairs("a = { from = \"contacts\" }", "missing 2:1");
+    check_pairs("a = { from = \"contacts\" }", "missing-key 2:1");
     check_pairs(
         "a = { from = \"contacts\", to = \"deals\" }",
         "object-not-mapped 2:31",
