@@ -25,7 +25,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
     let screen = Screen::stderr();
     let log = telemetry::init(&config.log, screen.clone())?;
     for warning in &config.warnings {
-        tracing::warn!(key = %warning.key, "{}", warning.message);
+        tracing::warn!(key = %warning.key, code = warning.code, "{}", warning.message);
     }
     let stop = CancellationToken::new();
     let hangup = Arc::new(Notify::new());
@@ -57,7 +57,12 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
 }
 
 fn report(error: &RunError) -> ExitStatus {
-    tracing::error!(hint = error.hint(), "{}", with_causes(error));
+    tracing::error!(
+        hint = error.hint(),
+        code = error.code(),
+        "{}",
+        with_causes(error)
+    );
     if error.is_configuration() {
         ExitStatus::Config
     } else {

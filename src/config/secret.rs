@@ -40,7 +40,7 @@ impl SecretSource {
         if let Self::File(path) = self
             && is_open_to_others(path)
         {
-            tracing::warn!(path = %path.display(), "others than its owner may read the secret's file; `chmod 600` it");
+            tracing::warn!(path = %path.display(), code = "open-secret-file", "others than its owner may read the secret's file; `chmod 600` it");
         }
         Ok(secret)
     }

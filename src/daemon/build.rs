@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::engine::outbound::settle;
 use crate::hubspot::call::limiter::{LeaseError, LeaseFn, Limiter, StartState};
 use crate::hubspot::call::transport::ReqwestTransport;
+use crate::store::meta::PUT_BACK;
 use crate::store::shape::repair;
 use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
 
@@ -125,7 +126,11 @@ async fn join(
             let now = tx.now();
             meta::begin_daemon(tx, env!("CARGO_PKG_VERSION"), now)?;
             for name in repair::views_first(tx, &mapping, now)? {
-                tracing::warn!(name, "somebody dropped this; it was put back");
+                tracing::warn!(
+                    name,
+                    code = PUT_BACK,
+                    "somebody dropped this; it was put back"
+                );
             }
             let left = settle::recover(tx, now)?;
             if left > 0 {

@@ -65,7 +65,7 @@ pub(super) async fn write_down(engine: &Engine, name: &ObjectType, told: ToldErr
         })
         .await;
     if let Err(failed) = noted {
-        tracing::warn!(error = %failed, "the last error could not be noted");
+        tracing::warn!(error = %failed, code = failed.code(), "the last error could not be noted");
     }
 }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::daemon::condition::Condition;
 use crate::engine::forgetting;
+use crate::engine::source::deliveries::WEBHOOKS_MISSED;
 use crate::engine::{Engine, StepError};
 use crate::model::settings::Checkpoint;
 use crate::store::calls::ring::{self, KeepCalls};
 use crate::store::database::log_readers::{self, LogReader};
-use crate::store::meta::{self, Phase};
+use crate::store::meta::{self, PUT_BACK, Phase};
 use crate::store::quota::LimitsInForce;
 use crate::store::retention::{self, Keep};
 use crate::store::shape::ddl;
@@ -68,7 +69,7 @@ pub(crate) async fn beat(engine: &Engine, condition: &Condition) -> Result<(), S
         daemon.webhooks = Some(standing.as_str());
         daemon.webhooks_dropped = engine.deliveries().dropped();
         let missed = engine.deliveries().problem();
-        problems.extend(missed.map(|problem| (problem, Some("webhooks-missed"))));
+        problems.extend(missed.map(|problem| (problem, Some(WEBHOOKS_MISSED))));
     }
     let log = log_readers::of_long_log(engine.store().path());
     let (bytes, readers) = log.unwrap_or_default();
@@ -142,7 +143,11 @@ pub(crate) async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
         })
         .await?;
     for name in repaired {
-        tracing::warn!(name, "somebody dropped or altered this; it was put back");
+        tracing::warn!(
+            name,
+            code = PUT_BACK,
+            "somebody dropped or altered this; it was put back"
+        );
     }
     Ok(())
 }

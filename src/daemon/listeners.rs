@@ -197,7 +197,7 @@ impl Listeners {
             match bound(address).await {
                 Ok(listener) => self.serve_health(address, listener),
                 Err(error) => {
-                    tracing::error!(address = %address, error = %with_causes(&error), "health can't be served as before");
+                    tracing::error!(address = %address, error = %with_causes(&error), code = error.code(), "health can't be served as before");
                 }
             }
         }
@@ -205,7 +205,7 @@ impl Listeners {
             match webhooks::open(desk, None) {
                 Ok(opened) => self.take_deliveries(opened),
                 Err(error) => {
-                    tracing::error!(error = %with_causes(&error), "webhooks can't be taken as before");
+                    tracing::error!(error = %with_causes(&error), code = error.code(), "webhooks can't be taken as before");
                 }
             }
         }

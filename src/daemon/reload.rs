@@ -447,7 +447,7 @@ impl Reload {
         let ComingFile { read, changes, .. } = *coming;
         let is_same = read.is_as(&self.read) && changes.is_empty();
         for warning in read.config.warnings.iter().filter(|_| !is_same) {
-            tracing::warn!(key = %warning.key, "{}", warning.message);
+            tracing::warn!(key = %warning.key, code = warning.code, "{}", warning.message);
         }
         for change in &changes {
             tracing::info!(change = %change.line, "the mapping file was changed");
@@ -461,7 +461,7 @@ impl Reload {
         if differs.contains(&FilePart::Guard)
             && let Err(error) = schema::say_guard(&engine).await
         {
-            tracing::warn!(error = %with_causes(&error), "the new guard of emptied values is in force with the next read of the schema");
+            tracing::warn!(error = %with_causes(&error), code = error.code(), "the new guard of emptied values is in force with the next read of the schema");
         }
         let exchanged = at.listeners.exchange(ready).await;
         at.parts.webhooks = config.webhooks.is_some();
@@ -529,7 +529,7 @@ async fn begin_those_that_are_new(engine: &Engine, was_there: impl Fn(&ObjectTyp
         if !was_there(object.object())
             && let Err(error) = reconcile::begin_if_behind(engine, object).await
         {
-            tracing::warn!(object = %object.object(), error = %with_causes(&error), "no comparison could be begun; the schedule begins one");
+            tracing::warn!(object = %object.object(), error = %with_causes(&error), code = error.code(), "no comparison could be begun; the schedule begins one");
         }
     }
 }

@@ -347,7 +347,7 @@ async fn finish(
     match write_end(engine, &all.condition).await {
         Ok(()) => tracing::info!(drained, "stopped"),
         Err(StepError::Store(error @ StoreError::Busy(_))) => {
-            tracing::warn!(%error, hint = error.hint(), drained, "stopped, and the end could not be written down; nothing is lost");
+            tracing::warn!(%error, hint = error.hint(), code = error.code(), drained, "stopped, and the end could not be written down; nothing is lost");
         }
         Err(error) => return Err(error.into()),
     }

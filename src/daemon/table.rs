@@ -656,7 +656,7 @@ async fn beat(
         condition.unbeaten(Some(with_causes(&error)));
         condition.failed(&Source::Beat, &error);
         if let Some(attempts) = unwritten.turn(engine.clock().monotonic()) {
-            tracing::warn!(error = %with_causes(&error), hint = error.hint().as_deref(), attempts, "the heartbeat could not be written");
+            tracing::warn!(error = %with_causes(&error), hint = error.hint().as_deref(), code = error.code(), attempts, "the heartbeat could not be written");
         }
     } else if let Some(attempts) = unwritten.over() {
         tracing::info!(attempts, "the heartbeat is written again");

@@ -66,7 +66,7 @@ impl Listening {
         self.shut();
         let Self { task, .. } = self;
         if let Err(error) = task.await {
-            tracing::error!(error = %error, "the webhook listener failed");
+            tracing::error!(%error, "the webhook listener failed");
         }
     }
 
@@ -347,7 +347,7 @@ impl Desk {
             }
             Ok(Err(error)) => {
                 if let Some(refused) = self.turned_away.turn(self.now()) {
-                    tracing::error!(error = %with_causes(&error), fatal = is_fatal(&error), hint = error.hint().as_deref(), refused, "a delivery could not be stored; HubSpot sends it again");
+                    tracing::error!(error = %with_causes(&error), fatal = is_fatal(&error), hint = error.hint().as_deref(), code = error.code(), refused, "a delivery could not be stored; HubSpot sends it again");
                 }
                 DeliveryAnswer::Unavailable
             }
@@ -356,6 +356,7 @@ impl Desk {
                     tracing::error!(
                         refused,
                         hint = "look for a program that keeps the database busy, and at the disk",
+                        code = "busy-database",
                         "storing a delivery took too long; HubSpot sends it again"
                     );
                 }

@@ -256,7 +256,7 @@ impl Client {
             known.clone_into(&mut answer.correlation_id);
         }
         if answer.status == 429 {
-            tracing::warn!(path = call.template, policy = answer.policy, %until, "HubSpot says that a limit is exceeded");
+            tracing::warn!(path = call.template, policy = answer.policy, %until, code = "throttled", "HubSpot says that a limit is exceeded");
         }
         let mut error = from_answer(call, answer, until);
         if let HubspotError::Unauthorized { token, .. } = &mut error {

@@ -97,7 +97,7 @@ pub(crate) fn erase(
         match savepoint::within(tx, || table.delete(tx, row)) {
             // A program's constraint keeps the row: it stays without anything of the person in it.
             Err(error) if error.is_of_one_row() => {
-                tracing::error!(object = %object, local_id = %row, "a constraint keeps the row of a record that was erased: its values are gone, the empty row stays");
+                tracing::error!(object = %object, local_id = %row, code = error.code(), "a constraint keeps the row of a record that was erased: its values are gone, the empty row stays");
                 table.blank(tx, row)?;
                 outbox::exclude(tx, object, row)?;
             }

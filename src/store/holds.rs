@@ -55,7 +55,7 @@ impl HeldOperation {
     }
 
     /// The stable code of a hold of it.
-    fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Archive => "archives-held",
             Self::Remove => "removals-held",

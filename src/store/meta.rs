@@ -23,6 +23,10 @@ pub const FORBIDDEN: &str = "forbidden";
 pub(crate) const OBJECT_UNKNOWN: &str = "object-unknown";
 /// The code of an object that the portal has otherwise than the mapping can have it, in `sync_status`.
 pub(crate) const OBJECT_UNFIT: &str = "object-unfit";
+/// The code of what somebody dropped or altered, and was put back.
+pub(crate) const PUT_BACK: &str = "put-back";
+/// The code of records that a table of the user's refuses.
+pub(crate) const REFUSED_BY_TABLE: &str = "refused-by-table";
 
 /// SQLite's `schema_version` when triggers and views were last known to be right.
 pub(super) const SCHEMA_SEEN: &str = "schema_seen";

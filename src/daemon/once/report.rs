@@ -12,6 +12,7 @@ use crate::engine::{Engine, StepError};
 use crate::model::name::ObjectType;
 use crate::store::counts::{ObjectReport, WorkDone};
 use crate::store::fields::{self, Troubled};
+use crate::store::meta::REFUSED_BY_TABLE;
 use crate::store::{awaited, counts, orders, quota, unreadable};
 
 /// What `once` did.
@@ -133,7 +134,10 @@ fn left(objects: &[ObjectReport]) -> Option<OnceFailure> {
     };
     let (hint, code) = match waits {
         Some(_) => ("see `hubsyncd outbox list`, and run it again", "work-left"),
-        None => ("change what refuses them, and run it again", REFUSED_HERE),
+        None => (
+            "change what refuses them, and run it again",
+            REFUSED_BY_TABLE,
+        ),
     };
     let explanation: Vec<String> = waits
         .into_iter()
@@ -157,9 +161,6 @@ fn unmade(object: &ObjectReport) -> Option<String> {
     Some(format!("one of {} {why}{of_all}", object.object))
 }
 
-/// The code of records that a table of the user's refuses.
-const REFUSED_HERE: &str = "refused-by-table";
-
 /// The records that an object's table refuses, with one of the reasons.
 fn refused(object: &ObjectReport) -> Option<OnceFailure> {
     let why = object.refusal.as_deref()?;
@@ -170,7 +171,7 @@ fn refused(object: &ObjectReport) -> Option<OnceFailure> {
     Some(OnceFailure {
         explanation: format!("{}: {why}{more}", object.object),
         hint: None,
-        code: Some(REFUSED_HERE.into()),
+        code: Some(REFUSED_BY_TABLE.into()),
     })
 }
 

@@ -251,7 +251,7 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
                 let since = since.noticed_at(part.noticed_at);
                 match poll::read_since(engine, &object, (id, &part), since).await {
                     Err(error) if poll::is_senseless(&error) => {
-                        tracing::warn!(object = %object.object(), error = %error, "the search makes no sense");
+                        tracing::warn!(object = %object.object(), error = %error, code = error.code(), "the search makes no sense");
                         let why = format!(
                             "HubSpot's search of {} makes no sense: the full comparison that is begun finds what it hides [command-failed]",
                             part.object

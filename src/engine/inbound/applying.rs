@@ -8,6 +8,7 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
+use crate::store::meta::REFUSED_BY_TABLE;
 use crate::store::shape::referrers;
 use crate::store::{StoreError, reads};
 
@@ -75,7 +76,7 @@ pub(crate) fn refuse_saying(
 ) -> Result<(), StoreError> {
     let object = pass.name();
     if reads::ask_refused(tx, object, id, pass.origin, pass.now, explanation)? {
-        tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
+        tracing::error!(object = %object, hs_id = %id, code = REFUSED_BY_TABLE, "the table refuses a record; see sync_status.last_error");
     }
     Ok(())
 }

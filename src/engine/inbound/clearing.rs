@@ -306,7 +306,7 @@ fn hold_waiting(
 
 fn tell(object: &ObjectType, property: &PropertyName, records: u64, allowed: u64) {
     tracing::error!(
-        object = %object, property = %property, records, allowed,
+        object = %object, property = %property, records, allowed, code = HeldOperation::Clear.code(),
         "emptied values wait for an operator's word: `hubsyncd outbox approve` lets them go, `hubsyncd outbox discard --hold`, or \
          a DELETE from `sync_holds`, takes them back"
     );

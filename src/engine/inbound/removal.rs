@@ -123,7 +123,7 @@ fn hold(
     let held = reads::count_removals(tx, key.object, Some(id))?;
     holds::hold(tx, key, held, allowed, now)?;
     tracing::error!(
-        object = %key.object, records = held, allowed,
+        object = %key.object, records = held, allowed, code = key.operation.code(),
         "HubSpot no longer has these records; their rows stay until `hubsyncd outbox approve` or an answer in sync_holds"
     );
     Ok(())
@@ -178,7 +178,7 @@ fn refuse(
         format!("HubSpot no longer has record {id}, and {table} {row} can't be removed: {why}");
     let name = object.object();
     if reads::refuse_removal(tx, name, id, now, &explanation)? {
-        tracing::error!(object = %name, hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
+        tracing::error!(object = %name, hs_id = %id, code = error.code(), "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
     }
     Ok(())
 }

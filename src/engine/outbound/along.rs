@@ -212,7 +212,7 @@ pub(super) async fn read(
                 shown.links.extend(keyed);
             }
             Err(error) => {
-                tracing::warn!(object = %pair.mapping.key, error = %error, "what went along in new records could not be read; it is sent by itself");
+                tracing::warn!(object = %pair.mapping.key, error = %error, code = error.code(), "what went along in new records could not be read; it is sent by itself");
             }
         }
     }

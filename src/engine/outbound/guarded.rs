@@ -83,7 +83,7 @@ impl Guarded<'_> {
             entries.hold_due(tx, now)?;
             holds::hold(tx, key, records, allowed, now)?;
             tracing::error!(
-                object = %key.object, records, allowed,
+                object = %key.object, records, allowed, code = key.operation.code(),
                 "{} wait for an operator's word: `hubsyncd outbox approve` lets them go, `hubsyncd outbox discard --hold`, or a DELETE from `sync_holds`, takes them back",
                 of_what(key.operation)
             );

@@ -295,7 +295,7 @@ async fn write_down(
     match news {
         Some(News::Forbidden) => {
             let (hint, explanation) = (engine.remedies(), sentences.join("; "));
-            tracing::error!(object = %object, hint, "{explanation}");
+            tracing::error!(object = %object, code, hint, "{explanation}");
         }
         Some(News::Over) => {
             tracing::info!(object = %object, "the token may do what it needs again");

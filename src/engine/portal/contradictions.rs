@@ -104,7 +104,7 @@ pub(crate) async fn after_refusals(
             Contradiction::Pipelines => {}
             Contradiction::Properties => match schema::refresh(engine).await {
                 Err(StepError::Hubspot(error)) => {
-                    tracing::warn!(object = %object.object(), error = %error, "the properties could not be read again");
+                    tracing::warn!(object = %object.object(), error = %error, code = error.code(), "the properties could not be read again");
                 }
                 read => drop(read?),
             },

@@ -65,7 +65,7 @@ pub(super) async fn read(client: &Client, mapping: &Mapping) -> Result<PairsRead
         match read_of(client, pair).await {
             Ok(types) => all.shown.push((pair.clone(), types)),
             Err(error) if holds_up_its_pair_alone(&error) => {
-                tracing::warn!(object = %pair.key, error = %error, "the types of an association could not be read; they stay as they are known");
+                tracing::warn!(object = %pair.key, error = %error, code = error.code(), "the types of an association could not be read; they stay as they are known");
                 all.unread.push((pair.clone(), error));
             }
             Err(error) => return Err(error),
@@ -201,7 +201,7 @@ pub(super) async fn read_limits_again(
     let limits = match read_limits(&engine.client, pair).await {
         Ok(limits) => limits,
         Err(error) => {
-            tracing::warn!(object = %pair.key, error = %error, "the limits of an association could not be read again");
+            tracing::warn!(object = %pair.key, error = %error, code = error.code(), "the limits of an association could not be read again");
             return Ok(false);
         }
     };

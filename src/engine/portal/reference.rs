@@ -59,7 +59,7 @@ pub(crate) async fn read_pipelines_again(
     let found = match engine.client.pipelines(object.object()).await {
         Ok(found) => found,
         Err(error) => {
-            tracing::warn!(object = %object.object(), error = %error, "the pipelines could not be read again");
+            tracing::warn!(object = %object.object(), error = %error, code = error.code(), "the pipelines could not be read again");
             return Ok(());
         }
     };
@@ -95,7 +95,7 @@ pub(crate) async fn read_owners_again(engine: &Engine) -> Result<(), StepError> 
     let found = match read_owners(engine).await {
         Ok(found) => found,
         Err(StepError::Hubspot(error)) => {
-            tracing::warn!(error = %error, "the owners could not be read again");
+            tracing::warn!(error = %error, code = error.code(), "the owners could not be read again");
             return Ok(());
         }
         Err(error) => return Err(error),

@@ -19,8 +19,9 @@ use crate::model::object::group_of;
 use crate::model::synced::SyncedObject;
 use crate::store::database::lease;
 use crate::store::links::pairs;
+use crate::store::meta::{self, PUT_BACK};
 use crate::store::shape::{ddl, options};
-use crate::store::{Lane, StoreError, cleared, fields, meta, outbox, quota, reference};
+use crate::store::{Lane, StoreError, cleared, fields, outbox, quota, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
 /// is read. An object whose properties the token may not read, or that HubSpot does not give this time, goes on as it
@@ -198,7 +199,7 @@ fn note_kept_back(engine: &Engine, in_file: &Mapping, kept_back: &[(ObjectType, 
     for (name, why) in kept_back {
         let object = in_file.object(name.as_str());
         let explanation = object.map(|object| why.explanation(object));
-        tracing::error!(object = %name, error = explanation, hint = why.hint().as_deref(), "an object can't be read as the mapping has it; it goes on as it was last known, or waits, and the others go on");
+        tracing::error!(object = %name, error = explanation, hint = why.hint().as_deref(), code = Some(why.code()).filter(|code| !code.is_empty()), "an object can't be read as the mapping has it; it goes on as it was last known, or waits, and the others go on");
     }
 }
 
@@ -290,7 +291,11 @@ async fn fit_to_mapping(
                 tracing::info!(change = %line, "the mapping changed the mirror");
             }
             for name in &changes.put_back {
-                tracing::warn!(name, "somebody dropped or altered this; it was put back");
+                tracing::warn!(
+                    name,
+                    code = PUT_BACK,
+                    "somebody dropped or altered this; it was put back"
+                );
             }
             // Of these fields everything else is synced on.
             let lost = options::lost(tx, &mapping)?;
@@ -382,7 +387,7 @@ pub(crate) async fn ensure_key(
             match key_is_made(category, is_refused) {
                 Some(true) => is_made_unique(engine, object.object()).await?,
                 Some(false) => {
-                    tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");
+                    tracing::warn!(object = %object.object(), error = %error, code = error.code(), "the key property could not be made; creates rely on the match property");
                     false
                 }
                 None => return Err(error.into()),

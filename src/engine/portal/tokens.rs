@@ -166,7 +166,7 @@ async fn renew(
             }
         }
         Err(OAuthError::Revoked { explanation }) => {
-            tracing::error!(portal_id = %installation.portal_id, error = explanation, "HubSpot revoked the grant; nothing is sent until somebody logs in with `hubsyncd auth login`");
+            tracing::error!(portal_id = %installation.portal_id, error = explanation, code = "logged-out", "HubSpot revoked the grant; nothing is sent until somebody logs in with `hubsyncd auth login`");
             let (portal, generation) = (installation.portal_id, installation.generation);
             engine
                 .store

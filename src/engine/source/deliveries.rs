@@ -10,6 +10,9 @@ use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::{StoreError, inbox, meta};
 
+/// The code of a change that polling found and no delivery announced.
+pub(crate) const WEBHOOKS_MISSED: &str = "webhooks-missed";
+
 /// Remembers changes that a poll found, to see whether they are announced.
 pub(crate) fn found_by_polling(
     engine: &Engine,
@@ -52,7 +55,7 @@ pub(crate) async fn look_for_missed(engine: &Engine) -> Result<bool, StepError> 
     };
     let was_healthy = engine.memory.deliveries.standing(now, relaxed) == DeliveryStanding::Healthy;
     if was_healthy {
-        tracing::warn!(object = %missed.object, hs_id = %missed.id, changed_at = %missed.changed_at, "polling found a change that no webhook announced; it goes on at the short interval");
+        tracing::warn!(object = %missed.object, hs_id = %missed.id, changed_at = %missed.changed_at, code = WEBHOOKS_MISSED, "polling found a change that no webhook announced; it goes on at the short interval");
     }
     engine.memory.deliveries.miss(&missed, now);
     Ok(was_healthy)

@@ -106,7 +106,7 @@ pub(crate) async fn step_or_compare(
 ) -> Result<Progress, StepError> {
     match step(engine, object).await {
         Err(error) if is_senseless(&error) => {
-            tracing::warn!(object = %object.object(), error = %error, "the search makes no sense; the object is compared in full instead");
+            tracing::warn!(object = %object.object(), error = %error, code = error.code(), "the search makes no sense; the object is compared in full instead");
             reconcile::step(engine, object, ends).await
         }
         done => done,

@@ -354,7 +354,7 @@ fn look_again_before_erasing(
     if let Some(next) = next_look_for_erasure(asked_at, borne_out, now) {
         return reads::ask(tx, object, id, Origin::Webhook, next).map(drop);
     }
-    tracing::error!(object = %object, hs_id = %id, "HubSpot announced a privacy deletion a day ago and still shows the record: nothing was erased");
+    tracing::error!(object = %object, hs_id = %id, code = "erasure-waits", "HubSpot announced a privacy deletion a day ago and still shows the record: nothing was erased");
     reads::forget_erasure(tx, object, id)
 }
 
@@ -375,7 +375,7 @@ pub(crate) fn note_missing(
                 removal.id
             );
             if reads::ask_refused(tx, name, removal.id, removal.origin, pass.now, &explanation)? {
-                tracing::error!(object = %name, hs_id = %removal.id, "a constraint keeps a record that HubSpot no longer has; see sync_status.last_error");
+                tracing::error!(object = %name, hs_id = %removal.id, code = error.code(), "a constraint keeps a record that HubSpot no longer has; see sync_status.last_error");
             }
             Ok(false)
         }

@@ -110,6 +110,7 @@ pub(crate) fn find() -> Result<Authorities, NoAuthorities> {
         Whose::Bundled => {
             tracing::warn!(
                 total,
+                code = "no-authorities",
                 hint = "apt-get install ca-certificates, or name a bundle in SSL_CERT_FILE",
                 "this machine has no certificate authorities; HubSpot is verified by those that came with hubsyncd"
             );

@@ -125,7 +125,7 @@ impl Client {
                 }
                 Err(error) if error.is_too_large() && batch.len() == 1 => {
                     // One record alone: the others must not wait for it.
-                    tracing::warn!(object = %object, error = %error, "a record is too large to be read");
+                    tracing::warn!(object = %object, error = %error, code = error.code(), "a record is too large to be read");
                     read.unread.push(batch[0].to_owned());
                     (left, attempt) = (rest, 1);
                 }

@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
 
 use crate::model::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::meta::{self, PUT_BACK};
 use crate::store::shape::aside;
 use crate::store::shape::ddl::quoted;
 use crate::store::shape::sequences;
-use crate::store::{StoreError, meta};
 
 /// The migrations, the first of them number 1.
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/0001_tables.sql")];
@@ -157,7 +158,7 @@ pub(crate) fn put_back_tables(
         match other {
             Some(other) => aside::note(tx, other, name, "", now)?,
             None => {
-                tracing::error!(table_name = %name, "a table of hubsyncd's was dropped; it was made again, empty");
+                tracing::error!(table_name = %name, code = PUT_BACK, "a table of hubsyncd's was dropped; it was made again, empty");
             }
         }
     }

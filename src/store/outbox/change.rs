@@ -5,7 +5,7 @@ use rusqlite::{Transaction, named_params};
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, Attempt, EntryEvent, step};
 use crate::decide::outgoing::taken::{RECORD_OF_ANOTHER_ROW, holder_words};
-use crate::model::entry::{Entry, EntryState, Operation, Standing, WaitsFor};
+use crate::model::entry::{Entry, EntryState, Operation, Standing, WaitsFor, code_in};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
@@ -367,7 +367,7 @@ pub(crate) fn park_without_row(
         ),
         (_, true) => format!("row {row}{record} {went}: discard this entry [row-gone]"),
     };
-    tracing::error!(table_name = %table, local_id = %row, operation = entry.standing.operation.as_str(), "{explanation}");
+    tracing::error!(table_name = %table, local_id = %row, operation = entry.standing.operation.as_str(), code = code_in(&explanation), "{explanation}");
     drop_fields(tx, entry.id)?;
     // The old key is the key of a record that may come in as any other.
     tx.prepare_cached(

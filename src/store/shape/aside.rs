@@ -101,7 +101,12 @@ pub(crate) fn note(
         "a program put another table in the place of `{place}`: what it made stands in `{other}`{more}; \
          take what you need from it, and drop it"
     );
-    tracing::error!(table_name = other, place, "{problem}");
+    tracing::error!(
+        table_name = other,
+        place,
+        code = "table-replaced",
+        "{problem}"
+    );
     tx.prepare_cached(
         "INSERT INTO _sync_set_aside (table_name, place, at, problem)
          VALUES (:other, :place, :now, :problem)

@@ -244,7 +244,7 @@ fn tell(
     problem: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tracing::error!(object = %object.object, "{problem}");
+    tracing::error!(object = %object.object, code = "triggers-bypassed", "{problem}");
     tx.prepare_cached(
         "INSERT INTO _sync_bypassed (object, until, at, problem)
          VALUES (:object, :until, :now, :problem)

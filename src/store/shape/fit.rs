@@ -18,6 +18,7 @@ use crate::model::value::PropertyType;
 use crate::store::cursors::{self, Backfill};
 use crate::store::database::migrate;
 use crate::store::fields::{self, FieldRow, FieldState};
+use crate::store::meta::{self, PUT_BACK};
 use crate::store::modes::{self, FieldMode};
 use crate::store::shape::alter;
 use crate::store::shape::aside;
@@ -27,7 +28,7 @@ use crate::store::shape::definition;
 use crate::store::shape::guards;
 use crate::store::shape::repair;
 use crate::store::shape::sequences;
-use crate::store::{StoreError, meta, outbox, property_history, reference};
+use crate::store::{StoreError, outbox, property_history, reference};
 
 /// What was changed, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -227,7 +228,7 @@ impl ShapeWork<'_> {
             }
             if let Some(name) = renamed {
                 self.tx.execute_batch(&alter::rename_table(&name, table))?;
-                tracing::warn!(table_name = %table, name = %name, "a program renamed a mirror table; it has its name back");
+                tracing::warn!(table_name = %table, name = %name, code = PUT_BACK, "a program renamed a mirror table; it has its name back");
                 self.say(format!("table {name} has its name {table} back"));
                 if let Some(other) = self.replaced.get(table) {
                     aside::note(self.tx, other, table, "", self.now)?;

@@ -256,7 +256,7 @@ pub(crate) fn put_back_indexes(tx: &Transaction<'_>) -> Result<Vec<String>, Stor
             Ok(()) => put_back.push(name.to_owned()),
             // Only a program that got past the guards can have made rows that a unique index refuses.
             Err(error) if error.is_constraint() => {
-                tracing::error!(name, error = %error, "an index can't be put back: its table holds rows of one key");
+                tracing::error!(name, error = %error, code = error.code(), "an index can't be put back: its table holds rows of one key");
             }
             Err(error) => return Err(error),
         }
