@@ -338,9 +338,13 @@ impl From<rusqlite::Error> for StoreError {
         } else {
             error
         };
+        // The index of the log grows where the file system has no room for it.
+        let has_no_room =
+            error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
         let code = error.sqlite_error_code();
         let source = Arc::new(error);
         match code {
+            _ if has_no_room => Self::Full(source),
             Some(ErrorCode::DiskFull) => Self::Full(source),
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly(source),
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt(source),
