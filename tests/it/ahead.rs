@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::codes::{produces, says};
 use crate::daemon::{CONTACTS, Site};
 use crate::exclusive::{associate, limit};
 use crate::links::{company, in_hubspot};
@@ -139,7 +140,7 @@ fn a_decided_conflict_of_a_whole_record_is_shown_as_it_goes() {
         assert!(plan.iter().all(|entry| entry["sent"] == false), "{plan:?}");
         let is_told = |entry: &Value| {
             let reason = entry["reason"].as_str();
-            reason.is_some_and(|reason| reason.ends_with("[open-conflict]"))
+            reason.is_some_and(|reason| says(reason, produces("open-conflict")))
         };
         assert!(plan.iter().all(is_told), "{plan:?}");
         site.execute(&format!("UPDATE sync_conflicts SET resolution = '{word}'"));

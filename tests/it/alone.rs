@@ -2,6 +2,7 @@
 
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 
+use crate::codes::{produces, says};
 use crate::daemon::{CONTACTS, Site};
 use crate::portal::Portal;
 
@@ -16,7 +17,10 @@ fn a_second_daemon_ends_before_its_first_request_and_names_the_first() {
     let second = site.run(&["once"]);
     assert_eq!(second.status.code(), Some(1));
     let explanation = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(explanation.contains(&pid.to_string()), "{explanation}");
+    assert!(
+        explanation.contains(&pid.to_string()) && says(&explanation, produces("held-by-another")),
+        "{explanation}"
+    );
     assert_eq!(portal.stand().request_log().len(), before);
     assert_eq!(site.stop(), 0);
 }
@@ -36,7 +40,11 @@ fn a_file_that_is_replaced_ends_the_daemon_and_is_not_written_to() {
     let before = std::fs::read(site.path("crm.db")).expect("read");
     assert_eq!(site.ended(), 1);
     assert_eq!(std::fs::read(site.path("crm.db")).expect("read"), before);
-    assert!(site.log().contains("replaced"), "{}", site.log());
+    let log = site.log();
+    assert!(
+        log.contains("replaced") && says(&log, produces("database-replaced")),
+        "{log}"
+    );
 }
 
 #[test]
@@ -77,12 +85,14 @@ fn another_portal_s_token_ends_the_start_with_78() {
     });
     site.configure(&other, "", CONTACTS);
     let output = site.run(&["once"]);
-    assert_eq!(
-        output.status.code(),
-        Some(78),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{told}");
+    assert!(says(&told, produces("other-portal")), "{told}");
+    // A daemon's log has the same code.
+    let output = site.run(&["run"]);
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{log}");
+    assert!(says(&log, "other-portal"), "{log}");
     assert_eq!(other.requests("/contacts"), 0, "nothing was read from it");
 }
 

@@ -3,6 +3,7 @@
 
 use hubsyncd::simulator::faults::FaultKind;
 
+use crate::codes::produces;
 use crate::daemon::{Site, eventually};
 use crate::portal::Portal;
 
@@ -178,8 +179,10 @@ fn a_lead_without_an_association_is_dead_unsent_until_one_names_it() {
     let ada = portal.contact("ada@example.com");
     site.until_sql("SELECT count(*) FROM contacts");
     site.execute("INSERT INTO leads (hs_lead_name) VALUES ('Ada')");
-    let dead = "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND operation = 'create' AND code = 'association-required'";
-    site.until_sql(dead);
+    site.until_sql(&format!(
+        "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND operation = 'create' AND code = '{}'",
+        produces("association-required")
+    ));
     let explanation = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
@@ -275,9 +278,12 @@ fn what_waits_for_a_record_that_nothing_makes_says_so_until_something_does() {
     let waits = "contacts create dead invalid-email, deals associate pending waits-for-create, \
                  leads associate pending waits-for-create, leads create pending waits-for-create";
     assert_eq!(site.text(told).as_deref(), Some(waits));
-    let why = "SELECT min(last_error) FROM sync_outbox WHERE code = 'waits-for-create'";
+    let why = format!(
+        "SELECT min(last_error) FROM sync_outbox WHERE code = '{}'",
+        produces("waits-for-create")
+    );
     let said = "waits for the create of contacts row 1, which is dead: ";
-    let why = site.text(why).expect("words");
+    let why = site.text(&why).expect("words");
     assert!(why.starts_with(said), "{why}");
     // The commands say it too, of a row that waits itself and of one that is done.
     for command in [

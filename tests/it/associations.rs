@@ -3,6 +3,7 @@
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 
+use crate::codes::produces;
 use crate::daemon::{Site, eventually};
 use crate::links::{FIRST_PASS, OBJECTS, company, in_hubspot, set_primary, until_equal};
 use crate::portal::Portal;
@@ -140,7 +141,10 @@ fn a_label_is_known_in_any_case_of_any_letter() {
     assert!(in_hubspot(&portal).contains("Ärzte"));
     // What the portal has not at all is dead, with what it has.
     site.execute(&link(ann, acme, ", label", ", 'Ärztin'"));
-    site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'unknown-association-type'");
+    site.until_sql(&format!(
+        "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = '{}'",
+        produces("unknown-association-type")
+    ));
     assert_eq!(site.stop(), 0);
 }
 
@@ -277,7 +281,7 @@ fn what_hubspot_refuses_is_dead_in_its_words_and_the_others_go_on() {
         "{explanation}"
     );
     let code = site.text("SELECT code FROM sync_outbox");
-    assert_eq!(code.as_deref(), Some("association-limit"));
+    assert_eq!(code.as_deref(), Some(produces("association-limit")));
     // Where the other one makes room it goes out after all.
     let other = format!(
         "DELETE FROM associations WHERE to_local_id = (SELECT local_id FROM companies WHERE hs_id = {acme}) AND from_local_id = 1"
@@ -783,9 +787,10 @@ fn an_association_that_is_dead_already_ends_with_its_record() {
         assert!(portal.stand().archive("companies", beta, now));
         site.execute(&link(ann, beta, "", ""));
         site.start();
-        let dead =
-            "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = 'record-not-found'";
-        site.until_sql(dead);
+        site.until_sql(&format!(
+            "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND code = '{}'",
+            produces("record-not-found")
+        ));
         portal.stand().faults_mut().scripts.clear();
         site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
         until_equal(&site, &portal);
@@ -949,7 +954,10 @@ fn an_archived_record_whose_row_is_marked_takes_its_associations_along_until_it_
         .to_string();
     assert_eq!(
         explanation,
-        "the record of contacts with this from_local_id is archived in HubSpot: restore it there first [association-archived]"
+        format!(
+            "the record of contacts with this from_local_id is archived in HubSpot: restore it there first [{}]",
+            produces("association-archived")
+        )
     );
     let now = portal.now_ms();
     assert!(portal.stand().restore("contacts", ann, now));
@@ -1029,8 +1037,8 @@ fn a_row_of_a_pair_that_left_the_file_may_be_deleted_and_goes_in_hubspot_once_th
     let told =
         "SELECT group_concat(DISTINCT operation || ' ' || state || ' ' || code) FROM sync_outbox";
     assert_eq!(
-        site.text(told).as_deref(),
-        Some("disassociate dead pair-unmapped")
+        site.text(told),
+        Some(format!("disassociate dead {}", produces("pair-unmapped")))
     );
     assert_eq!(associated(&portal), 1);
     site.configure(&portal, "", OBJECTS);

@@ -2,6 +2,7 @@
 
 use hubsyncd::simulator::faults::FaultKind;
 
+use crate::codes::produces;
 use crate::daemon::Site;
 use crate::portal::Portal;
 
@@ -40,7 +41,11 @@ fn each_attempt_has_a_row_with_its_template_and_its_run() {
     let rest = first.iter().filter(|line| *line != lost);
     let rest: Vec<String> = rest.map(|line| line.replace(" 2 100", " 1 100")).collect();
     assert_eq!(rest, pages.map(|line| line.replace(" 2 100", " 1 100")));
-    assert_eq!(site.number("SELECT count(*) FROM sync_calls WHERE status IS NULL AND code = 'connection-lost' AND attempt = 1"), 1);
+    let first_lost = format!(
+        "SELECT count(*) FROM sync_calls WHERE status IS NULL AND code = '{}' AND attempt = 1",
+        produces("connection-lost")
+    );
+    assert_eq!(site.number(&first_lost), 1);
     for path in lines(&site, "SELECT DISTINCT path FROM sync_calls") {
         assert!(
             path.starts_with('/') && !path.contains(['?', '@']),

@@ -12,6 +12,7 @@ use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::codes::{produces, says};
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
 
@@ -158,10 +159,23 @@ fn a_start_that_failed_looks_stopped_and_says_why() {
             .is_some_and(|explanation| explanation.contains("can't listen on")),
         "{explanation:?}"
     );
+    assert_eq!(
+        site.text("SELECT state FROM sync_health").as_deref(),
+        Some(produces("stopped"))
+    );
+    // What ends `run` has its code in the log too.
+    assert!(
+        says(&site.log(), produces("address-taken")),
+        "{}",
+        site.log()
+    );
     // A token that no header can hold is seen when the database is open already.
     let site = Site::new(&portal);
     std::fs::write(site.path("token"), "no\u{1}token").expect("written");
-    assert_eq!(site.run(&["run"]).status.code(), Some(78));
+    let output = site.run(&["run"]);
+    assert_eq!(output.status.code(), Some(78));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(says(&told, produces("secret-malformed")), "{told}");
     let began = site.number("SELECT count(*) FROM _sync_daemon WHERE pid IS NOT NULL");
     let stopped = site.number("SELECT phase = 'stopped' FROM _sync_daemon");
     assert!(began == 0 || stopped == 1, "{began} {stopped}");
@@ -342,7 +356,7 @@ fn check_warns_of_a_secret_that_is_not_set_here_and_what_needs_it_ends_with_78()
     for (place, code, hint) in [
         (
             "{ env = \"NOT_SET_HERE\" }",
-            "secret-unset",
+            produces("secret-unset"),
             "export NOT_SET_HERE=",
         ),
         (
@@ -352,7 +366,7 @@ fn check_warns_of_a_secret_that_is_not_set_here_and_what_needs_it_ends_with_78()
         ),
         (
             "{ file = \"gone\" }",
-            "secret-unreadable",
+            produces("secret-unreadable"),
             "let the daemon's user read",
         ),
     ] {
@@ -506,7 +520,7 @@ fn once_that_runs_out_of_time_ends_with_1_and_says_what_is_unfinished() {
     assert!(
         explanation.contains(
             "ended early: the time was up before this was done: the first full read of contacts"
-        ) && explanation.contains(" [time-up]\nhint: run it again"),
+        ) && explanation.contains(&format!(" [{}]\nhint: run it again", produces("time-up"))),
         "{explanation}"
     );
     assert!(!explanation.contains("\ndone"), "{explanation}");
@@ -827,7 +841,10 @@ fn a_reader_that_ends_first_is_told_of_in_the_one_form_of_all_errors() {
     assert_eq!(cut.status.code(), Some(1));
     assert_eq!(
         String::from_utf8_lossy(&cut.stderr),
-        "hubsyncd: Broken pipe (os error 32) [output-closed]\n\
-         hint: what reads the output ended before it was all written; what was carried out stays\n"
+        format!(
+            "hubsyncd: Broken pipe (os error 32) [{}]\n\
+             hint: what reads the output ended before it was all written; what was carried out stays\n",
+            produces("output-closed")
+        )
     );
 }

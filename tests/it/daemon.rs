@@ -213,6 +213,19 @@ impl Site {
         kill_process(self.pid(), signal).expect("a signal");
     }
 
+    /// SIGSTOP between two transactions: what programs write then waits for nothing.
+    pub(crate) fn freeze(&self) {
+        eventually("it stops between two transactions", || {
+            self.signal(Signal::STOP);
+            let look = "PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK";
+            let is_between = self.program().execute_batch(look).is_ok();
+            if !is_between {
+                self.signal(Signal::CONT);
+            }
+            is_between
+        });
+    }
+
     /// kill -9.
     pub(crate) fn kill(&mut self) {
         let mut child = self.daemon.take().expect("it runs");

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use hubsyncd::clock::{Clock as _, SystemClock};
 
+use crate::codes::produces;
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
 
@@ -190,8 +191,11 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))",
     assert_eq!(asked.status.code(), Some(2));
     assert_eq!(
         String::from_utf8_lossy(&asked.stderr),
-        "hubsyncd: nobody is there to ask, so nothing was done [nobody-to-ask]\n\
-         hint: give `--take local`, `--take remote` or `--value TEXT`\n"
+        format!(
+            "hubsyncd: nobody is there to ask, so nothing was done [{}]\n\
+             hint: give `--take local`, `--take remote` or `--value TEXT`\n",
+            produces("nobody-to-ask")
+        )
     );
     assert_eq!(
         site.number("SELECT count(*) FROM sync_conflicts WHERE resolution IS NOT NULL"),
@@ -219,7 +223,10 @@ fn a_value_that_the_type_can_not_hold_is_refused_at_once_and_by_sql_with_its_rea
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(
         String::from_utf8_lossy(&refused.stderr),
-        "hubsyncd: conflict 1: the value is not a date [invalid-date]\n"
+        format!(
+            "hubsyncd: conflict 1: the value is not a date [{}]\n",
+            produces("invalid-date")
+        )
     );
     let word = "SELECT resolution FROM sync_conflicts";
     assert_eq!(site.text(word), None);

@@ -12,6 +12,7 @@ use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use hubsyncd::simulator::webhooks::{ClientSecret, DEFAULT_SECRET, Webhooks};
 use serde_json::{Value, json};
 
+use crate::codes::produces;
 use crate::commands::free_port;
 use crate::daemon::{CONTACTS, Site};
 use crate::portal::Portal;
@@ -198,13 +199,23 @@ fn the_way_to_hubspot_turns_red_where_it_is_closed() {
     let mut no_proxy = elsewhere("https://hubspot.invalid");
     no_proxy.variables = vec![("HTTPS_PROXY", "socks5://proxy:1")];
     check(vec![
-        ("certificates", "red", "no-authorities", no_authorities),
-        ("proxy", "red", "bad-proxy", no_proxy),
-        ("dns", "red", "dns", elsewhere("https://hubspot.invalid")),
+        (
+            "certificates",
+            "red",
+            produces("no-authorities"),
+            no_authorities,
+        ),
+        ("proxy", "red", produces("bad-proxy"), no_proxy),
+        (
+            "dns",
+            "red",
+            produces("dns"),
+            elsewhere("https://hubspot.invalid"),
+        ),
         (
             "portal",
             "red",
-            "no-connection",
+            produces("no-connection"),
             elsewhere("http://127.0.0.1:1"),
         ),
     ]);
@@ -226,7 +237,7 @@ fn token_portal_and_limits_have_their_lines() {
         (
             "token",
             "red",
-            "unauthorized",
+            produces("unauthorized"),
             Case::default().arranged(|portal, _| {
                 portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
             }),
@@ -234,13 +245,13 @@ fn token_portal_and_limits_have_their_lines() {
         (
             "portal",
             "red",
-            "other-portal",
+            produces("other-portal"),
             Case::default().instead("[portal]\n", "[portal]\nid = 1\n"),
         ),
         (
             "portal",
             "red",
-            "forbidden",
+            produces("forbidden"),
             Case::default().arranged(|portal, _| {
                 portal.script(FaultKind::Forbidden, 1_000, "account-info");
             }),
@@ -248,18 +259,18 @@ fn token_portal_and_limits_have_their_lines() {
         (
             "tier",
             "yellow",
-            "tier-differs",
+            produces("tier-differs"),
             Case::of_settings(Settings {
                 burst_limit: 100,
                 ..Settings::quick()
             }),
         ),
-        ("day", "yellow", "day-nearly-spent", used(600_000)),
-        ("day", "red", "out-of-quota", used(625_000)),
+        ("day", "yellow", produces("day-nearly-spent"), used(600_000)),
+        ("day", "red", produces("out-of-quota"), used(625_000)),
         (
             "clock",
             "yellow",
-            "clock-off",
+            produces("clock-off"),
             Case::of_settings(Settings {
                 clock_offset_ms: 120_000,
                 ..Settings::quick()
@@ -279,13 +290,13 @@ fn the_database_s_folder_and_the_ports_have_their_lines() {
         (
             "database",
             "red",
-            "no-folder",
+            produces("no-folder"),
             Case::default().instead("path = \"crm.db\"", "path = \"nowhere/crm.db\""),
         ),
         (
             "database",
             "yellow",
-            "folder-not-setgid",
+            produces("folder-not-setgid"),
             Case::default().arranged(|_, site| {
                 let mode = std::fs::Permissions::from_mode(0o770);
                 std::fs::set_permissions(site.path("."), mode).expect("ours");
@@ -311,13 +322,13 @@ fn the_database_s_folder_and_the_ports_have_their_lines() {
         (
             "listener http",
             "red",
-            "address-taken",
+            produces("address-taken"),
             Case::of_sections(format!("[http]\nlisten = \"{address}\"\n")),
         ),
         (
             "listener webhooks",
             "red",
-            "address-taken",
+            produces("address-taken"),
             Case::of_sections(door),
         ),
         (
@@ -366,13 +377,13 @@ fn the_webhook_s_url_and_the_subscriptions_have_their_lines() {
         (
             "webhook url",
             "yellow",
-            "webhook-url-private",
+            produces("webhook-url-private"),
             with(Settings::quick(), here, ""),
         ),
         (
             "webhook url",
             "yellow",
-            "webhook-url-unknown",
+            produces("webhook-url-unknown"),
             with(
                 Settings::quick(),
                 "https://sync.invalid/webhooks/hubspot",
@@ -382,7 +393,7 @@ fn the_webhook_s_url_and_the_subscriptions_have_their_lines() {
         (
             "webhook url",
             "yellow",
-            "webhook-url-differs",
+            produces("webhook-url-differs"),
             with(with_developer(), here, BY_API).arranged(|portal, _| {
                 let path = format!("/webhooks/v3/1160452/settings?hapikey={KEY}");
                 let throttling = json!({"maxConcurrentRequests": 10, "period": "SECONDLY"});
@@ -395,19 +406,19 @@ fn the_webhook_s_url_and_the_subscriptions_have_their_lines() {
         (
             "subscriptions",
             "yellow",
-            "subscriptions-differ",
+            produces("subscriptions-differ"),
             with(with_developer(), here, BY_API),
         ),
         (
             "subscriptions",
             "yellow",
-            "developer-key-refused",
+            produces("developer-key-refused"),
             with(Settings::quick(), here, BY_API),
         ),
         (
             "subscriptions",
             "yellow",
-            "no-app",
+            produces("no-app"),
             with(service_key, here, ""),
         ),
     ]);
@@ -426,25 +437,25 @@ fn each_scope_that_is_missing_is_named_with_its_object() {
         (
             "scope contacts read",
             "red",
-            "missing-scope",
+            produces("missing-scope"),
             scope(denied("crm.objects.contacts.read")),
         ),
         (
             "scope contacts write",
             "red",
-            "missing-scope",
+            produces("missing-scope"),
             scope(denied("crm.objects.contacts.write")),
         ),
         (
             "scope contacts write",
             "red",
-            "missing-scope",
+            produces("missing-scope"),
             of_key("crm.objects.contacts.write"),
         ),
         (
             "scope contacts schema",
             "red",
-            "missing-scope",
+            produces("missing-scope"),
             scope(denied("crm.schemas.contacts.read")),
         ),
     ]);
@@ -607,9 +618,9 @@ fn what_rows_hold_and_hubspot_has_no_longer_or_their_column_can_not_is_yellow_be
     let after = page();
     let told = "SELECT code || ' ' || problem || ' ' || hint FROM sync_fields WHERE object || '.' || property = ";
     for (name, code) in [
-        (names[0], "option-missing"),
-        (names[1], "unknown-stage"),
-        ("property contacts.score", "unreadable-value"),
+        (names[0], produces("option-missing")),
+        (names[1], produces("unknown-stage")),
+        ("property contacts.score", produces("unreadable-value")),
     ] {
         let found = line(&after, name);
         let words = ["code", "message", "hint"].map(|key| found[key].as_str().unwrap_or_default());
@@ -668,19 +679,19 @@ fn each_property_that_is_not_as_the_file_has_it_is_yellow() {
         (
             "property contacts.vip_level",
             "yellow",
-            "unknown-property",
+            produces("unknown-property"),
             Case::of_objects(&contacts_with("vip_level = \"level\"")),
         ),
         (
             "property contacts.vip_level",
             "yellow",
-            "property-archived",
+            produces("property-archived"),
             archived,
         ),
         (
             "property contacts.phone",
             "yellow",
-            "property-type",
+            produces("property-type"),
             Case::of_objects(&contacts_with(
                 "phone = { column = \"phone\", type = \"date\" }",
             )),
@@ -688,13 +699,13 @@ fn each_property_that_is_not_as_the_file_has_it_is_yellow() {
         (
             "property contacts.num_associated_deals",
             "yellow",
-            "read-only-property",
+            produces("read-only-property"),
             Case::of_objects(&contacts_with("num_associated_deals = \"deals\"")),
         ),
         (
             "property contacts.phone",
             "yellow",
-            "append-to-no-set",
+            produces("append-to-no-set"),
             Case::of_objects(&contacts_with(
                 "phone = { column = \"phone\", write = \"append\" }",
             )),
@@ -717,19 +728,19 @@ fn a_key_or_match_that_can_not_be_used_as_declared_says_so() {
         (
             "key contacts",
             "red",
-            "match-unusable",
+            produces("match-unusable"),
             Case::of_objects(&objects("key = \"reference\"", "reference = \"reference\"")),
         ),
         (
             "key contacts",
             "yellow",
-            "key-not-unique",
+            produces("key-not-unique"),
             Case::of_objects(&objects("key = \"phone\"", "phone = \"phone\"")),
         ),
         (
             "match contacts",
             "red",
-            "match-unusable",
+            produces("match-unusable"),
             set(Case::of_objects(&objects(
                 "match = \"likes\"",
                 "likes = \"likes\"",
@@ -738,7 +749,7 @@ fn a_key_or_match_that_can_not_be_used_as_declared_says_so() {
         (
             "match contacts",
             "yellow",
-            "match-by-search",
+            produces("match-by-search"),
             Case::of_objects(&objects(
                 "direction = \"push\"\nmatch = \"phone\"",
                 "phone = \"phone\"",
@@ -769,7 +780,7 @@ fn objects_associations_and_pipelines_have_their_lines() {
         (
             "object companies",
             "red",
-            "object-unknown",
+            produces("object-unknown"),
             Case {
                 settings: Settings {
                     missing_objects: BTreeSet::from(["companies".to_owned()]),
@@ -781,26 +792,26 @@ fn objects_associations_and_pipelines_have_their_lines() {
         (
             "object machine",
             "red",
-            "object-unknown",
+            produces("object-unknown"),
             Case::of_objects("[objects.machine]\n"),
         ),
         (
             "object machine",
             "yellow",
-            "required-property",
+            produces("required-property"),
             Case::of_objects("[objects.machine.properties]\nhs_object_id = { column = \"number\", direction = \"pull\" }\n")
                 .arranged(machines),
         ),
         (
             "association machines_contacts",
             "yellow",
-            "no-association-type",
+            produces("no-association-type"),
             Case::of_objects(&format!("{CONTACTS}[objects.machine]\n{pair}")).arranged(machines),
         ),
         (
             "pipelines deals",
             "yellow",
-            "internal-error",
+            produces("internal-error"),
             Case::of_objects(deals).arranged(|portal, _| {
                 portal.script(FaultKind::InternalError, 1_000, "pipelines");
             }),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hubsyncd::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
+use crate::codes::{produces, says};
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
 use crate::reads::{archive_property, call, make_property};
@@ -184,7 +185,7 @@ fn a_property_of_another_type_is_degraded_keeps_its_values_and_heals_or_is_taken
     assert_eq!(
         site.text("SELECT code FROM sync_fields WHERE property = 'colour'")
             .as_deref(),
-        Some("type-change")
+        Some(produces("type-change"))
     );
     the_rest_goes_on(&portal, id, &site, "Lima");
     // What is written meanwhile waits, and goes once the type is what it was.
@@ -335,7 +336,10 @@ fn new_labels_and_options_are_shown_and_an_option_that_is_gone_holds_up_its_own_
     assert!(list.stdout.starts_with(b"0 entries"), "{list:?}");
     let writes = portal.stand().write_log().len();
     site.execute("UPDATE contacts SET colour = 'blue' WHERE local_id = 1");
-    site.until_sql("SELECT count(*) FROM sync_outbox WHERE code = 'nothing-writable'");
+    site.until_sql(&format!(
+        "SELECT count(*) FROM sync_outbox WHERE code = '{}'",
+        produces("nothing-writable")
+    ));
     let list = site.run(&["outbox", "list"]);
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(
@@ -467,7 +471,7 @@ fn with_strict_options_a_value_that_is_none_is_refused_where_it_is_written_until
         assert!(!run.status.success(), "{sql} is taken");
         assert!(
             told.contains("contacts.colour takes HubSpot's options alone")
-                && told.contains("[invalid-option]"),
+                && says(&told, produces("invalid-option")),
             "{told}"
         );
     };

@@ -1,5 +1,6 @@
 //! How records come and go: each mode of the file, by each path on which a deletion or a new record is met.
 
+use crate::codes::produces;
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::exclusive::associate;
 use crate::links::OBJECTS;
@@ -233,7 +234,7 @@ fn a_row_that_only_links_waits_dead_for_its_record() {
             .text("SELECT last_error FROM sync_outbox")
             .expect("words");
         assert!(
-            explanation.ends_with("[no-record-to-link]"),
+            explanation.ends_with(&format!("[{}]", produces("no-record-to-link"))),
             "{explanation}"
         );
         assert_eq!(portal.contacts(), 1);
@@ -259,7 +260,10 @@ fn a_row_that_only_links_is_told_which_row_its_record_is() {
     site.execute("INSERT INTO contacts (email) VALUES ('bob@example.com'), ('bob@example.com')");
     site.until_sql("SELECT count(*) = 2 FROM sync_outbox WHERE code = 'no-record-to-link'");
     let bob = portal.contact("bob@example.com");
-    site.until_sql("SELECT count(*) FROM sync_outbox WHERE code = 'record-of-another-row'");
+    site.until_sql(&format!(
+        "SELECT count(*) FROM sync_outbox WHERE code = '{}'",
+        produces("record-of-another-row")
+    ));
     let explanation = site
         .text("SELECT last_error FROM sync_outbox")
         .expect("words");
@@ -329,9 +333,12 @@ fn what_a_users_token_does_not_see_stays_until_the_archive_shows_it() {
     ));
     site.execute(&format!("DELETE FROM contacts WHERE hs_id = {bob}"));
     site.once();
-    let dead = "SELECT group_concat(operation, ' ') FROM (SELECT operation FROM sync_outbox
-                WHERE state = 'dead' AND last_error LIKE '%[not-visible]' ORDER BY operation)";
-    assert_eq!(site.text(dead).as_deref(), Some("archive update"));
+    let dead = format!(
+        "SELECT group_concat(operation, ' ') FROM (SELECT operation FROM sync_outbox
+         WHERE state = 'dead' AND last_error LIKE '%[{}]' ORDER BY operation)",
+        produces("not-visible")
+    );
+    assert_eq!(site.text(&dead).as_deref(), Some("archive update"));
     assert!(portal.value(bob, "email").is_some());
     // A comparison that sees them lets both go on.
     show(&portal, ann, true);

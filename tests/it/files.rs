@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hubsyncd::simulator::request::Request;
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 
+use crate::codes::{produces, says};
 use crate::daemon::{CONTACTS, Site, eventually, open};
 use crate::portal::Portal;
 
@@ -133,6 +134,7 @@ fn a_log_that_is_cut_in_place_ends_the_daemon_and_leaves_the_database_good() {
         "{}",
         site.log()
     );
+    assert!(says(&site.log(), produces("log-cut")), "{}", site.log());
     assert_eq!(site.text("PRAGMA integrity_check").as_deref(), Some("ok"));
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 20);
     site.start_and_load();
@@ -180,9 +182,10 @@ fn a_mirror_that_a_program_writes_back_is_set_aside_made_again_and_filled() {
         local_id
     );
     assert_eq!(site.number("SELECT count(*) FROM contacts_replaced_1"), 152);
-    site.until_sql(
-        "SELECT state = 'degraded' AND last_error LIKE '%contacts_replaced_1%' FROM sync_health",
-    );
+    site.until_sql(&format!(
+        "SELECT state = 'degraded' AND code = '{}' AND last_error LIKE '%contacts_replaced_1%' FROM sync_health",
+        produces("table-replaced")
+    ));
     // While the daemon runs: noticed within a minute.
     site.execute("INSERT INTO contacts (email) VALUES ('new@example.com')");
     site.until_sql("SELECT hs_id IS NOT NULL FROM contacts WHERE email = 'new@example.com'");
@@ -438,6 +441,11 @@ fn a_dropped_table_names_what_waited_and_archives_nothing() {
     let dead =
         site.text("SELECT group_concat(last_error, '; ') FROM sync_outbox WHERE state = 'dead'");
     let dead = dead.expect("it is named");
+    assert_eq!(
+        site.text("SELECT group_concat(DISTINCT code) FROM sync_outbox")
+            .as_deref(),
+        Some(produces("row-gone"))
+    );
     assert!(
         dead.contains("`city`") && dead.contains("row 2 went with the table contacts"),
         "{dead}"
@@ -478,7 +486,8 @@ fn a_program_that_keeps_the_log_from_being_written_back_is_named_until_it_ends()
         )
         .expect("a program's table");
     let named = format!(
-        "SELECT code = 'log-held' AND last_error LIKE '%(pid {})%' FROM sync_health",
+        "SELECT code = '{}' AND last_error LIKE '%(pid {})%' FROM sync_health",
+        produces("log-held"),
         std::process::id()
     );
     site.until_sql(&named);

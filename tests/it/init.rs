@@ -8,6 +8,7 @@ use hubsyncd::simulator::portal::NewObject;
 use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use serde_json::{Value, json};
 
+use crate::codes::produces;
 use crate::daemon::Site;
 use crate::portal::Portal;
 
@@ -187,7 +188,7 @@ fn a_file_that_is_there_is_never_written_over_and_nothing_is_asked() {
     let output = init(&site, &portal, &["--out", "nowhere/new.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        told(&output).contains("[file-not-writable]\nhint: "),
+        told(&output).contains(&format!("[{}]\nhint: ", produces("file-not-writable"))),
         "{}",
         told(&output)
     );

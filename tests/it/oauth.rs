@@ -15,9 +15,9 @@ use crate::portal::Portal;
 
 /// 32 bytes, as `openssl rand -base64 32` writes them.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-const OTHER_KEY: &str = "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
+pub(crate) const OTHER_KEY: &str = "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
 
-fn portal_with(app: OAuthApp) -> Portal {
+pub(crate) fn portal_with(app: OAuthApp) -> Portal {
     Portal::with(Settings {
         index_delay_min_ms: 0,
         index_delay_max_ms: 0,
@@ -27,7 +27,7 @@ fn portal_with(app: OAuthApp) -> Portal {
     })
 }
 
-fn app(life_s: u64) -> OAuthApp {
+pub(crate) fn app(life_s: u64) -> OAuthApp {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     OAuthApp {
@@ -38,7 +38,7 @@ fn app(life_s: u64) -> OAuthApp {
 }
 
 /// A site whose mapping file has an OAuth app in place of the token.
-fn site_of(portal: &Portal, app: &OAuthApp, more: &str) -> Site {
+pub(crate) fn site_of(portal: &Portal, app: &OAuthApp, more: &str) -> Site {
     let site = Site::new(portal);
     let text = std::fs::read_to_string(site.path("config.toml")).expect("a file");
     let oauth = format!(
@@ -55,14 +55,14 @@ fn site_of(portal: &Portal, app: &OAuthApp, more: &str) -> Site {
     site
 }
 
-fn put_secret(site: &Site, name: &str, secret: &str) {
+pub(crate) fn put_secret(site: &Site, name: &str, secret: &str) {
     std::fs::write(site.path(name), secret).expect("written");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(site.path(name), mode).expect("nobody else reads it");
 }
 
 /// A browser's GET: status, `Location`.
-fn get(url: &str) -> (u16, String) {
+pub(crate) fn get(url: &str) -> (u16, String) {
     let rest = url.strip_prefix("http://").expect("plain");
     let (host, path) = rest.split_once('/').expect("a path");
     let mut stream = TcpStream::connect(host).expect("it listens");
@@ -86,7 +86,7 @@ fn get(url: &str) -> (u16, String) {
 }
 
 /// `auth login` up to the printed URL.
-fn begin_login(site: &Site) -> (Child, BufReader<std::process::ChildStdout>, String) {
+pub(crate) fn begin_login(site: &Site) -> (Child, BufReader<std::process::ChildStdout>, String) {
     let mut command = site.command(&["auth", "login", "--no-browser"]);
     let mut child = command
         .stdout(Stdio::piped())
@@ -112,7 +112,7 @@ fn begin_login(site: &Site) -> (Child, BufReader<std::process::ChildStdout>, Str
 }
 
 /// The whole login by a person who says yes; status and all that was printed.
-fn login(site: &Site) -> (i32, String) {
+pub(crate) fn login(site: &Site) -> (i32, String) {
     let (mut child, mut out, url) = begin_login(site);
     let (status, back) = get(&url);
     assert_eq!(status, 302, "{url}");

@@ -3,6 +3,7 @@
 use hubsyncd::simulator::faults::FaultKind;
 
 use crate::calls::lines;
+use crate::codes::{produces, says};
 use crate::daemon::Site;
 use crate::portal::Portal;
 
@@ -231,11 +232,11 @@ fn what_can_not_be_done_is_refused_by_the_statement_or_in_the_row() {
     for (sql, code) in [
         (
             "INSERT INTO sync_commands (command) VALUES ('dance')",
-            "command-unknown",
+            produces("command-unknown"),
         ),
         (
             "INSERT INTO sync_commands (command, state) VALUES ('poll', 'done')",
-            "command-state",
+            produces("command-state"),
         ),
         (
             "INSERT INTO sync_commands (command, result) VALUES ('poll', 'x')",
@@ -250,7 +251,7 @@ fn what_can_not_be_done_is_refused_by_the_statement_or_in_the_row() {
         .execute("UPDATE sync_commands SET command = 'pause'", [])
         .expect_err("it is fixed");
     assert!(
-        refused.to_string().ends_with("[command-fixed]"),
+        says(&refused.to_string(), produces("command-fixed")),
         "{refused}"
     );
     assert_eq!(
@@ -265,7 +266,10 @@ fn what_can_not_be_done_is_refused_by_the_statement_or_in_the_row() {
     let told = "SELECT state || ' ' || code FROM sync_commands ORDER BY id";
     assert_eq!(
         lines(&site, told),
-        ["refused command-object", "refused command-argument"]
+        [
+            format!("refused {}", produces("command-object")),
+            format!("refused {}", produces("command-argument"))
+        ]
     );
 }
 
@@ -277,7 +281,10 @@ fn a_pause_holds_across_restarts_until_it_is_ended() {
     site.start_and_settle();
     tell(&site, "'pause', NULL, 'push'");
     assert_eq!(answered(&site), "done: push paused -1");
-    site.until_sql("SELECT state = 'paused' FROM sync_health");
+    site.until_sql(&format!(
+        "SELECT state = '{}' FROM sync_health",
+        produces("paused")
+    ));
     assert_eq!(site.run(&["status", "--exit-code"]).status.code(), Some(3));
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
     assert_eq!(site.stop(), 0);

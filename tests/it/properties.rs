@@ -5,6 +5,7 @@ use std::process::Output;
 use hubsyncd::simulator::settings::Settings;
 use serde_json::{Value, json};
 
+use crate::codes::produces;
 use crate::daemon::{CONTACTS, Site};
 use crate::portal::Portal;
 use crate::terminal::Terminal;
@@ -326,9 +327,10 @@ fn what_hubspot_does_not_make_is_told_in_the_file_or_in_its_words() {
         "{refused}"
     );
     assert!(
-        refused.ends_with(
-            " [refused]\nhint: correct its `create` in the mapping file and apply again: what was made before it stays\n"
-        ),
+        refused.ends_with(&format!(
+            " [{}]\nhint: correct its `create` in the mapping file and apply again: what was made before it stays\n",
+            produces("refused")
+        )),
         "{refused}"
     );
 }

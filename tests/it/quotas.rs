@@ -5,6 +5,7 @@ use std::time::Duration;
 use hubsyncd::clock::{Clock, SystemClock};
 use hubsyncd::simulator::settings::Settings;
 
+use crate::codes::produces;
 use crate::daemon::{Site, eventually};
 use crate::portal::Portal;
 
@@ -72,7 +73,10 @@ fn a_spent_day_stops_requests_and_not_local_writes() {
         crate::daemon::CONTACTS,
     );
     site.start_and_load();
-    site.until_sql("SELECT state = 'out_of_quota' FROM sync_health");
+    site.until_sql(&format!(
+        "SELECT replace(state, '_', '-') = '{}' FROM sync_health",
+        produces("out-of-quota")
+    ));
     // Polling may not eat the reserve: a local write still goes out.
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
     eventually("the reserve is for pushes", || {

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::associations::both_name_one;
+use crate::codes::produces;
 use crate::commands::{free_port, get, get_with};
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::links;
@@ -617,7 +618,11 @@ fn a_certificate_that_turns_bad_is_told_until_it_is_mended() {
     fs::write(site.path("key.pem"), key).expect("written");
     site.start_and_settle();
     fs::write(site.path("cert.pem"), "no certificate").expect("written");
-    site.until_sql("SELECT code = 'bad-certificate' AND state = 'degraded' FROM sync_health");
+    site.until_sql(&format!(
+        "SELECT code = '{}' AND state = '{}' FROM sync_health",
+        produces("bad-certificate"),
+        produces("degraded")
+    ));
     assert!(config_error(&site).unwrap_or_default().contains("cert.pem"));
     assert!(door.is_open());
     fs::write(site.path("cert.pem"), cert).expect("written");

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use serde_json::Value;
 
+use crate::codes::produces;
 use crate::daemon::{CONTACTS, Site, eventually, open};
 use crate::portal::Portal;
 
@@ -43,7 +44,10 @@ fn text_that_is_no_utf_8_is_dead_by_its_column_keeps_its_bytes_and_nothing_else_
     eventually("the others are pushed", || {
         portal.count_with("city", "Oslo") == 2
     });
-    site.until_sql("SELECT count(*) = 2 FROM sync_outbox WHERE state = 'dead'");
+    site.until_sql(&format!(
+        "SELECT count(*) = 2 FROM sync_outbox WHERE state = 'dead' AND code = '{}'",
+        produces("unsendable-text")
+    ));
     assert_eq!(
         site.text(DEAD).as_deref(),
         Some(
@@ -114,7 +118,10 @@ fn a_value_of_65_mib_is_one_records_problem() {
     program.execute_batch("COMMIT").expect("past the refusal");
     site.execute("INSERT INTO contacts (email) VALUES ('new@example.com')");
     eventually("a create", || portal.contacts() == 4);
-    site.until_sql("SELECT count(*) = 1 FROM sync_outbox WHERE state = 'dead'");
+    site.until_sql(&format!(
+        "SELECT count(*) = 1 FROM sync_outbox WHERE state = 'dead' AND code = '{}'",
+        produces("value-too-long")
+    ));
     assert_eq!(
         site.text(DEAD).as_deref(),
         Some(

@@ -2,6 +2,7 @@
 
 use hubsyncd::simulator::settings::Settings;
 
+use crate::codes::produces;
 use crate::daemon::{Site, eventually};
 use crate::portal::Portal;
 
@@ -38,9 +39,10 @@ fn a_stage_of_another_pipeline_is_refused_before_it_is_sent() {
     site.execute(&format!(
         "INSERT INTO deals (dealname, pipeline, dealstage) VALUES ('New', 'default', '{stage}')"
     ));
-    site.until_sql(
-        "SELECT count(*) = 2 FROM sync_outbox WHERE state = 'dead' AND code = 'stage-of-another-pipeline'",
-    );
+    site.until_sql(&format!(
+        "SELECT count(*) = 2 FROM sync_outbox WHERE state = 'dead' AND code = '{}'",
+        produces("stage-of-another-pipeline")
+    ));
     let said = site
         .text("SELECT last_error FROM sync_outbox ORDER BY id")
         .expect("a sentence");
@@ -142,7 +144,7 @@ fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
         .expect("a sentence");
     assert!(said.contains(explanation), "{said}");
     let code = site.text("SELECT code FROM sync_outbox");
-    assert_eq!(code.as_deref(), Some("pipeline-rule"));
+    assert_eq!(code.as_deref(), Some(produces("pipeline-rule")));
     // A person approves.
     portal.stand().settings_mut().stage_rules.clear();
     site.execute("UPDATE sync_outbox SET state = 'pending'");

@@ -14,6 +14,7 @@ use hubsyncd::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
 use ring::hmac;
 use serde_json::{Value, json};
 
+use crate::codes::produces;
 use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
 
@@ -930,7 +931,7 @@ fn a_privacy_deletion_leaves_no_byte_behind() {
 
 /// Whether a line of the log says that a record was erased.
 fn is_named_as_erased(log: &str, id: u64) -> bool {
-    let (code, id) = ("erased", id.to_string());
+    let (code, id) = (produces("erased"), id.to_string());
     log.lines().any(|line| {
         [code, id.as_str(), "a record was erased"]
             .iter()
@@ -1089,7 +1090,10 @@ fn polling_relaxes_while_webhooks_come_and_tightens_when_one_is_missed() {
     portal.stand().settings_mut().webhooks = None;
     portal.edit(id, &[("city", "Rome")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Rome'");
-    site.until_sql("SELECT webhooks = 'missed' AND state = 'degraded' FROM sync_health");
+    site.until_sql(&format!(
+        "SELECT webhooks = 'missed' AND state = 'degraded' AND code = '{}' FROM sync_health",
+        produces("webhooks-missed")
+    ));
     let explanation = site
         .text("SELECT last_error FROM sync_health")
         .expect("words");
