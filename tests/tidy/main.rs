@@ -3,6 +3,7 @@
 
 mod circles;
 mod codes;
+mod disturbances;
 mod errors;
 mod plans;
 
