@@ -14,6 +14,6 @@ mkdir -p "$folder/completions" "$folder/systemd"
 "$binary" completions bash >"$folder/completions/hubsyncd.bash"
 "$binary" completions zsh >"$folder/completions/_hubsyncd"
 "$binary" completions fish >"$folder/completions/hubsyncd.fish"
-for unit in systemd/*.service systemd/*.socket; do
-    sed 's|/usr/local/bin/|/usr/bin/|' "$unit" >"$folder/systemd/$(basename "$unit")"
+for unit in systemd/*.service systemd/*.socket systemd/*.timer; do
+    sed 's|/usr/local/|/usr/|' "$unit" >"$folder/systemd/$(basename "$unit")"
 done

@@ -117,6 +117,14 @@ fn pages_completions_and_units_are_those_of_the_binary() {
         assert!(!text.contains("/usr/local"), "{text}");
         assert!(text.contains("\nConditionPathExists=/etc/hubsyncd/"));
     }
+    // The replica's timer runs what the package has.
+    let text = fs::read_to_string(units.join("hubsyncd-forget.service")).expect("a unit");
+    let runs = "ExecStart=/usr/lib/hubsyncd/forget-in-replica\n";
+    assert!(
+        text.contains(runs) && !text.contains("/usr/local"),
+        "{text}"
+    );
+    assert!(units.join("hubsyncd-forget.timer").is_file());
 }
 
 /// A folder in the place of the root, with commands that write down how they were called.
@@ -251,7 +259,7 @@ fn an_upgrade_restarts_what_runs_and_a_removal_ends_it() {
     root.script("postrm", &["remove"]);
     assert_eq!(
         root.calls(),
-        "systemctl disable --now hubsyncd.socket hubsyncd.service\nsystemctl stop hubsyncd@*.service\n\
+        "systemctl disable --now hubsyncd.socket hubsyncd.service hubsyncd-forget.timer\nsystemctl stop hubsyncd@*.service\n\
          systemctl disable hubsyncd@acme.service\nsystemctl daemon-reload\n"
     );
     assert!(root.is_filled());

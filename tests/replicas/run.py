@@ -318,7 +318,7 @@ def erased(site):
 
     until("the log names the erasure", named)
     assert holds(site.state, PERSON), "the log holds the person until the script has run"
-    script = replaced(block("sh", "forget-in-replica"), ("/var/lib/hubsyncd", str(site.state)))
+    script = replaced((ROOT / "packaging" / "forget-in-replica").read_text(), ("/var/lib/hubsyncd", str(site.state)))
     asked = site.folder / "asked"
     running = subprocess.Popen(["sh", "-c", script], cwd=site.folder, env=site.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -777,6 +777,35 @@ fn the_template_unit_is_the_unit_with_a_folder_for_each_instance() {
 }
 
 /// The rows of the table under a heading, without its head.
+/// The page shows what the package runs.
+#[test]
+fn the_page_on_replicas_shows_the_script_of_the_package_and_its_timer() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect(name);
+    let (page, script) = (
+        read("docs/replicas.md"),
+        read("packaging/forget-in-replica"),
+    );
+    assert!(script.starts_with("#!/bin/sh\n"), "{script}");
+    assert!(
+        page.contains(&format!("```sh\n{script}```\n")),
+        "the page shows another script"
+    );
+    let (service, timer) = (
+        read("systemd/hubsyncd-forget.service"),
+        read("systemd/hubsyncd-forget.timer"),
+    );
+    assert_eq!(setting(&service, "Type"), "oneshot");
+    let runs = setting(&service, "ExecStart");
+    assert!(runs.ends_with("/lib/hubsyncd/forget-in-replica"), "{runs}");
+    // The hour that the page adds to the replica's retention.
+    assert_eq!(setting(&timer, "OnCalendar"), "hourly");
+    assert_eq!(setting(&timer, "WantedBy"), "timers.target");
+    assert!(
+        page.contains("hubsyncd-forget.timer"),
+        "it says how it is switched on"
+    );
+}
+
 fn rows_under<'a>(page: &'a str, heading: &str) -> Vec<&'a str> {
     let section = page.split("\n## ").find(|part| part.starts_with(heading));
     let rows = section.unwrap_or_default().lines();
