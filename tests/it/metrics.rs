@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::commands::{free_port, get, get_with};
 use crate::daemon::{CONTACTS, eventually};
@@ -320,6 +320,48 @@ fn what_is_measured_reads_as_openmetrics_under_the_promised_names() {
     }
 }
 
+/// What Grafana can show without being told more; `make monitoring` holds the whole file to the types of its schema.
+#[test]
+fn the_dashboard_is_one_that_grafana_can_show() {
+    let dashboard: Value = serde_json::from_str(&file("monitoring/dashboard.json")).expect("JSON");
+    assert!(
+        dashboard["schemaVersion"].as_u64() >= Some(36),
+        "{dashboard}"
+    );
+    let variables = dashboard["templating"]["list"].as_array().expect("a list");
+    let names: Vec<_> = variables.iter().map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, [Some("datasource"), Some("instance")]);
+    let (mut ids, mut titles, mut taken) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().expect("a list") {
+        assert!(ids.insert(panel["id"].as_u64()), "{panel}");
+        let title = panel["title"].as_str().expect("a title");
+        assert!(!title.is_empty(), "{panel}");
+        let kind = panel["type"].as_str().expect("a type");
+        assert!(titles.insert((title, kind)), "{panel}");
+        assert!(["stat", "timeseries"].contains(&kind), "{panel}");
+        assert!(
+            panel["fieldConfig"]["defaults"]["unit"].is_string(),
+            "{panel}"
+        );
+        // Twenty-four columns, and no two panels in one place.
+        let place = |key: &str| panel["gridPos"][key].as_u64().expect("a number");
+        assert!(place("x") + place("w") <= 24 && place("h") > 0, "{panel}");
+        for x in place("x")..place("x") + place("w") {
+            for y in place("y")..place("y") + place("h") {
+                assert!(taken.insert((x, y)), "{panel} lies over another one");
+            }
+        }
+        let mut letters = BTreeSet::new();
+        for query in panel["targets"].as_array().expect("queries") {
+            assert!(letters.insert(query["refId"].as_str()), "{panel}");
+            assert_eq!(query["datasource"]["uid"], "${datasource}");
+            let asks = query["expr"].as_str().expect("a query");
+            assert!(asks.contains("instance=~\"$instance\""), "{query}");
+        }
+        assert!(!letters.is_empty(), "{panel}");
+    }
+}
+
 #[test]
 fn each_alert_is_tested_and_has_a_page() {
     let rules = file("monitoring/alerts.yml");
@@ -335,8 +377,7 @@ fn each_alert_is_tested_and_has_a_page() {
         let page = format!("docs/RUNBOOK.md#{}\n", alert.to_lowercase());
         assert!(rules.contains(&page), "{alert}");
     }
-    let dashboard: serde_json::Value =
-        serde_json::from_str(&file("monitoring/dashboard.json")).expect("JSON");
+    let dashboard: Value = serde_json::from_str(&file("monitoring/dashboard.json")).expect("JSON");
     assert!(
         dashboard["panels"]
             .as_array()
