@@ -129,7 +129,7 @@ const show = (now) => {
   })));
   list('dead', 'Refused for good', now.dead.map((row) => ({
     heads: [['entry'], ['what'], ['why'], ['to decide']],
-    cells: [row.id, `${row.operation} of ${record(row)}`, `${row.last_error ?? ''}${row.code ? ` [${row.code}]` : ''}`,
+    cells: [row.id, `${row.operation} of ${record(row)}`, row.last_error ?? row.code ?? '',
       either(`hubsyncd outbox retry ${row.id}`, `hubsyncd outbox discard ${row.id}`)],
   })));
   list('changes', 'Last changes', now.changes.map((row) => ({
