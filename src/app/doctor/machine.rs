@@ -101,8 +101,8 @@ pub(super) fn place(config: &Config, holder: Option<u32>) -> Vec<CheckLine> {
             continue;
         };
         let name = format!("listener {section}");
-        let files = config.webhooks.iter().filter(|_| section == "webhooks");
-        let files = files.filter_map(|webhooks| webhooks.tls.as_ref()).next();
+        let mut files = config.webhooks.iter().filter(|_| section == "webhooks");
+        let files = files.find_map(|webhooks| webhooks.tls.as_ref());
         lines.push(match (files.map(|files| Tls::load(&files.cert, &files.key)), holder) {
             (Some(Err(error)), _) => {
                 let hint = "name the certificate's and the key's file, as PEM, in `tls` of `[webhooks]`; the daemon does not start without them";

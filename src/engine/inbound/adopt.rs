@@ -729,6 +729,7 @@ mod tests {
             value: Value::from_canonical("Ours"),
             at: at(20),
             author: Author::Us,
+            source: ToldSource::default(),
         };
         let histories: Histories = [(property("firstname"), vec![top])].into();
         scene.write(|tx| apply_record(tx, &scene.applying(How::at(32)), &landed, Some(&histories)));

@@ -37,7 +37,6 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::hubspot::endpoints::associations::{MOST_READ, MOST_WRITTEN};
 use crate::model::association::PairMapping;
-use crate::model::attempt::Along;
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
