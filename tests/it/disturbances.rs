@@ -105,8 +105,9 @@ impl Case {
 
     /// It is over: what waited goes out, what was missed comes, and all is well.
     fn until_over(mut self) {
-        let came = "SELECT count(*) FROM contacts WHERE local_id = 2 AND city = 'Edited meanwhile'";
-        self.site.until_sql(came);
+        let edited =
+            "SELECT count(*) FROM contacts WHERE local_id = 2 AND city = 'Edited meanwhile'";
+        self.site.until_sql(edited);
         eventually("the local write is there", || {
             self.portal.count_with("city", "Written meanwhile") == 1
         });
@@ -342,8 +343,8 @@ fn clock_is_set(row: &Row, seconds: i64) {
             && health["code"].as_str() == row.code
             && words.contains(row.words)
     });
-    let came = "SELECT count(*) FROM contacts WHERE local_id = 2 AND city = 'Edited meanwhile'";
-    case.site.until_sql(came);
+    let edited = "SELECT count(*) FROM contacts WHERE local_id = 2 AND city = 'Edited meanwhile'";
+    case.site.until_sql(edited);
     case.site.until_pushed();
     clocks.set("CLOCK_OFF_BY", 0);
     case.until_over();

@@ -397,7 +397,7 @@ fn the_record_of_an_association_is_one_of_the_object_that_its_id_is_of() {
     ] {
         let event = one(&format!("{{{fields}}}"));
         let others: Vec<i64> = event.others.iter().map(|id| id.0).collect();
-        let object = event.object.as_ref().map(|object| object.as_str());
+        let object = event.object.as_ref().map(ObjectType::as_str);
         let found = (object, event.hs_id.map(|id| id.0), &others[..]);
         assert_eq!(
             found,
