@@ -274,7 +274,7 @@ mod tests {
     async fn get(address: SocketAddr, path: &str) -> (String, String) {
         let text = send(
             address,
-            &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
         )
         .await;
         let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
