@@ -146,7 +146,7 @@ fn an_object_that_is_only_pushed_is_compared_when_somebody_asks() {
     }
     let runs =
         "SELECT count(*) FROM sync_runs WHERE kind = 'reconcile' AND finished_at IS NOT NULL";
-    assert_eq!(site.number(runs), 2);
+    assert!(site.number(runs) >= 2);
     // Whatever reads more than its rows stays refused.
     tell(&site, "'poll', 'contacts', NULL");
     assert!(
