@@ -20,11 +20,11 @@ const LATE_EVENTS: Duration = Duration::from_hours(30 * 24);
 /// could not be read of records that are here no more.
 pub(crate) async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
     let window = engine.settings().guard.window;
-    let objects = engine.objects();
+    let (objects, offset) = (engine.objects(), engine.client.clock_offset_ms());
     engine
         .store
         .write(Lane::Bulk, move |tx| {
-            outbox::forget_sent(tx, late_since(now))?;
+            outbox::forget_sent(tx, late_since(now, offset))?;
             for object in objects.iter() {
                 for id in object.table.gone_unreadable(tx, BATCH)? {
                     unreadable::forget_record(tx, object.object(), id, now)?;

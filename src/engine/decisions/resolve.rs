@@ -275,7 +275,7 @@ impl Decision<'_> {
         }) else {
             return self.other_field(tx);
         };
-        let since = late_since(self.pass.now);
+        let since = late_since(self.pass.now, self.pass.offset_ms);
         let sent = outbox::sent_earlier(tx, self.pass.name(), conflict.local_id, since)?;
         let decision = decide_field(&FieldConflict {
             field,

@@ -383,7 +383,12 @@ fn end_archive(
         decided: None,
     };
     if let Some(entry) = &queued {
-        let sent = outbox::sent_earlier(tx, pass.name(), entry.local_id, late_since(pass.now))?;
+        let sent = outbox::sent_earlier(
+            tx,
+            pass.name(),
+            entry.local_id,
+            late_since(pass.now, pass.offset_ms),
+        )?;
         note_arrived(tx, pass, (entry, &sent), survivor)?;
     }
     matter.carry_out(tx, &actions)?;

@@ -114,7 +114,7 @@ pub(crate) fn decided(
     let object = pass.name();
     let local_id = row.record.local_id;
     let sent_earlier = match shown.lookups.sent {
-        true => outbox::sent_earlier(tx, object, local_id, late_since(pass.now))?,
+        true => outbox::sent_earlier(tx, object, local_id, late_since(pass.now, pass.offset_ms))?,
         false => SentValues::new(),
     };
     let open = match shown.lookups.conflicts {

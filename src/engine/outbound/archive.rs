@@ -289,7 +289,7 @@ impl<'a, 'tx> ArchiveLook<'a, 'tx> {
         (entry, hs_id): (&'a Entry, HubspotId),
         read: &'a Present,
     ) -> Result<Self, StoreError> {
-        let since = late_since(pass.now);
+        let since = late_since(pass.now, pass.offset_ms);
         Ok(Self {
             tx,
             pass: *pass,

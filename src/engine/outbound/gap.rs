@@ -286,7 +286,7 @@ fn look(
     let told = histories
         .get(&noted.property)
         .map_or(&[][..], Vec::as_slice);
-    let since = late_since(noted.noted_at);
+    let since = late_since(noted.noted_at, pass.offset_ms);
     let sent = outbox::sent_earlier(tx, object.object(), noted.local_id, since)?;
     let sent = sent.get(&noted.property).map_or(&[][..], Vec::as_slice);
     let Some(before) = written_over(field.property_type, told, &noted.gap, sent) else {
@@ -314,7 +314,7 @@ fn look_at_archived(
         tx,
         object.object(),
         noted.local_id,
-        late_since(noted.noted_at),
+        late_since(noted.noted_at, pass.offset_ms),
     )?;
     let read = read_before_archive(object.mapping(), noted);
     if !was_archived_over(object.mapping(), &read, record, &sent) {
@@ -411,7 +411,7 @@ fn is_late_request(
     noted: &Noted,
     value: &Value,
 ) -> Result<bool, StoreError> {
-    let since = late_since(noted.noted_at);
+    let since = late_since(noted.noted_at, pass.offset_ms);
     let sent = outbox::sent_earlier(tx, pass.name(), noted.local_id, since)?;
     let sent = sent.get(&field.property).map_or(&[][..], Vec::as_slice);
     Ok(is_sent(field.property_type, sent, value))

@@ -50,7 +50,8 @@ impl Doubt {
         due: &[Entry],
     ) -> Result<Self, StepError> {
         let rows: Vec<LocalId> = due.iter().map(|queued| queued.local_id).collect();
-        let (sync, since) = (object.clone(), late_since(engine.now()));
+        let since = late_since(engine.now(), engine.client.clock_offset_ms());
+        let sync = object.clone();
         let properties: Vec<PropertyName> = engine
             .store
             .read(move |connection| {

@@ -383,7 +383,7 @@ impl KnownRecord {
         };
         let (name, local_id) = (object.object(), row.record.local_id);
         let property = &echo.field.property;
-        let lost = outbox::sent_earlier(tx, name, local_id, late_since(now))?;
+        let lost = outbox::sent_earlier(tx, name, local_id, late_since(now, pass.offset_ms))?;
         if echo.may_be_of(lost.get(property).map_or(&[][..], Vec::as_slice)) {
             return Ok(false);
         }

@@ -45,9 +45,10 @@ const MOST_NAMED: usize = 20;
 /// Reads one batch of what is due.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let (sync, now) = (object.clone(), engine.now());
+    let since = late_since(now, engine.client.clock_offset_ms());
     let (wanted, next) = engine
         .store
-        .read(move |connection| wanted(connection, &sync, now))
+        .read(move |connection| wanted(connection, &sync, (now, since)))
         .await?;
     if wanted.ids.is_empty() {
         return Ok(Progress::Idle { until: next });
@@ -210,7 +211,12 @@ fn agree_with_archived(
     {
         return Ok(());
     }
-    let sent = outbox::sent_earlier(tx, object.object(), local_id, late_since(now))?;
+    let sent = outbox::sent_earlier(
+        tx,
+        object.object(),
+        local_id,
+        late_since(now, pass.offset_ms),
+    )?;
     let archived = DeletedRow {
         mapping: object.mapping(),
         entry: &entry,
@@ -301,11 +307,11 @@ pub(crate) fn ask_unread(
 fn wanted(
     connection: &Connection,
     object: &ObjectSync,
-    now: Timestamp,
+    (now, since): (Timestamp, Timestamp),
 ) -> Result<(WantedReads, Option<Timestamp>), StoreError> {
     let mut wanted = WantedReads::default();
     for due in reads::due(connection, object.object(), now, BATCH)? {
-        let (properties, in_doubt) = contested(connection, object, due.id, now)?;
+        let (properties, in_doubt) = contested(connection, object, due.id, since)?;
         if !wanted.add(due, properties, in_doubt) {
             break;
         }
@@ -315,12 +321,12 @@ fn wanted(
 }
 
 /// The fields of a record for which a merge may need the time or the author of HubSpot's change, and whether requests of
-/// ours are in doubt.
+/// ours are in doubt: those since `since` count.
 fn contested(
     connection: &Connection,
     object: &ObjectSync,
     id: HubspotId,
-    now: Timestamp,
+    since: Timestamp,
 ) -> Result<(BTreeSet<PropertyName>, bool), StoreError> {
     let Some(row) = object.table.by_hs_id(connection, id)? else {
         return Ok((BTreeSet::new(), false));
@@ -331,7 +337,7 @@ fn contested(
         .into_iter()
         .flat_map(|queued| queued.fields)
         .map(|field| field.property);
-    let sent = outbox::sent_earlier(connection, object.object(), local_id, late_since(now))?;
+    let sent = outbox::sent_earlier(connection, object.object(), local_id, since)?;
     let in_doubt = !sent.is_empty();
     let fields = fields
         .chain(sent.into_keys())

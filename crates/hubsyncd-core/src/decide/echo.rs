@@ -299,9 +299,10 @@ pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
 /// How long values that lost requests carried are remembered.
 pub(crate) const LATE_REQUESTS: Duration = Duration::from_mins(10);
 
-/// The moment since which lost requests count.
-pub fn late_since(now: Timestamp) -> Timestamp {
-    now - LATE_REQUESTS
+/// The moment since which lost requests count, by this machine's clock. Where that was set ahead since they were sent, HubSpot's clock
+/// tells that less time has passed.
+pub fn late_since(now: Timestamp, clock_offset_ms: i64) -> Timestamp {
+    now.min(now.plus_millis(clock_offset_ms)) - LATE_REQUESTS
 }
 
 /// What an attempt carried.
@@ -695,5 +696,13 @@ mod tests {
         check(Operation::Update, None, known, AfterLoss::MergeAgain);
         check(Operation::Update, Some("{}"), known, AfterLoss::Archive);
         check(Operation::Archive, Some("{}"), known, AfterLoss::MergeAgain);
+    }
+
+    #[test]
+    fn lost_requests_count_for_ten_minutes_by_the_clock_that_is_behind() {
+        assert_eq!(late_since(at(1_000), 0), at(400));
+        // Set ahead by ten minutes since they were sent.
+        assert_eq!(late_since(at(1_600), -600_000), at(400));
+        assert_eq!(late_since(at(1_000), 600_000), at(400));
     }
 }
