@@ -175,6 +175,10 @@ impl Existence {
         if comes && self.merges > 0 {
             allowed.push(Unlinked);
         }
+        // HubSpot takes the e-mail of somebody who was erased no more: a row of his is refused.
+        if comes && self.is_erased {
+            allowed.push(Unlinked);
+        }
         let comes_back = self.is_intricate || self.made > 0;
         if mode.leaves_alone() && comes_back && (was_archived || !self.deleted.is_empty()) {
             allowed.push(LeftAlone);

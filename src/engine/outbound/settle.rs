@@ -426,6 +426,7 @@ fn acknowledge(
     };
     if is_create {
         row.link(record);
+        ask_whether_it_left(tx, pass, record.id)?;
         become_record(tx, pass, entry.local_id, record.id)?;
         note_made(tx, &pass.saying(Origin::Push), entry.local_id, record)?;
     }
@@ -445,6 +446,24 @@ fn acknowledge(
         // Whoever rewrites a row all the time does not get a push for each write.
         outbox::become_update(tx, entry.id, record.id, now + AFTER_REWRITE)
     }
+}
+
+/// Somebody archived or erased the record before the answer that tells of it came, when nobody here knew it: a read tells, and an erasure
+/// takes the row along.
+fn ask_whether_it_left(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    made: HubspotId,
+) -> Result<(), StoreError> {
+    let (object, now) = (pass.name(), pass.now);
+    let is_erased = reads::is_to_be_erased(tx, object, made)?;
+    if is_erased {
+        reads::note_erasure(tx, object, made, now)?;
+    }
+    if is_erased || reads::buried_at(tx, object, made)?.is_some() {
+        reads::ask(tx, object, made, Origin::Poll, now)?;
+    }
+    Ok(())
 }
 
 /// The row went while its push was in flight: what was sent is written down, whatever becomes of the record.
@@ -971,5 +990,29 @@ mod tests {
             "{named:?}"
         );
         assert!(named[0].contains("write `stage` again"), "{named:?}");
+    }
+
+    #[test]
+    fn a_record_that_left_before_the_answer_to_its_create_is_read() {
+        for (left, is_erased) in [
+            (
+                "INSERT INTO _sync_tombstones (object, hs_id, at) VALUES ('contacts', 101, 'T')",
+                false,
+            ),
+            (
+                "INSERT INTO _sync_erasures (object, hs_id, asked_at, erased_at) VALUES ('contacts', 101, 'T', 'T')",
+                true,
+            ),
+        ] {
+            let scene = Scene::of(Policy::Local);
+            scene.program("INSERT INTO contacts (email) VALUES ('ann@example.com')");
+            scene.daemon("UPDATE sync_outbox SET state = 'in_flight', attempts = 1");
+            scene.daemon(&left.replace("'T'", &format!("'{}'", at(15))));
+            answered(&scene, &record(101, 10, &[("email", "ann@example.com")]));
+            assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+            assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
+            let to_be_erased = "SELECT count(*) FROM _sync_erasures WHERE erased_at IS NULL";
+            assert_eq!(scene.rows(to_be_erased), [u8::from(is_erased).to_string()]);
+        }
     }
 }
