@@ -557,6 +557,7 @@ CREATE TABLE _sync_cursors (
     -- Whether it is at the list of archived records by now.
     reconcile_archived INTEGER NOT NULL DEFAULT 0,
     last_error TEXT,
+    last_error_code TEXT,
     last_association_pass_at TEXT,
     -- Where the filling of newly mapped columns stands.
     filling_after TEXT,

@@ -1,6 +1,6 @@
 //! What keeps failing of one object, for `sync_status.last_error`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
@@ -15,9 +15,12 @@ pub(super) struct Errors(Mutex<Failing>);
 
 #[derive(Debug, Default)]
 struct Failing {
-    by_task: BTreeMap<Task, String>,
+    by_task: BTreeMap<Task, KnownError>,
     told: ToldErrors,
 }
+
+/// The words of an error, and its code.
+pub(super) type KnownError = (String, &'static str);
 
 /// What `sync_status` says of an object's errors.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -27,23 +30,28 @@ pub(super) enum ToldErrors {
     Former,
     /// None.
     Well,
-    /// These words.
-    Failing(String),
+    /// These words, and the code of the first.
+    Failing(String, &'static str),
 }
 
 impl Errors {
     /// How a task's step ended. Gives what is to be told, where that is news.
-    pub(super) fn note(&self, task: Task, explanation: Option<String>) -> Option<ToldErrors> {
+    pub(super) fn note(&self, task: Task, error: Option<KnownError>) -> Option<ToldErrors> {
         let mut failing = self.0.lock();
-        match explanation {
-            Some(explanation) => drop(failing.by_task.insert(task, explanation)),
+        match error {
+            Some(error) => drop(failing.by_task.insert(task, error)),
             None => drop(failing.by_task.remove(&task)),
         }
-        let explanation: BTreeSet<&str> = failing.by_task.values().map(String::as_str).collect();
-        let explanation = explanation.into_iter().collect::<Vec<_>>().join("; ");
-        let all = match explanation.as_str() {
-            "" => ToldErrors::Well,
-            _ => ToldErrors::Failing(explanation),
+        let errors = failing.by_task.values();
+        let errors: BTreeMap<&str, &'static str> = errors
+            .map(|(explanation, code)| (explanation.as_str(), *code))
+            .collect();
+        let all = match errors.values().next() {
+            None => ToldErrors::Well,
+            Some(code) => {
+                let words = errors.keys().copied().collect::<Vec<_>>();
+                ToldErrors::Failing(words.join("; "), code)
+            }
         };
         let is_news = failing.told != all;
         failing.told = all.clone();
@@ -54,14 +62,16 @@ impl Errors {
 /// Keeps the words of an object's errors where `sync_status` shows them, and forgets them when they are over.
 pub(super) async fn write_down(engine: &Engine, name: &ObjectType, told: ToldErrors) {
     let name = name.clone();
-    let explanation = match told {
+    let failing = match told {
         ToldErrors::Former | ToldErrors::Well => None,
-        ToldErrors::Failing(explanation) => Some(explanation),
+        ToldErrors::Failing(explanation, code) => Some((explanation, code)),
     };
     let noted = engine
         .store()
         .write(Lane::Bulk, move |tx| {
-            cursors::set_error(tx, &name, explanation.as_deref())
+            let failing = failing.as_ref();
+            let failing = failing.map(|(explanation, code)| (explanation.as_str(), Some(*code)));
+            cursors::set_error(tx, &name, failing)
         })
         .await;
     if let Err(failed) = noted {
@@ -76,8 +86,22 @@ mod tests {
     #[test]
     fn what_one_task_does_well_ends_no_error_of_another() {
         let errors = Errors::default();
-        let said = |explanation: &str| Some(explanation.to_owned());
-        let told = |explanation: &str| Some(ToldErrors::Failing(explanation.to_owned()));
+        let said = |explanation: &str| {
+            let code = if explanation == "lost" {
+                "connection-lost"
+            } else {
+                "refused"
+            };
+            Some((explanation.to_owned(), code))
+        };
+        let told = |explanation: &str| {
+            let code = if explanation.starts_with("lost") {
+                "connection-lost"
+            } else {
+                "refused"
+            };
+            Some(ToldErrors::Failing(explanation.to_owned(), code))
+        };
         assert_eq!(
             errors.note(Task::Inbound, None),
             Some(ToldErrors::Well),

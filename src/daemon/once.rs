@@ -309,13 +309,13 @@ impl OnceWork {
     }
 
     /// Of each object what it failed of.
-    fn failed(&self) -> Vec<(ObjectType, Option<String>)> {
+    fn failed(&self) -> Vec<(ObjectType, Option<OnceFailure>)> {
         let failures = self.failures.lock();
         let of = |name: &ObjectType| {
             let own = failures
                 .iter()
                 .find(|(object, _)| object.as_ref() == Some(name));
-            own.map(|(_, failure)| failure.explanation.clone())
+            own.map(|(_, failure)| failure.clone())
         };
         let mapping = self.engine.mapping();
         let objects = mapping.objects.iter();
@@ -330,8 +330,11 @@ impl OnceWork {
         self.engine
             .store()
             .write(Lane::Interactive, move |tx| {
-                for (object, explanation) in &objects {
-                    cursors::set_error(tx, object, explanation.as_deref())?;
+                for (object, failure) in &objects {
+                    let failing = failure.as_ref();
+                    let failing =
+                        failing.map(|failure| (&*failure.explanation, failure.code.as_deref()));
+                    cursors::set_error(tx, object, failing)?;
                 }
                 Ok(())
             })

@@ -713,8 +713,9 @@ impl OwnTurn {
         if done.as_ref().is_err_and(is_stopping) {
             return done;
         }
-        let explanation = done.as_ref().err().map(|error| with_causes(error));
-        if let Some(told) = self.errors.note(self.task, explanation) {
+        let failed = done.as_ref().err();
+        let failed = failed.map(|error| (with_causes(error), error.code()));
+        if let Some(told) = self.errors.note(self.task, failed) {
             errors::write_down(&engine, &self.object, told).await;
         }
         done

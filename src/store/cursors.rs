@@ -237,14 +237,24 @@ pub(crate) fn set_last_change(
     Ok(())
 }
 
-/// Keeps the words of an object's last error.
+/// Keeps the words of an object's last error, and the code of the first of them.
 pub(crate) fn set_error(
     tx: &Transaction<'_>,
     object: &ObjectType,
-    explanation: Option<&str>,
+    failing: Option<(&str, Option<&str>)>,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE _sync_cursors SET last_error = :words WHERE object = :object")?
-        .execute(named_params! { ":object": object.as_str(), ":words": explanation })?;
+    let (explanation, code) = failing.unzip();
+    tx.prepare_cached(
+        "UPDATE _sync_cursors
+         SET last_error = :words,
+             last_error_code = :code
+         WHERE object = :object",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":words": explanation,
+        ":code": code.flatten(),
+    })?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::store::shape::views;
 const HINT: &str = "correct the values in HubSpot, or write another `type` for the property: SELECT * FROM sync_unreadable shows them";
 
 /// What is wrong with a field whose column can't hold all values of HubSpot's.
-const VALUE_UNREADABLE: &str = "unreadable-value";
+pub(super) const VALUE_UNREADABLE: &str = "unreadable-value";
 
 /// Brings what is noted of a record up to date: its values that can't be read, and those that can be read again.
 pub fn note(

@@ -157,14 +157,14 @@ impl KeptBack {
         }
     }
 
-    /// The code in `sync_status`; nothing for what passes.
+    /// The code in `sync_status`.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Refused(error) if error.is_of_scope() => MISSING_SCOPE,
             Self::Refused(error) if error.is_forbidden() => FORBIDDEN,
             Self::UnheardOf => OBJECT_UNKNOWN,
             Self::Refused(_) if self.is_unknown_object() => OBJECT_UNKNOWN,
-            Self::Refused(_) => "",
+            Self::Refused(error) => error.code(),
             Self::Unfit(_) => OBJECT_UNFIT,
         }
     }

@@ -199,7 +199,7 @@ fn note_kept_back(engine: &Engine, in_file: &Mapping, kept_back: &[(ObjectType, 
     for (name, why) in kept_back {
         let object = in_file.object(name.as_str());
         let explanation = object.map(|object| why.explanation(object));
-        tracing::error!(object = %name, error = explanation, hint = why.hint().as_deref(), code = Some(why.code()).filter(|code| !code.is_empty()), "an object can't be read as the mapping has it; it goes on as it was last known, or waits, and the others go on");
+        tracing::error!(object = %name, error = explanation, hint = why.hint().as_deref(), code = why.code(), "an object can't be read as the mapping has it; it goes on as it was last known, or waits, and the others go on");
     }
 }
 

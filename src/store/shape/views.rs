@@ -6,10 +6,12 @@ mod records;
 
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::object::stage_properties;
+use crate::store::meta::REFUSED_BY_TABLE;
 use crate::store::outbox::OF_ROW;
 use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::triggers::Made;
 use crate::store::shape::views::quota::SENT_TODAY;
+use crate::store::unreadable::VALUE_UNREADABLE;
 
 /// This moment as text, to the millisecond.
 pub(crate) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
@@ -200,7 +202,13 @@ FROM (
            {failing} AS failing,
            {excluded} AS excluded,
            (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
-           k.last_association_pass_at, {links} AS associations_waiting, k.forbidden_code AS code,
+           k.last_association_pass_at, {links} AS associations_waiting,
+           CASE
+               WHEN k.forbidden IS NOT NULL THEN k.forbidden_code
+               WHEN k.last_error IS NOT NULL THEN k.last_error_code
+               WHEN EXISTS (SELECT 1 FROM ({refused})) THEN '{REFUSED_BY_TABLE}'
+               ELSE {odd_code}
+           END AS code,
            (SELECT count(*) FROM _sync_absent AS a JOIN {table} AS m ON m.hs_id = a.hs_id
             WHERE a.object = {name} AND a.unseen = 1) AS unseen,
             k.last_history_at
@@ -210,6 +218,7 @@ FROM (
         ahead = HUBSPOT_AHEAD,
         links = waiting_links(mapping, object),
         odd = odd_answers(&name),
+        odd_code = code_of_odd_answers(&name),
         refused = refused(&name),
         table_name = literal(object.table.as_str()),
         direction = literal(object.direction.as_str()),
@@ -267,6 +276,19 @@ pub(crate) fn odd_answers(object: &str) -> String {
        AND id > coalesce((SELECT max(id) FROM sync_runs
                           WHERE object = {object} AND kind = 'reconcile' AND finished_at IS NOT NULL AND error IS NULL), 0)
      ORDER BY id DESC LIMIT 1))"
+    )
+}
+
+/// The code of what `odd_answers` tells.
+fn code_of_odd_answers(object: &str) -> String {
+    format!(
+        "CASE WHEN EXISTS (SELECT 1 FROM sync_unreadable WHERE object = {object} AND property = '*') THEN '{VALUE_UNREADABLE}'
+     ELSE (SELECT code FROM sync_runs
+           WHERE object = {object} AND error IS NOT NULL
+             AND id > coalesce((SELECT max(id) FROM sync_runs
+                                WHERE object = {object} AND kind = 'reconcile' AND finished_at IS NOT NULL AND error IS NULL), 0)
+           ORDER BY id DESC LIMIT 1)
+     END"
     )
 }
 

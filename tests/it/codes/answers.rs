@@ -151,16 +151,18 @@ fn a_class_of_requests_that_hubspot_lets_rest_is_told_by_its_code() {
     portal.script(FaultKind::Unavailable, 100, "/search");
     // The first search is answered so; those of the other object are not sent.
     site.start();
-    eventually("the log says what rests", || {
-        says(&site.log(), produces("resting"))
-    });
+    site.until_sql(&format!(
+        "SELECT count(*) FROM sync_status WHERE code = '{}'",
+        produces("resting")
+    ));
+    assert!(says(&site.log(), "resting"), "{}", site.log());
     assert_eq!(site.stop(), 0);
 }
 
 #[test]
 fn an_answer_that_can_not_be_read_is_told_by_its_code() {
     let portal = Portal::quick();
-    portal.script(FaultKind::TruncatedJson, 1, "/contacts");
+    portal.script(FaultKind::TruncatedJson, 100, "/contacts");
     let site = Site::new(&portal);
     let output = site.run(&["once", "--timeout", "20s"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -203,6 +205,10 @@ fn a_record_that_a_table_of_the_users_refuses_is_told_by_its_code() {
     let output = site.run(&["once", "--timeout", "20s"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(says(&told, produces("refused-by-table")), "{told}");
+    assert_eq!(
+        site.text("SELECT code FROM sync_status").as_deref(),
+        Some("refused-by-table")
+    );
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(says(&log, "refused-by-table"), "{log}");
 }
