@@ -51,6 +51,9 @@ fn row(name: &str) -> Row {
     }
 }
 
+/// Whether HubSpot's edit is here.
+const CAME: &str = "SELECT count(*) FROM contacts WHERE local_id = 2 AND city = 'Edited meanwhile'";
+
 /// A loaded site with a local write that waits, and an edit in HubSpot that is yet to come.
 struct Case {
     portal: Portal,
@@ -105,9 +108,7 @@ impl Case {
 
     /// It is over: what waited goes out, what was missed comes, and all is well.
     fn until_over(mut self) {
-        let edited =
-            "SELECT count(*) FROM contacts WHERE local_id = 2 AND city = 'Edited meanwhile'";
-        self.site.until_sql(edited);
+        self.site.until_sql(CAME);
         eventually("the local write is there", || {
             self.portal.count_with("city", "Written meanwhile") == 1
         });
@@ -343,8 +344,7 @@ fn clock_is_set(row: &Row, seconds: i64) {
             && health["code"].as_str() == row.code
             && words.contains(row.words)
     });
-    let edited = "SELECT count(*) FROM contacts WHERE local_id = 2 AND city = 'Edited meanwhile'";
-    case.site.until_sql(edited);
+    case.site.until_sql(CAME);
     case.site.until_pushed();
     clocks.set("CLOCK_OFF_BY", 0);
     case.until_over();

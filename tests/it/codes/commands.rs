@@ -123,10 +123,9 @@ fn subscriptions_that_can_not_be_made_are_told_by_their_codes() {
     fs::write(file, "[]").expect("written");
     ends(&site, &apply, 1, produces("no-project-file"));
     let properties: Vec<String> = (0..1_100)
-        .map(|number| format!("p{number} = \"c{number}\"\n"))
+        .map(|number| format!("p{number} = \"c{number}\""))
         .collect();
-    let properties = properties.concat();
-    let many = format!("[objects.contacts.properties]\n{properties}");
+    let many = format!("[objects.contacts.properties]\n{}", properties.join("\n"));
     let site = Door::site_with(&portal, &settings, &many);
     fs::write(site.path("key"), key).expect("written");
     ends(
