@@ -158,7 +158,11 @@ impl Rehearsal<'_> {
             };
             requests_beside += self.looks_before(object, &creates)?;
             let mut is_any_made = false;
-            for (operation, batch) in all_batches(due_of(&creates), due_of(&updates)) {
+            let is_back = |entry: &WaitingEntry| self.ahead.back.contains(&entry.id);
+            let (back, updates): (Vec<_>, Vec<_>) = updates.into_iter().partition(is_back);
+            let batches = all_batches(due_of(&creates), due_of(&updates)).into_iter();
+            let behind = all_batches(Vec::new(), due_of(&back));
+            for (operation, batch) in batches.chain(behind) {
                 let is_held = operation == Operation::Update && holds_updates;
                 let mut together = PlannedBatch::of(operation);
                 let (mut pairs_along, mut refused) = (BTreeSet::new(), Vec::new());

@@ -2,7 +2,7 @@
 //! instead of being archived, and rows whose record HubSpot no longer has. The push's own transactions do it, with the reads and
 //! the removals that it asks for; what is read of HubSpot is given. What waits of such a row then is planned like anything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Transaction;
 
@@ -21,7 +21,7 @@ use crate::engine::outbound::push;
 use crate::engine::pass::Pass;
 use crate::engine::source::reads::take_missing;
 use crate::model::entry::{Entry, EntryState, Operation};
-use crate::model::id::HubspotId;
+use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
@@ -37,6 +37,8 @@ pub(super) const BACK: &str =
 pub struct SettledAhead {
     /// Entries of which nothing is sent: they end before, or wait for what became of their record.
     pub ended: Vec<PlannedEntry>,
+    /// Updates of rows that are back: they go behind what was due before.
+    pub(super) back: BTreeSet<OutboxId>,
     /// By object: the requests that it costs, the read before updates aside.
     requests: BTreeMap<ObjectType, u64>,
     /// By object: updates whose record was read with the others before they are sent, and missed.
@@ -95,6 +97,7 @@ impl SettledAhead {
                 // The read that goes before what waited of it: the plan rests on one of its own.
                 answered(tx, pass, hs_id)?;
                 asked.push((hs_id, left.is_some()));
+                self.back.extend(left.as_ref().map(|left| left.id));
             }
             match (left, not_archived(hubspot, &actions)) {
                 (None, _) if comes_back => self.end(pass, entry, BACK),

@@ -118,7 +118,7 @@ fn a_text_that_is_longer_than_hubspot_takes_is_refused() {
             ),
         ] {
             let sentence =
-                format!("contacts.{column} takes 65536 characters: shorten it [value-too-long]");
+                format!("shorten contacts.{column} to 65536 characters [value-too-long]");
             for sql in [
                 format!("INSERT {clause} INTO contacts ({column}) VALUES ({text})"),
                 format!("UPDATE {clause} contacts SET {column} = {text} WHERE local_id = 1"),
