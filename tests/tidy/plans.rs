@@ -57,11 +57,15 @@ const MAY: [(&str, &str); 12] = [
 ];
 
 /// Statements that may, by their beginnings, and why.
-const MAY_TOO: [(&str, &str); 4] = [
+const MAY_TOO: [(&str, &str); 5] = [
     ("SELECT DISTINCT object FROM sync_outbox", "a start"),
     (
         "SELECT k.object, k.forbidden_code FROM _sync_cursors AS k WHERE",
         "the first entry that waits ends it, of an object that HubSpot forbids",
+    ),
+    (
+        "SELECT id, old_value, new_value FROM sync_history WHERE object = :object AND property = :whole",
+        "a column was renamed",
     ),
     (
         "SELECT count(*) FROM (SELECT 1 FROM associations",

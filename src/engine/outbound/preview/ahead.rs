@@ -68,7 +68,7 @@ impl SettledAhead {
     ///
     /// # Errors
     /// The database refuses.
-    pub fn take_rows_back(
+    pub(crate) fn take_rows_back(
         &mut self,
         tx: &Transaction<'_>,
         pass: &Pass<'_>,
@@ -113,7 +113,7 @@ impl SettledAhead {
     ///
     /// # Errors
     /// The database refuses.
-    pub fn take_missed(
+    pub(crate) fn take_missed(
         &mut self,
         tx: &Transaction<'_>,
         pass: &Pass<'_>,
