@@ -614,13 +614,8 @@ impl<'a> Turning<'a> {
             let now = FieldNow {
                 kind: field.map(|field| field.property_type),
                 value: property.and_then(|property| row.value(property).as_deref()),
-                is_pending: around.entry.as_ref().is_some_and(|entry| {
-                    property.is_some_and(|property| entry.field(property).is_some())
-                }),
-                is_in_conflict: around.is_whole_in_conflict
-                    || property.is_some_and(|property| around.open.contains(property)),
+                waits: around.keeps(property),
                 is_unkept: around.unkept.contains(&change.property),
-                is_archived: around.is_archived,
                 write: field.map(FieldMapping::write_mode).unwrap_or_default(),
             };
             let is_undone = now
@@ -978,6 +973,19 @@ impl Around {
             is_archived: object.table.is_marked(tx, id)?,
             unkept: modes::said(tx, name, FieldMode::Unkept)?,
         })
+    }
+
+    /// What keeps a field of the row from being touched.
+    fn keeps(&self, property: Option<&PropertyName>) -> Option<LeftWhy> {
+        if self.is_archived {
+            return Some(LeftWhy::Archived);
+        }
+        let is_open = |property| self.open.contains(property);
+        if self.is_whole_in_conflict || property.is_some_and(is_open) {
+            return Some(LeftWhy::OpenConflict);
+        }
+        let waits = self.entry.as_ref()?.field(property?);
+        waits.map(|_| LeftWhy::Pending)
     }
 
     fn now(&self) -> RowNow {

@@ -325,14 +325,10 @@ pub struct FieldNow<'a> {
     pub kind: Option<PropertyType>,
     /// What the mirror holds, canonical.
     pub value: Option<&'a str>,
-    /// Whether a change of it waits.
-    pub is_pending: bool,
-    /// Whether a person decides about it.
-    pub is_in_conflict: bool,
+    /// What keeps it from being touched: a change of it waits, a person decides, or its row's record is archived.
+    pub waits: Option<LeftWhy>,
     /// Whether its changes are kept out of the history.
     pub is_unkept: bool,
-    /// Whether its row says that its record is archived.
-    pub is_archived: bool,
     /// What a local write does in HubSpot.
     pub write: WriteMode,
 }
@@ -345,14 +341,8 @@ pub fn judge_field(change: &FieldChange, now: FieldNow<'_>) -> Option<Result<(),
     let Some(kind) = now.kind else {
         return Some(Err(LeftWhy::ReadOnly));
     };
-    if now.is_archived {
-        return Some(Err(LeftWhy::Archived));
-    }
-    if now.is_in_conflict {
-        return Some(Err(LeftWhy::OpenConflict));
-    }
-    if now.is_pending {
-        return Some(Err(LeftWhy::Pending));
+    if let Some(why) = now.waits {
+        return Some(Err(why));
     }
     if !is_same(kind, now.value, change.from.as_deref()) {
         return Some(Err(LeftWhy::ChangedSince));
@@ -545,10 +535,8 @@ mod tests {
         let free = FieldNow {
             kind: Some(PropertyType::Number),
             value: Some("5"),
-            is_pending: false,
-            is_in_conflict: false,
+            waits: None,
             is_unkept: false,
-            is_archived: false,
             write: WriteMode::Replace,
         };
         let check = |to: Option<&str>, now: FieldNow<'_>, expected| {
@@ -583,7 +571,7 @@ mod tests {
         check(
             Some("4"),
             FieldNow {
-                is_pending: true,
+                waits: Some(LeftWhy::Pending),
                 ..free
             },
             left(LeftWhy::Pending),
@@ -591,7 +579,7 @@ mod tests {
         check(
             Some("4"),
             FieldNow {
-                is_in_conflict: true,
+                waits: Some(LeftWhy::OpenConflict),
                 ..free
             },
             left(LeftWhy::OpenConflict),
@@ -623,10 +611,8 @@ mod tests {
             let now = FieldNow {
                 kind: Some(kind),
                 value: from,
-                is_pending: false,
-                is_in_conflict: false,
+                waits: None,
                 is_unkept: false,
-                is_archived: false,
                 write,
             };
             assert_eq!(judge_field(&change, now), Some(expected), "{change:?}");
