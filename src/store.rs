@@ -216,7 +216,11 @@ impl Store {
     /// The file can't be opened or written.
     pub(crate) async fn empty_log(&self) -> Result<bool, StoreError> {
         self.check_file()?;
-        self.inner.readers.empty_log().await
+        let begun = self.inner.writer.steady();
+        let emptied = self.inner.readers.empty_log().await?;
+        let took = self.inner.writer.steady().saturating_sub(begun);
+        self.measured().checkpointed(took);
+        Ok(emptied)
     }
 
     /// Waits for no other program's lock any more once the steady clock shows this time: from then on a write that meets

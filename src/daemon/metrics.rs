@@ -11,12 +11,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::Mutex;
 
+use crate::decide::record::MergeOutcome;
 use crate::decide::round::Step;
 use crate::engine::{Engine, StepError};
 use crate::http::metrics::MetricValue::{Counter, Gauge, Histogram};
 use crate::http::metrics::{MetricFamily, MetricValue, Scrape};
 use crate::http::webhooks::DeliveryAnswer;
 use crate::model::entry::EntryState;
+use crate::model::mapping::Mapping;
 use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -81,7 +83,8 @@ pub(super) async fn scrape(engine: &Arc<Engine>) -> Result<Scrape, StepError> {
 }
 
 async fn families(engine: &Engine, last: &Mutex<LastLook>) -> Vec<MetricFamily> {
-    let mut families = of_measures(&engine.store().measured().now());
+    let measures = engine.store().measured().now();
+    let mut families = of_measures(&measures);
     families.extend(of_limits(engine));
     families.extend(of_files(engine.store().path()));
     let info = MetricFamily::new("hubsyncd_build_info", "The version that runs.");
@@ -119,6 +122,7 @@ async fn families(engine: &Engine, last: &Mutex<LastLook>) -> Vec<MetricFamily> 
         .map(|own| own.object.as_str())
         .collect();
     families.extend(of_counted(&counted, &objects));
+    families.extend(of_merges(&measures, &mapping));
     if let Some(tables) = tables {
         families.extend(of_tables(&tables, engine.clock().now()));
     }
@@ -174,10 +178,12 @@ fn of_measures(measures: &Measures) -> Vec<MetricFamily> {
     for (class, spread) in spreads(&measures.request_seconds, CLASSES) {
         took = took.with([("class", class)], histogram(&spread));
     }
-    let commits = MetricFamily::new(
-        "hubsyncd_commit_duration_seconds",
-        "How long commits took, those that write the log back included.",
-    );
+    let commits = MetricFamily::new("hubsyncd_commit_duration_seconds", "How long commits took.");
+    let checkpoints = MetricFamily::new(
+        "hubsyncd_checkpoint_duration_seconds",
+        "How long it took to write the log back into the database.",
+    )
+    .with([], histogram(&measures.checkpoints));
     let mut locks = MetricFamily::new(
         "hubsyncd_write_lock_seconds",
         "How long transactions held the write lock, by the kind of work.",
@@ -197,7 +203,7 @@ fn of_measures(measures: &Measures) -> Vec<MetricFamily> {
         deliveries = deliveries.with([("outcome", outcome)], Counter(count));
     }
     let commits = commits.with([], histogram(&measures.commits));
-    vec![requests, took, commits, locks, deliveries]
+    vec![requests, took, commits, checkpoints, locks, deliveries]
 }
 
 /// What is left of the limits as they are in force, and whether webhooks are missed.
@@ -271,6 +277,29 @@ fn of_counted(counted: &Counted, objects: &[&str]) -> Vec<MetricFamily> {
         conflicts = conflicts.with([("object", &object), ("winner", &winner)], Counter(count));
     }
     vec![changes, conflicts]
+}
+
+/// What merging and the events of webhooks have come to, by object.
+fn of_merges(measures: &Measures, mapping: &Mapping) -> [MetricFamily; 2] {
+    let objects = || mapping.objects.iter().map(|own| own.object.clone());
+    let mut echoes = MetricFamily::new(
+        "hubsyncd_echoes",
+        "Events of webhooks that told what the mirror or a request of ours showed already, and cost no request.",
+    );
+    for (object, count) in with_zeros(&measures.echoes, objects()) {
+        echoes = echoes.with([("object", object.as_str())], Counter(count));
+    }
+    let mut merges = MetricFamily::new(
+        "hubsyncd_merges",
+        "Fields of records that were merged, by what became of them.",
+    );
+    let outcomes = MergeOutcome::ALL.map(MergeOutcome::as_str);
+    let all = objects().flat_map(|object| outcomes.map(|outcome| (object.clone(), outcome)));
+    for ((object, outcome), count) in with_zeros(&measures.merges, all) {
+        let labels = [("object", object.as_str()), ("outcome", outcome)];
+        merges = merges.with(labels, Counter(count));
+    }
+    [echoes, merges]
 }
 
 fn of_tables(tables: &TablesLook, now: Timestamp) -> Vec<MetricFamily> {

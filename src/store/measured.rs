@@ -1,5 +1,6 @@
 //! What is counted and measured while the daemon runs and stands in no table: for `/metrics`, from the start on.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,42 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::model::attempt::CallMade;
+use crate::model::name::ObjectType;
 
 /// What is written outside of all steps: by commands, and around the start and the end.
 pub(crate) const OTHER_WORK: &str = "other";
 
 tokio::task_local! {
     static WORK: &'static str;
+}
+
+/// What a job of the writer counts. It is added to the measures once the job's transaction is committed: what is rolled back has not
+/// happened.
+#[derive(Debug, Default)]
+pub(crate) struct JobTally {
+    echoes: BTreeMap<ObjectType, u64>,
+    merges: BTreeMap<(ObjectType, &'static str), u64>,
+}
+
+thread_local! {
+    /// Of the job that runs: it begins and ends on one thread.
+    static TALLY: RefCell<JobTally> = RefCell::default();
+}
+
+/// An event of an object told nothing that the mirror, or a request of our own, did not show already.
+pub(crate) fn count_echo(object: &ObjectType) {
+    TALLY.with_borrow_mut(|tally| *tally.echoes.entry(object.clone()).or_default() += 1);
+}
+
+/// A field of an object was merged, with that outcome.
+pub(crate) fn count_merge(object: &ObjectType, outcome: &'static str) {
+    let key = (object.clone(), outcome);
+    TALLY.with_borrow_mut(|tally| *tally.merges.entry(key).or_default() += 1);
+}
+
+/// What was counted on this thread since the last call.
+pub(super) fn take_tally() -> JobTally {
+    TALLY.take()
 }
 
 /// Does something as part of a kind of work: what is written meanwhile counts to it.
@@ -64,6 +95,12 @@ pub(crate) struct Measures {
     pub(crate) request_seconds: BTreeMap<&'static str, Spread>,
     /// How long commits took.
     pub(crate) commits: Spread,
+    /// How long it took to write the log back into the file.
+    pub(crate) checkpoints: Spread,
+    /// Events that told nothing new, by object.
+    pub(crate) echoes: BTreeMap<ObjectType, u64>,
+    /// Fields that were merged, by object and outcome.
+    pub(crate) merges: BTreeMap<(ObjectType, &'static str), u64>,
     /// How long the write lock was held, by the kind of work.
     pub(crate) locks: BTreeMap<&'static str, Spread>,
     /// Deliveries of webhooks by what became of them.
@@ -106,6 +143,24 @@ impl Measured {
             rest = rest.saturating_sub(part);
             measures.locks.entry(work).or_default().add(part);
         }
+    }
+
+    /// What the jobs of a transaction counted, which is committed.
+    pub(super) fn counted(&self, tallies: Vec<JobTally>) {
+        let mut measures = self.0.lock();
+        for JobTally { echoes, merges } in tallies {
+            for (object, count) in echoes {
+                *measures.echoes.entry(object).or_default() += count;
+            }
+            for (key, count) in merges {
+                *measures.merges.entry(key).or_default() += count;
+            }
+        }
+    }
+
+    /// The log was written back.
+    pub(super) fn checkpointed(&self, took: Duration) {
+        self.0.lock().checkpoints.add(took);
     }
 
     /// A delivery was answered.
@@ -153,6 +208,21 @@ mod tests {
         let seconds = |work: &str| locks[work].seconds;
         assert_eq!((locks["poll"].count, locks["push"].count), (2, 1));
         assert!((seconds("poll") - 0.009).abs() < 1e-9 && (seconds("push") - 0.001).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_a_job_counts_is_there_once_it_is_handed_on() {
+        let contacts = ObjectType::parse("contacts").expect("a name");
+        count_echo(&contacts);
+        count_merge(&contacts, "taken");
+        count_merge(&contacts, "taken");
+        let measured = Measured::default();
+        drop(take_tally());
+        count_merge(&contacts, "taken");
+        measured.counted(vec![take_tally(), take_tally()]);
+        let now = measured.now();
+        assert_eq!(now.merges, BTreeMap::from([((contacts, "taken"), 1)]));
+        assert_eq!(now.echoes, BTreeMap::new(), "of a job that was dropped");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use crate::portal::Portal;
 use crate::webhooks::Door;
 
 /// The names of `design.md` 6.4 and `contract-operations.md` 5.
-const PROMISED: [&str; 16] = [
+const PROMISED: [&str; 19] = [
     "hubsyncd_requests_total{class,outcome}",
     "hubsyncd_request_duration_seconds{class}",
     "hubsyncd_quota_remaining{window}",
@@ -30,6 +30,9 @@ const PROMISED: [&str; 16] = [
     "hubsyncd_commit_duration_seconds{}",
     "hubsyncd_state{state}",
     "hubsyncd_write_lock_seconds{work}",
+    "hubsyncd_checkpoint_duration_seconds{}",
+    "hubsyncd_merges_total{object,outcome}",
+    "hubsyncd_echoes_total{object}",
 ];
 
 /// The samples of a text by name and labels. Fails where the text is no `OpenMetrics` 1.0.
@@ -360,6 +363,75 @@ fn the_dashboard_is_one_that_grafana_can_show() {
         }
         assert!(!letters.is_empty(), "{panel}");
     }
+}
+
+#[test]
+fn echoes_merges_and_checkpoints_are_counted_as_they_happen() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    let (port, door) = (free_port(), Door::new());
+    let settings = format!(
+        "[schedule]\npoll = \"1h\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[conflicts]\npolicy = \"manual\"\n{}",
+        door.settings("")
+    );
+    let mut site = Door::site_with(&portal, &settings, CONTACTS);
+    site.start_and_settle();
+    let portal_id = site.number("SELECT portal_id FROM sync_health");
+    let tell = |number: i64, property: &str, value: &str| {
+        let event = json!([{
+            "eventId": number, "subscriptionId": 1, "portalId": portal_id, "appId": 1, "occurredAt": portal.now_ms(),
+            "subscriptionType": "contact.propertyChange", "attemptNumber": 0, "objectId": ann,
+            "propertyName": property, "propertyValue": value, "changeSource": "CRM"
+        }]);
+        assert_eq!(door.deliver(&portal, &event), 204);
+    };
+    let counted = |name: &str, labels: &str| {
+        let answer = get_with(port, "/metrics", "Accept: application/openmetrics-text\r\n");
+        let (_, text) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let found = samples(text)
+            .get(&(name.to_owned(), labels.to_owned()))
+            .copied();
+        found.unwrap_or_else(|| panic!("{name}{{{labels}}} in {text}"))
+    };
+    let merged = |outcome: &str| {
+        let labels = format!("object=\"contacts\",outcome=\"{outcome}\"");
+        counted("hubsyncd_merges_total", &labels)
+    };
+    let echoes = || counted("hubsyncd_echoes_total", "object=\"contacts\"");
+    let is = |found: f64, number: f64| (found - number).abs() < 1e-9;
+    for outcome in [
+        "taken", "kept", "agreed", "met", "decided", "asked", "closed",
+    ] {
+        assert!(is(merged(outcome), 0.0), "{outcome}");
+    }
+    assert!(is(echoes(), 0.0));
+    // A person's edit is taken.
+    portal.edit(ann, &[("city", "Oslo")]);
+    tell(1, "city", "Oslo");
+    eventually("the edit is taken", || is(merged("taken"), 1.0));
+    // A program's write comes back as the event of our own push, and costs no request.
+    site.execute("UPDATE contacts SET first_name = 'Anna'");
+    site.until_pushed();
+    tell(2, "firstname", "Anna");
+    eventually("the push comes back", || is(echoes(), 1.0));
+    // Both sides write: a person is asked; then HubSpot comes to the same, and the conflict is over.
+    portal.edit(ann, &[("city", "Bergen")]);
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_sql("SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL");
+    assert!(is(merged("asked"), 1.0));
+    portal.edit(ann, &[("city", "Lima")]);
+    tell(3, "city", "Lima");
+    eventually("the conflict is over", || is(merged("closed"), 1.0));
+    assert!(is(merged("taken"), 1.0) && is(merged("decided"), 0.0));
+    assert!(is(echoes(), 1.0), "what was read is no echo");
+    // A log of more than 300 pages is written back by the daemon's next commit.
+    let checkpoints = || counted("hubsyncd_checkpoint_duration_seconds_count", "");
+    let before = checkpoints();
+    site.execute("CREATE TABLE notes (text)");
+    site.execute("INSERT INTO notes VALUES (zeroblob(2000000))");
+    tell(4, "city", "Lima");
+    eventually("the log is written back", || checkpoints() > before);
+    assert_eq!(site.stop(), 0);
 }
 
 #[test]

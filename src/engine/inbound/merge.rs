@@ -17,7 +17,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::store::lookups::Lookups;
 use crate::store::outbox;
-use crate::store::{StoreError, conflicts, reads, unreadable};
+use crate::store::{StoreError, conflicts, measured, reads, unreadable};
 
 /// What HubSpot shows of a record, as its row is to be merged with it.
 #[derive(Clone, Copy)]
@@ -90,6 +90,9 @@ pub(crate) fn merge_into(
         histories: shown.histories,
     };
     let changed = work.carry_out(&plan)?;
+    for outcome in plan.outcomes() {
+        measured::count_merge(object, outcome.as_str());
+    }
     work.keep_bases(&plan.need_history, clean_base)?;
     work.keep_bases(&plan.held, clean_base)?;
     let moved = settled && known != Some(record.updated_at);

@@ -27,7 +27,7 @@ use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, WaitingEvent};
 use crate::store::lookups::{self, Lookups};
 use crate::store::outbox;
-use crate::store::{Lane, StoreError, absent, conflicts, gaps, merges, reads};
+use crate::store::{Lane, StoreError, absent, conflicts, gaps, measured, merges, reads};
 
 /// Ends the events that need no read and asks for the reads of the others. Rings nobody.
 pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
@@ -160,11 +160,15 @@ fn sort_part(
                 Need::Nothing => {
                     inbox::end(tx, event.id, State::Done, None)?;
                     sorted.ended = true;
+                    if !is_of_pair {
+                        measured::count_echo(pass.name());
+                    }
                 }
                 Need::Patience => sorted.doubtful = true,
                 Need::Read if known.is_late_echo(tx, pass, &event.event)? => {
                     inbox::end(tx, event.id, State::Done, None)?;
                     sorted.ended = true;
+                    measured::count_echo(pass.name());
                 }
                 Need::Read => needs.push(event),
             }

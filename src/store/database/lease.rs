@@ -134,6 +134,11 @@ impl Lease {
             && !self.log_was_cut()
     }
 
+    /// How many frames the log has, by the last [`check_file`](Self::check_file) that went well.
+    pub(crate) fn log_frames(&self) -> u32 {
+        self.log.frames()
+    }
+
     /// Whether the log has lost something that was committed.
     pub(crate) fn log_was_cut(&self) -> bool {
         matches!(self.harm.get(), Some(StoreError::LogCut { .. })) || !self.log.is_whole()

@@ -118,6 +118,11 @@ impl Log {
         true
     }
 
+    /// The newest frame that a look has found to be there.
+    pub(crate) fn frames(&self) -> u32 {
+        self.seen.lock().map_or(0, |(_, frame)| frame)
+    }
+
     /// Whether the index was cut in place: SQLite has it mapped, and whoever touches what is not there any more is killed.
     /// What can't be read says nothing.
     pub(crate) fn index_is_cut(&self) -> bool {

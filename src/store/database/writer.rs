@@ -22,6 +22,7 @@ use crate::model::time::Timestamp;
 use crate::store::calls::{self, CallBook, CallingTask, TakenCalls};
 use crate::store::database::checkpoints;
 use crate::store::database::lease::{Lease, Lock};
+use crate::store::measured::JobTally;
 use crate::store::shape::matching;
 use crate::store::{Lane, Mode, OpenOptions, StoreError, measured};
 
@@ -47,6 +48,10 @@ const OTHERS: Duration = Duration::from_secs(10);
 
 /// How long the last checkpoint waits for another program: what a reader has not read yet stays in the log.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The log is written back from so many frames on, often and in small parts: at SQLite's own 1,000 pages one commit in a hundred of a
+/// busy inbox waited 10 ms for it, at 300 it is 5 ms (`docs/figures.md`).
+const LOG_FRAMES: u32 = 300;
 
 /// The log is cut to this when it begins anew: more than stands in it between two checkpoints, so that only one that a
 /// reader had held up shrinks.
@@ -136,6 +141,7 @@ struct WaitingJobs {
 pub(crate) struct Writer {
     hands: WriterHands,
     patience: Arc<Patience>,
+    clock: Arc<dyn Clock>,
 }
 
 /// How long another program's lock is waited for, and until when at the latest, by the steady clock.
@@ -247,7 +253,7 @@ impl Writer {
         });
         let owner = FileOwner {
             connection,
-            clock,
+            clock: Arc::clone(&clock),
             patience: Arc::clone(&patience),
             lease,
             lock,
@@ -259,6 +265,7 @@ impl Writer {
             return Ok(Self {
                 hands: WriterHands::Inline(Mutex::new(Some(Box::new(owner)))),
                 patience,
+                clock,
             });
         }
         let shared = Arc::new(WriterShared {
@@ -282,7 +289,13 @@ impl Writer {
                 thread: Mutex::new(Some(thread)),
             },
             patience,
+            clock,
         })
+    }
+
+    /// The steady clock's time.
+    pub(crate) fn steady(&self) -> Duration {
+        self.clock.monotonic()
     }
 
     /// Waits for no other program's lock any more once the steady clock shows this time.
@@ -448,8 +461,27 @@ impl FileOwner {
     /// Runs jobs in one transaction and answers each after the commit.
     fn carry_out(&mut self, mut jobs: Vec<Box<dyn QueuedJob>>, lane: Lane) {
         let committed = self.commit(&mut jobs, lane);
+        let is_whole = committed.is_ok();
         for job in jobs {
             job.answer(committed.clone());
+        }
+        if is_whole && self.checkpoint == Checkpoint::Own && self.lease.log_frames() >= LOG_FRAMES {
+            self.write_back();
+        }
+    }
+
+    /// Writes back of the log what no reader needs there, after the look at the files that follows each commit: a log with holes in it
+    /// would put them into the database. What fails is tried again after the next commit, and a disk that is full says so then.
+    fn write_back(&mut self) {
+        let begun = self.clock.monotonic();
+        let written = self
+            .connection
+            .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")
+            .and_then(|mut statement| statement.query_row([], |_row| Ok(())));
+        let took = self.clock.monotonic().saturating_sub(begun);
+        match written {
+            Ok(()) => self.calls.measured().checkpointed(took),
+            Err(error) => tracing::debug!(%error, "the log could not be written back yet"),
         }
     }
 
@@ -469,27 +501,29 @@ impl FileOwner {
         self.turns.saw(data_version(&tx)?, since);
         self.lease.check_epoch(&tx)?;
         let (mut written, mut parts) = (Vec::new(), Vec::with_capacity(jobs.len()));
+        let mut counted = Vec::with_capacity(jobs.len());
         for job in jobs {
             let begun = self.clock.monotonic();
             let mut calls = self.calls.take(job.caller());
             if calls.is_empty() {
-                run_alone(&tx, job.as_mut())?;
+                counted.extend(run_alone(&tx, job.as_mut())?);
             } else {
                 calls.begin(&tx)?;
-                run_alone(&tx, job.as_mut())?;
+                counted.extend(run_alone(&tx, job.as_mut())?);
                 calls.end(&tx)?;
                 written.push(calls);
             }
             let took = self.clock.monotonic().saturating_sub(begun);
             parts.push((job.work(), took));
         }
-        // The commit may write the log back, with all the holes in it.
+        // Nothing more is written into a log with holes.
         self.lease.check_file()?;
         let begun = self.clock.monotonic();
         tx.tx.commit()?;
         let ended = self.clock.monotonic();
         let (commit, held) = (ended.saturating_sub(begun), ended.saturating_sub(since));
         self.calls.measured().committed(commit, held, &parts);
+        self.calls.measured().counted(counted);
         if lane == Lane::Bulk {
             self.turns.held(since, ended);
         }
@@ -544,17 +578,20 @@ fn data_version(tx: &WriteTx<'_>) -> Result<i64, StoreError> {
 }
 
 /// Runs a job in a savepoint of its own: one that fails takes nothing of its neighbours with it. It fails as a whole where
-/// SQLite itself gave up the transaction (a full disk).
-fn run_alone(tx: &WriteTx<'_>, job: &mut dyn QueuedJob) -> Result<(), StoreError> {
+/// SQLite itself gave up the transaction (a full disk). Gives what the job counted, of one that did not fail.
+fn run_alone(tx: &WriteTx<'_>, job: &mut dyn QueuedJob) -> Result<Option<JobTally>, StoreError> {
     tx.prepare_cached("SAVEPOINT job")?.execute([])?;
-    match job.run(tx) {
+    let ran = job.run(tx);
+    let counted = measured::take_tally();
+    match ran {
         Ok(()) => {
             tx.prepare_cached("RELEASE job")?.execute([])?;
+            return Ok(Some(counted));
         }
         Err(error) if tx.is_autocommit() => return Err(error),
         Err(_told_to_its_waiter) => tx.execute_batch("ROLLBACK TO job; RELEASE job")?,
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Opens the writing connection: its own writes fire no trigger.
@@ -571,9 +608,8 @@ pub(crate) fn connect(options: &OpenOptions) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     match options.checkpoint {
-        // The log is written back often and in small parts: at SQLite's 1,000 pages one commit in a hundred of a busy inbox
-        // waited 10 ms for it, at 300 it is 5 ms (`docs/figures.md`).
-        Checkpoint::Own => connection.pragma_update(None, "wal_autocheckpoint", 300)?,
+        // The writer itself does it, once it has answered (`FileOwner::write_back`).
+        Checkpoint::Own => connection.pragma_update(None, "wal_autocheckpoint", 0)?,
         Checkpoint::Outside => checkpoints::leave(&connection)?,
     }
     // What a row held before must not stay in the file when its person's data is erased later (`store/erase.rs`).

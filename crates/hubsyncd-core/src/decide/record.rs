@@ -232,6 +232,51 @@ impl FieldAction {
     }
 }
 
+/// What became of a field that the sides did not agree on, or no longer differ in. A change that waits as before is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MergeOutcome {
+    /// The row took HubSpot's value.
+    Taken,
+    /// The row's value is to go out, though no program has written it since both sides agreed.
+    Kept,
+    /// Both sides came to the same.
+    Agreed,
+    /// The row took the value that the way of writing gives.
+    Met,
+    /// The policy decided a conflict.
+    Decided,
+    /// A conflict waits for a person.
+    Asked,
+    /// A conflict that waited ended by itself.
+    Closed,
+}
+
+impl MergeOutcome {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Taken,
+        Self::Kept,
+        Self::Agreed,
+        Self::Met,
+        Self::Decided,
+        Self::Asked,
+        Self::Closed,
+    ];
+
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Kept => "kept",
+            Self::Agreed => "agreed",
+            Self::Met => "met",
+            Self::Decided => "decided",
+            Self::Asked => "asked",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// The decision on one record.
 #[derive(Debug, Default, PartialEq)]
 pub struct RecordPlan {
@@ -253,6 +298,42 @@ impl RecordPlan {
         self.actions
             .retain(|action| !action.property().is_some_and(is_held));
         self.need_history.retain(|property| !is_held(property));
+    }
+
+    /// What becomes of its fields, each at most once: what a field's first action says; those that follow carry it out.
+    pub fn outcomes(&self) -> Vec<MergeOutcome> {
+        let mut outcomes = Vec::new();
+        let mut of = None;
+        for action in &self.actions {
+            let outcome = match action {
+                FieldAction::Take { .. } => MergeOutcome::Taken,
+                FieldAction::Meet { .. } => MergeOutcome::Met,
+                FieldAction::Agree { .. } => MergeOutcome::Agreed,
+                FieldAction::PushOver { .. } => MergeOutcome::Kept,
+                FieldAction::Conflict { .. } => MergeOutcome::Decided,
+                FieldAction::Ask { .. } => MergeOutcome::Asked,
+                FieldAction::Close { .. } => {
+                    outcomes.push(MergeOutcome::Closed);
+                    of = Some(None);
+                    continue;
+                }
+                FieldAction::Arrived { .. }
+                | FieldAction::ArrivedBeside { .. }
+                | FieldAction::Checked { .. }
+                | FieldAction::RemoteMoved { .. } => continue,
+            };
+            let is_told = match of {
+                // What follows the end of a conflict is about the same field.
+                Some(None) => true,
+                Some(told) => told == action.property(),
+                None => false,
+            };
+            if !is_told {
+                outcomes.push(outcome);
+            }
+            of = Some(action.property());
+        }
+        outcomes
     }
 
     /// Fields that nothing waits for here and that HubSpot empties, as they would be taken.
@@ -1147,6 +1228,87 @@ mod tests {
             });
             assert!(conflict, "{:?}", unsure.actions);
         }
+    }
+
+    #[test]
+    fn each_field_has_one_outcome_whatever_is_written_for_it() {
+        let property = |name: &str| PropertyName::parse(name).expect("a name");
+        let take = |name: &str| FieldAction::Take {
+            property: property(name),
+            value: value("Oslo"),
+            old: value("Rome"),
+        };
+        let push = |name: &str| FieldAction::PushOver {
+            property: property(name),
+            base: value("Oslo"),
+        };
+        let agree = |name: &str| FieldAction::Agree {
+            property: property(name),
+        };
+        let meet = |name: &str| FieldAction::Meet {
+            property: property(name),
+            value: value("Oslo"),
+            old: value("Rome"),
+            gives_up: false,
+        };
+        let note = |name: &str| ConflictNote {
+            property: property(name),
+            base: Base::Unknown,
+            local: value("Oslo"),
+            remote: value("Rome"),
+            policy: Policy::Remote,
+            reason: UNREADABLE,
+        };
+        let decide = |name: &str, winner| FieldAction::Conflict {
+            note: note(name),
+            winner,
+        };
+        let close = || FieldAction::Close {
+            id: ConflictId(3),
+            winner: Winner::Agreed,
+        };
+        let check = |actions: Vec<FieldAction>, expected: &[MergeOutcome]| {
+            let plan = RecordPlan {
+                actions,
+                ..RecordPlan::default()
+            };
+            assert_eq!(plan.outcomes(), expected, "{:?}", plan.actions);
+        };
+        use MergeOutcome::{Agreed, Asked, Closed, Decided, Kept, Met, Taken};
+        check(vec![], &[]);
+        check(vec![take("a"), take("b")], &[Taken, Taken]);
+        check(vec![take("a"), push("a"), push("b")], &[Taken, Kept]);
+        check(vec![agree("a"), agree("b")], &[Agreed, Agreed]);
+        check(
+            vec![meet("a"), agree("a"), meet("b"), push("b")],
+            &[Met, Met],
+        );
+        let decided = |name: &str| {
+            [
+                decide(name, Winner::Remote),
+                take(name),
+                decide(&format!("{name}2"), Winner::Local),
+                push(&format!("{name}2")),
+            ]
+        };
+        check(decided("a").into(), &[Decided, Decided]);
+        check(
+            vec![FieldAction::Ask { note: note("a") }, agree("b")],
+            &[Asked, Agreed],
+        );
+        check(vec![close(), take("a"), take("b")], &[Closed, Taken]);
+        check(
+            vec![close(), agree("a"), close(), push("b")],
+            &[Closed, Closed],
+        );
+        // What a lost request brought, and a history that was asked for, are beside the outcome.
+        check(vec![checked(), arrived("Rome"), agree("city")], &[Agreed]);
+        check(vec![checked()], &[]);
+        let words = MergeOutcome::ALL.map(MergeOutcome::as_str);
+        assert_eq!(
+            words.into_iter().collect::<BTreeSet<_>>().len(),
+            words.len()
+        );
     }
 
     #[test]
