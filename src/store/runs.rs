@@ -61,6 +61,50 @@ pub fn extend(
     sign(tx, object, (kind, id), now)
 }
 
+/// Writes down work that failed as a whole, with what was said and its code: as a run of its own, or at the end of the last one where
+/// that failed in the same way and brought nothing. So an outage is a line, and its requests belong to it.
+pub(crate) fn fail(
+    tx: &Transaction<'_>,
+    (object, kind): (&ObjectType, Kind),
+    work: Work,
+    (explanation, code): (&str, &str),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let last = tx
+        .prepare_cached(
+            "SELECT id, changed = 0 AND code IS :code
+             FROM sync_runs
+             WHERE object = :object AND kind = :kind
+             ORDER BY id DESC
+             LIMIT 1",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":kind": kind.as_str(), ":code": code },
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)),
+        )
+        .optional()?;
+    let id = match last {
+        Some((id, true)) => {
+            add(tx, id, work)?;
+            id
+        }
+        Some((_, false)) | None => begin(tx, object, kind, work, now)?,
+    };
+    calls::sign(tx, id)?;
+    tx.prepare_cached(
+        "UPDATE sync_runs
+         SET finished_at = :now, error = :error, code = :code
+         WHERE id = :id",
+    )?
+    .execute(named_params! {
+        ":id": id,
+        ":error": explanation,
+        ":code": code,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
 /// Says in `sync_history` which run has brought what this transaction wrote.
 fn sign(
     tx: &Transaction<'_>,
@@ -230,6 +274,38 @@ mod tests {
             })
             .expect("runs");
         rows.collect::<Result<_, _>>().expect("reads")
+    }
+
+    #[test]
+    fn what_fails_in_the_same_way_again_is_one_run() {
+        let folder = folder();
+        let store = open_store(&folder, Mode::Inline).expect("opens");
+        let contacts = ObjectType::parse("contacts").expect("a name");
+        let rows = at_once(store.write(Lane::Bulk, move |tx| {
+            let sent = |changed| Work {
+                requests: 1,
+                seen: 2,
+                changed,
+            };
+            let push = (&contacts, Kind::Push);
+            for code in ["gateway", "gateway", "timeout"] {
+                fail(tx, push, sent(0), (&format!("it says {code}"), code), now())?;
+            }
+            extend(tx, &contacts, Kind::Push, sent(2), now())?;
+            finish(tx, &contacts, Kind::Push, None, now())?;
+            fail(tx, push, sent(0), ("it says timeout", "timeout"), now())?;
+            Ok(shown(tx))
+        }));
+        let failed = |requests, words: &str| (true, requests, 0, Some(words.to_owned()));
+        assert_eq!(
+            rows.expect("written"),
+            [
+                failed(2, "it says gateway"),
+                failed(1, "it says timeout"),
+                (true, 1, 2, None),
+                failed(1, "it says timeout"),
+            ]
+        );
     }
 
     #[test]

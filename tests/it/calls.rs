@@ -75,6 +75,29 @@ fn each_attempt_has_a_row_with_its_template_and_its_run() {
 }
 
 #[test]
+fn a_batch_that_came_to_nothing_is_a_run_with_its_calls() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    site.start_and_settle();
+    let runs = "SELECT kind || ' ' || coalesce(code, 'fine') || ' ' || seen || ' ' || changed || ' ' || (finished_at IS NOT NULL) || ' ' ||
+                       (error IS NOT NULL) || ' ' || (SELECT count(*) FROM sync_calls AS c WHERE c.run_id = r.id AND c.class = 'update')
+                FROM sync_runs AS r WHERE kind = 'push' ORDER BY id";
+    // HubSpot fails twice; then it carries it out.
+    portal.script(FaultKind::InternalError, 2, "contacts/batch/update");
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_pushed();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert_eq!(
+        lines(&site, runs),
+        ["push internal-error 2 0 1 1 2", "push fine 1 1 1 0 1"]
+    );
+    let unsigned = "SELECT count(*) FROM sync_calls WHERE class = 'update' AND run_id IS NULL";
+    assert_eq!(site.number(unsigned), 0);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn an_entry_that_hubspot_refused_names_the_call_that_said_so() {
     let portal = Portal::quick();
     let site = Site::new(&portal);

@@ -698,7 +698,7 @@ async fn fail(
                 let acts = failed_link(fate, &failed.explanation, until, now);
                 EntryWork::of_entry(tx, &sync.mapping.from, &entry, now).carry_out(acts)?;
             }
-            Ok::<_, StoreError>(())
+            failed.note_run(tx, &sync.mapping.from, batch.links.len(), now)
         })
         .await?;
     match fate {

@@ -665,11 +665,12 @@ async fn settle_failed_batch(
             }
             Ok::<(), StoreError>(())
         };
+        let seen = entries.len();
         for (sent, wait) in entries {
             settle_one(&sent, wait)?;
             along::settle(tx, &applying.pass, &sent, &along)?;
         }
-        Ok(())
+        failed.note_run(tx, name, seen, now)
     };
     in_one(sending, asked_at, answered, settle).await?;
     contradictions::after_refusals(engine, object, contradicted).await

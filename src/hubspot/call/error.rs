@@ -354,6 +354,17 @@ impl HubspotError {
         }
     }
 
+    /// Whether a request went on its way, so that there is a row of it in `sync_calls`.
+    pub(crate) fn was_attempted(&self) -> bool {
+        !matches!(
+            self,
+            Self::LoggedOut { .. }
+                | Self::HeldBack { .. }
+                | Self::Stale { .. }
+                | Self::Invalid { .. }
+        )
+    }
+
     /// Whether HubSpot itself answered, and said no.
     pub(crate) fn is_own_answer(&self) -> bool {
         matches!(

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rusqlite::Transaction;
+
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
 use crate::decide::retry::{RetryClass, latest_due, next_attempt};
 use crate::engine::{Engine, StepError};
@@ -10,8 +12,10 @@ use crate::hubspot::{HubspotError, Retry};
 use crate::model::attempt::Late;
 use crate::model::entry::WaitsFor;
 use crate::model::id::OutboxId;
+use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::runs::{self, Kind};
 
 /// How claimed entries of one kind are sent, and what becomes of them.
 pub(in crate::engine::outbound) trait Batches: Sync {
@@ -126,6 +130,8 @@ pub(in crate::engine::outbound) async fn send_all<B: Batches>(
 pub(in crate::engine::outbound) struct FailedBatch {
     pub(in crate::engine::outbound) fate: BatchFate,
     pub(in crate::engine::outbound) explanation: String,
+    /// The code of the error, where a request went out.
+    attempted: Option<&'static str>,
     /// When HubSpot is to be asked again, where it says that itself.
     until: Option<Timestamp>,
     /// How long a lock of HubSpot's lasts that it met.
@@ -152,10 +158,31 @@ impl FailedBatch {
         Self {
             fate,
             explanation,
+            attempted: error.was_attempted().then(|| error.code()),
             until,
             lock_lasts,
             rest: error.retry_after().unwrap_or_default(),
         }
+    }
+
+    /// Writes down that a request for so many entries of an object came to nothing; where none was sent, nothing.
+    pub(in crate::engine::outbound) fn note_run(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectType,
+        seen: usize,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(code) = self.attempted else {
+            return Ok(());
+        };
+        let work = runs::Work {
+            requests: 1,
+            seen,
+            changed: 0,
+        };
+        let said = (self.explanation.as_str(), code);
+        runs::fail(tx, (object, Kind::Push), work, said, now)
     }
 
     /// How long an entry waits after so many attempts.
