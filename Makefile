@@ -124,7 +124,7 @@ syscalls:
 	tests/syscalls/run.py target/debug/hubsyncd $(SYSCALLS)
 
 syscalls-short:
-	@mkdir -p target; cargo build --quiet; \
+	@mkdir -p target; test -x target/debug/hubsyncd || cargo build --quiet; \
 	if ! command -v python3 >/dev/null; then \
 		echo "syscalls: skipped, python3 is not here"; echo "syscalls skipped" >> $(LEFT_OUT); exit 0; \
 	fi; \
