@@ -779,6 +779,23 @@ fn a_record_that_was_restored_in_hubspot_since_is_not_made_twice() {
 }
 
 #[test]
+fn a_record_that_deletions_here_do_not_archive_is_left_there() {
+    let portal = Portal::quick();
+    let objects = CONTACTS.replacen(
+        "[objects.contacts",
+        "[objects.contacts]\non_local_delete = \"restore\"\n[objects.contacts",
+        1,
+    );
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    site.execute("INSERT INTO contacts (email) VALUES ('new@example.com')");
+    site.once();
+    let seen = undone(&site, &["--since", "1h", "--dry-run"]);
+    assert_eq!(changes(&seen), Vec::<String>::new());
+    assert_eq!(left(&seen), [format!("1 * {}", produces("comes-back"))]);
+}
+
+#[test]
 fn what_the_modes_of_an_object_never_send_is_left() {
     for (mode, code) in [
         ("on_local_delete = \"restore\"", "1 * comes-back"),

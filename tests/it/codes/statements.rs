@@ -106,3 +106,60 @@ fn a_command_that_runs_is_not_taken_back() {
         "DELETE FROM sync_commands",
     );
 }
+
+#[test]
+fn what_is_decided_on_its_way_or_hubsyncds_own_is_not_a_programs_to_change() {
+    const AT: &str = "2026-11-24T03:10:00.000Z";
+    let site = loaded();
+    refused(
+        &site,
+        produces("kept-by-hubsyncd"),
+        &format!(
+            "INSERT INTO sync_runs (object, kind, started_at) VALUES ('contacts', 'poll', '{AT}')"
+        ),
+    );
+    site.execute_as_daemon(&format!(
+        "INSERT INTO sync_conflicts (object, local_id, property, policy, winner, detected_at, resolved_at)
+         VALUES ('contacts', 1, 'email', 'manual', 'local', '{AT}', '{AT}')"
+    ));
+    refused(
+        &site,
+        produces("conflict-closed"),
+        "UPDATE sync_conflicts SET resolution = 'local'",
+    );
+    site.execute_as_daemon(&format!(
+        "INSERT INTO sync_holds (object, side, operation, records, allowed, held_at, settled_at)
+         VALUES ('contacts', 'hubspot', 'archive', 240, 100, '{AT}', '{AT}')"
+    ));
+    refused(
+        &site,
+        produces("hold-closed"),
+        &format!("UPDATE sync_holds SET approved_at = '{AT}'"),
+    );
+    site.execute("UPDATE contacts SET email = 'new@example.com' WHERE local_id = 1");
+    site.execute_as_daemon("UPDATE sync_outbox SET state = 'in_flight'");
+    refused(
+        &site,
+        produces("entry-in-flight"),
+        "DELETE FROM sync_outbox",
+    );
+}
+
+#[test]
+fn a_statement_about_an_archived_record_or_two_rows_is_refused_by_its_code() {
+    let site = loaded();
+    let other = site.number("SELECT hs_id FROM contacts WHERE local_id = 2");
+    refused(
+        &site,
+        produces("two-rows"),
+        &format!(
+            "INSERT OR REPLACE INTO contacts (local_id, hs_id, email) VALUES (1, {other}, 'x@example.com')"
+        ),
+    );
+    site.execute_as_daemon("UPDATE contacts SET hs_archived = 1 WHERE local_id = 1");
+    refused(
+        &site,
+        produces("record-archived"),
+        "UPDATE contacts SET email = 'new@example.com' WHERE local_id = 1",
+    );
+}
