@@ -217,6 +217,7 @@ impl Site {
     pub(crate) fn freeze(&self) {
         eventually("it stops between two transactions", || {
             self.signal(Signal::STOP);
+            eventually("each of its threads stops", || self.is_still());
             let look = "PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK";
             let is_between = self.program().execute_batch(look).is_ok();
             if !is_between {
@@ -224,6 +225,16 @@ impl Site {
             }
             is_between
         });
+    }
+
+    /// Whether a signal has stopped each of the daemon's threads.
+    fn is_still(&self) -> bool {
+        let id = self.daemon.as_ref().expect("it runs").id();
+        let threads = fs::read_dir(format!("/proc/{id}/task")).expect("Linux");
+        threads.flatten().all(|thread| {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:\tT"))
+        })
     }
 
     /// kill -9.
