@@ -394,7 +394,6 @@ impl Rehearsal<'_> {
                 is_due: false,
                 asked: AskedOfHubspot::default(),
                 along: Vec::new(),
-                follows: false,
                 is_contested: false,
             })?;
         }
@@ -418,15 +417,22 @@ impl Rehearsal<'_> {
             Operation::Create => self.create(&pass, entry, planned),
             Operation::Update => self.update(&pass, entry, planned),
             Operation::Archive => self.archive(&pass, entry, planned),
-            Operation::Associate | Operation::Disassociate => Ok(PlannedEntry {
-                association: queued_ends(self.tx, entry.id)?,
+            Operation::Associate | Operation::Disassociate => {
+                let association = queued_ends(self.tx, entry.id)?;
                 // What is due and waits for a create follows it.
-                follows: planned.is_due && planned.waits_for == Some(WaitsFor::Create),
-                explanation: planned
-                    .explanation
-                    .filter(|_| !planned.is_due || planned.waits_for != Some(WaitsFor::Create)),
-                ..planned
-            }),
+                match planned.is_due && planned.waits_for == Some(WaitsFor::Create) {
+                    true => Ok(PlannedEntry {
+                        association,
+                        asked: AskedOfHubspot::Behind,
+                        explanation: None,
+                        ..planned
+                    }),
+                    false => Ok(PlannedEntry {
+                        association,
+                        ..planned
+                    }),
+                }
+            }
         }
     }
 

@@ -14,6 +14,8 @@ pub(super) enum AskedOfHubspot {
     /// Nothing.
     #[default]
     Nothing,
+    /// Nothing; the create that it waits for goes before it in the same push.
+    Behind,
     /// Its record is read first.
     Read,
     /// Its associations go along with it.
@@ -35,7 +37,10 @@ impl PlannedEntry {
         let is_contested = usize::from(self.is_contested && self.is_due);
         batch.contested += is_contested;
         let is_adopted = match self.asked {
-            AskedOfHubspot::Nothing | AskedOfHubspot::Read | AskedOfHubspot::Along => 0,
+            AskedOfHubspot::Nothing
+            | AskedOfHubspot::Behind
+            | AskedOfHubspot::Read
+            | AskedOfHubspot::Along => 0,
             AskedOfHubspot::Named
             | AskedOfHubspot::Refusal
             | AskedOfHubspot::Look
@@ -43,7 +48,7 @@ impl PlannedEntry {
         };
         batch.adopted += is_adopted;
         match self.asked {
-            AskedOfHubspot::Nothing => {}
+            AskedOfHubspot::Nothing | AskedOfHubspot::Behind => {}
             AskedOfHubspot::Read => batch.read += 1,
             AskedOfHubspot::Along => batch.along += sent,
             AskedOfHubspot::Named => {

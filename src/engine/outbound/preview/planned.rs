@@ -100,8 +100,6 @@ pub struct PlannedEntry {
     pub(super) asked: AskedOfHubspot,
     /// The associations that go along with it.
     pub(super) along: Vec<Along>,
-    /// Whether the create that it waits for goes before it in the same push.
-    pub(super) follows: bool,
     /// Whether it waits for the histories of its fields, which were read.
     pub(super) is_contested: bool,
 }
@@ -124,14 +122,13 @@ impl PlannedEntry {
             is_due: false,
             asked: AskedOfHubspot::default(),
             along: Vec::new(),
-            follows: false,
             is_contested: false,
         }
     }
 
     /// Whether the next push would send something of it.
     pub(crate) fn is_sent(&self) -> bool {
-        let is_free = self.waits_for.is_none() || self.follows;
+        let is_free = self.waits_for.is_none() || self.asked == AskedOfHubspot::Behind;
         self.is_due && is_free && self.explanation.is_none() && !self.is_empty()
     }
 
