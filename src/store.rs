@@ -63,6 +63,7 @@ use database::{access, checkpoints, lease, migrate, writer};
 
 pub use database::writer::WriteTx;
 pub use error::StoreError;
+pub(crate) use error::{FEW_DESCRIPTORS, MORE_DESCRIPTORS};
 
 /// Who runs the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +208,11 @@ impl Store {
     /// Who writes the log back into the file.
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         self.inner.checkpoint
+    }
+
+    /// Bytes of the log that nobody has written back yet; `None` where that can't be told at the moment.
+    pub(crate) fn bytes_to_write_back(&self) -> Option<u64> {
+        self.inner.lease.bytes_to_write_back()
     }
 
     /// Writes the log back into the file and cuts it to nothing, so that what was erased is nowhere. `false`: a reader

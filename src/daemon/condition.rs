@@ -35,6 +35,8 @@ pub struct Condition {
     anew: Ring,
     /// Processes that read beside a long log, and since when, by the steady clock.
     log_readers: Mutex<BTreeMap<u32, Duration>>,
+    /// Since when the log is long that another program should write back, by the same clock.
+    log_is_long_since: Mutex<Option<Duration>>,
 }
 
 /// Whose errors end with its own next success.
@@ -147,6 +149,17 @@ impl Condition {
         let longest = readers.into_iter().map(read_for);
         let longest = longest.max_by_key(|(_, read_for)| *read_for);
         longest.filter(|(_, read_for)| *read_for >= LONG_READ)
+    }
+
+    /// Learns whether the log is long that another program should write back. Gives for how long it has been, where that is long.
+    pub(crate) fn long_log(&self, is_long: bool, at: Duration) -> Option<Duration> {
+        let mut since = self.log_is_long_since.lock();
+        if !is_long {
+            *since = None;
+            return None;
+        }
+        let long_for = at.saturating_sub(*since.get_or_insert(at));
+        (long_for >= LONG_READ).then_some(long_for)
     }
 
     /// Rings when what kept steps from going well is another: whoever waits after a failure tries again at once.
@@ -431,6 +444,20 @@ mod tests {
         assert_eq!(told(&[2], 130), Some((2, 20)));
         assert_eq!(told(&[], 135), None);
         assert_eq!(told(&[2], 140), None, "another transaction");
+    }
+
+    #[test]
+    fn a_log_that_nobody_writes_back_is_told_once_it_is_long_for_a_while() {
+        let condition = Condition::default();
+        let told = |is_long, seconds| {
+            let long_for = condition.long_log(is_long, Duration::from_secs(seconds));
+            long_for.map(|long_for| long_for.as_secs())
+        };
+        assert_eq!(told(true, 100), None);
+        assert_eq!(told(true, 110), None);
+        assert_eq!(told(true, 115), Some(15));
+        assert_eq!(told(false, 120), None);
+        assert_eq!(told(true, 140), None, "it was written back meanwhile");
     }
 
     #[test]

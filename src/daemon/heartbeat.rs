@@ -8,13 +8,14 @@ use crate::engine::source::deliveries::WEBHOOKS_MISSED;
 use crate::engine::{Engine, StepError};
 use crate::model::settings::Checkpoint;
 use crate::store::calls::ring::{self, KeepCalls};
-use crate::store::database::log_readers::{self, LogReader};
+use crate::store::database::descriptors::{self, FewDescriptors};
+use crate::store::database::log_readers::{self, LONG_LOG, LogReader};
 use crate::store::meta::{self, PUT_BACK, Phase};
 use crate::store::quota::LimitsInForce;
 use crate::store::retention::{self, Keep};
 use crate::store::shape::ddl;
 use crate::store::shape::repair;
-use crate::store::{Lane, Store, erase, quota};
+use crate::store::{FEW_DESCRIPTORS, Lane, MORE_DESCRIPTORS, Store, erase, quota};
 
 /// Time between two heartbeats; `sync_health` calls a daemon stopped after 30 s without one.
 pub(crate) const BEAT: Duration = Duration::from_secs(5);
@@ -46,8 +47,45 @@ fn clock_problem(offset_ms: i64) -> Option<String> {
     })
 }
 
+/// What keeps the log beside the database from being written back, with its code.
+fn log_problem(engine: &Engine, condition: &Condition) -> Option<(String, &'static str)> {
+    let (store, at) = (engine.store(), engine.clock().monotonic());
+    match store.checkpoint() {
+        Checkpoint::Own => {
+            let log = log_readers::of_long_log(store.path());
+            let (bytes, readers) = log.unwrap_or_default();
+            let (reader, read_for) = condition.long_reader(readers, at)?;
+            Some((held_log(bytes, &reader, read_for), "log-held"))
+        }
+        // Whoever owns the log reads in it all the time: what counts is whether it is written back.
+        Checkpoint::Outside => {
+            let bytes = store.bytes_to_write_back()?;
+            let long_for = condition.long_log(bytes >= LONG_LOG, at)?;
+            Some((growing_log(bytes, long_for), "log-grows"))
+        }
+    }
+}
+
+/// What to say where files, connections or sockets can't be opened any more, or soon can't, with its code.
+fn descriptor_problem() -> Option<(String, &'static str)> {
+    let FewDescriptors { limit, open } = descriptors::few()?;
+    let problem = format!(
+        "this process has {open} of the {limit} files open that it may have: {MORE_DESCRIPTORS}"
+    );
+    Some((problem, FEW_DESCRIPTORS))
+}
+
+/// What to say of a log that another program should write back, and does not.
+fn growing_log(bytes: u64, long_for: Duration) -> String {
+    format!(
+        "the log beside the database has {} MiB that nobody has written back for {} s, though `checkpoint = \"outside\"` leaves that to another program: see whether Litestream runs",
+        bytes >> 20,
+        long_for.as_secs()
+    )
+}
+
 /// What to say of a program that keeps the log from being written back.
-fn log_problem(bytes: u64, reader: &LogReader, read_for: Duration) -> String {
+fn held_log(bytes: u64, reader: &LogReader, read_for: Duration) -> String {
     let LogReader { pid, name } = reader;
     format!(
         "the log beside the database has {} MiB and grows, since `{name}` (pid {pid}) has read in one transaction for {} s: end that transaction",
@@ -71,11 +109,8 @@ pub(crate) async fn beat(engine: &Engine, condition: &Condition) -> Result<(), S
         let missed = engine.deliveries().problem();
         problems.extend(missed.map(|problem| (problem, Some(WEBHOOKS_MISSED))));
     }
-    let log = log_readers::of_long_log(engine.store().path());
-    let (bytes, readers) = log.unwrap_or_default();
-    let reader = condition.long_reader(readers, engine.clock().monotonic());
-    let held = reader.map(|(reader, read_for)| log_problem(bytes, &reader, read_for));
-    problems.extend(held.map(|problem| (problem, Some("log-held"))));
+    problems.extend(descriptor_problem().map(|(problem, code)| (problem, Some(code))));
+    problems.extend(log_problem(engine, condition).map(|(problem, code)| (problem, Some(code))));
     daemon.forbidden = engine.forbidden();
     daemon.codes.forbidden = engine.forbidden_code();
     // One problem must not hide another, nor the last error.

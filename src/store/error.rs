@@ -9,6 +9,13 @@ use thiserror::Error;
 
 use crate::model::id::PortalId;
 use crate::store::database::access::Remedy;
+use crate::store::database::descriptors::{self, FewDescriptors};
+
+/// The code of a process that may open no more files.
+pub(crate) const FEW_DESCRIPTORS: &str = "few-descriptors";
+
+/// What helps it.
+pub(crate) const MORE_DESCRIPTORS: &str = "raise `LimitNOFILE=` in the unit, or `ulimit -n`; it goes on by itself once files can be opened";
 
 /// What went wrong with the database. Each case is something that a caller treats differently. What SQLite said is part of the words,
 /// since they go to `last_error` as they are, and therefore no `source` besides.
@@ -132,6 +139,16 @@ pub enum StoreError {
     /// Another program's transaction lasted longer than the busy timeout.
     #[error("another program kept the database busy: {0}")]
     Busy(Arc<rusqlite::Error>),
+    /// The process may open no more files.
+    #[error(
+        "can't open the database: this process has {open} of the {limit} files open that it may have"
+    )]
+    FewDescriptors {
+        /// How many it has open.
+        open: u64,
+        /// How many it may.
+        limit: u64,
+    },
     /// The store was closed.
     #[error("the database was closed")]
     Closed,
@@ -191,6 +208,7 @@ impl StoreError {
             Self::Corrupt(_) => "damaged-database",
             Self::NoDatabase(_) => "no-database",
             Self::Busy(_) => "busy-database",
+            Self::FewDescriptors { .. } => FEW_DESCRIPTORS,
             Self::Closed => "stopping",
             Self::TypeChange { .. } => "type-change",
             Self::Referenced { .. } => "row-referenced",
@@ -226,6 +244,7 @@ impl StoreError {
             | Self::Closed => true,
             Self::Full(_)
             | Self::Busy(_)
+            | Self::FewDescriptors { .. }
             | Self::TypeChange { .. }
             | Self::Referenced { .. }
             | Self::Mapping(_)
@@ -315,6 +334,7 @@ impl StoreError {
             Self::LeaseLost { .. } => Some("run one daemon for a database"),
             Self::LeaseGone => Some("start the daemon again: it makes the table anew"),
             Self::Full(_) => Some("make room on the database's disk"),
+            Self::FewDescriptors { .. } => Some(MORE_DESCRIPTORS),
             Self::ReadOnly(_) => Some("let the daemon's user write to the database and its folder"),
             Self::Corrupt(_) => Some("restore a backup: the gap is polled again"),
             Self::NoDatabase(_) => {
@@ -350,6 +370,10 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt(source),
             Some(ErrorCode::NotADatabase) => Self::NoDatabase(source),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(source),
+            Some(ErrorCode::CannotOpen) => match descriptors::few() {
+                Some(FewDescriptors { limit, open }) => Self::FewDescriptors { open, limit },
+                None => Self::Sqlite(source),
+            },
             Some(_) | None => Self::Sqlite(source),
         }
     }

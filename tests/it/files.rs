@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use hubsyncd::simulator::request::Request;
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::codes::{produces, says};
-use crate::daemon::{CONTACTS, Site, eventually, open};
+use crate::daemon::{CONTACTS, Site, eventually, open, wait};
 use crate::portal::Portal;
 
 /// The database alone, without what stands beside it, as a copy has it.
@@ -465,6 +466,94 @@ fn a_dropped_table_names_what_waited_and_archives_nothing() {
         told.is_some_and(|told| !told.contains("find their rows no more")),
         "what was put back may still be told"
     );
+}
+
+/// Lets a process have so many files open, from now on.
+fn limit_files(pid: u32, files: u64) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a process");
+    let limit = Rlimit {
+        current: Some(files),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    prlimit(Some(pid), Resource::Nofile, limit).expect("a limit");
+}
+
+#[test]
+fn a_daemon_that_may_open_no_more_files_says_so_goes_on_and_heals() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    site.start_and_settle();
+    let pid = site.number("SELECT pid FROM sync_health");
+    let pid = u32::try_from(pid).expect("a pid");
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    let open = open.expect("its files").count() as u64;
+    limit_files(pid, open);
+    site.until_sql("SELECT code = 'few-descriptors' FROM sync_health");
+    let said = site
+        .text("SELECT last_error FROM sync_health")
+        .expect("words");
+    assert!(said.contains("LimitNOFILE="), "{said}");
+    // Both sides write meanwhile.
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.execute("INSERT INTO contacts (email) VALUES ('bob@example.com')");
+    portal.edit(ann, &[("firstname", "Anna")]);
+    wait(Duration::from_secs(3));
+    limit_files(pid, 1024);
+    site.until_pushed();
+    site.until_sql("SELECT count(*) FROM contacts WHERE first_name = 'Anna' AND city = 'Lima'");
+    site.until_sql("SELECT code IS NULL AND last_error IS NULL FROM sync_health");
+    assert_eq!(portal.value(ann, "city").as_deref(), Some("Lima"));
+    assert_eq!(portal.count_with("email", "bob@example.com"), 1);
+    assert_eq!(site.stop(), 0);
+    // One that can't open its database at all ends with the same word.
+    let run = site.command(&["once"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -S -n 14 && exec \"$0\" \"$@\""])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(site.path("."));
+    let output = limited.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("LimitNOFILE="), "{said}");
+}
+
+#[test]
+fn a_log_that_another_program_should_write_back_and_does_not_is_told_until_it_is() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    let text = std::fs::read_to_string(site.path("config.toml")).expect("the mapping file");
+    let outside = "path = \"crm.db\"\ncheckpoint = \"outside\"";
+    let text = text.replace("path = \"crm.db\"", outside);
+    std::fs::write(site.path("config.toml"), text).expect("written");
+    site.start_and_settle();
+    let program = site.program();
+    program
+        .execute_batch(
+            "PRAGMA wal_autocheckpoint = 0;
+             CREATE TABLE filling (a BLOB);
+             INSERT INTO filling SELECT randomblob(1048576) FROM (WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 24) SELECT v FROM n)",
+        )
+        .expect("a program's table");
+    site.until_sql("SELECT code = 'log-grows' FROM sync_health");
+    let output = site.run(&["status"]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        shown.contains("nobody has written back") && shown.contains("Litestream"),
+        "{shown}"
+    );
+    // It goes on meanwhile.
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_pushed();
+    // What Litestream does.
+    program
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+        .expect("written back");
+    site.until_sql("SELECT code IS NULL AND last_error IS NULL FROM sync_health");
+    assert_eq!(site.stop(), 0);
 }
 
 #[test]

@@ -139,6 +139,11 @@ impl Lease {
         self.log.frames()
     }
 
+    /// Bytes of the log that nobody has written back yet; `None` where that can't be told at the moment.
+    pub(crate) fn bytes_to_write_back(&self) -> Option<u64> {
+        self.log.bytes_to_write_back()
+    }
+
     /// Whether the log has lost something that was committed.
     pub(crate) fn log_was_cut(&self) -> bool {
         matches!(self.harm.get(), Some(StoreError::LogCut { .. })) || !self.log.is_whole()

@@ -13,7 +13,7 @@ use crate::store::database::room::LOCKS;
 const READ_MARKS: RangeInclusive<u64> = 123..=127;
 
 /// A log is looked at from this size on. Between two checkpoints it has a few megabytes.
-const LONG_LOG: u64 = 16 << 20;
+pub(crate) const LONG_LOG: u64 = 16 << 20;
 
 /// Another program that reads in a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]

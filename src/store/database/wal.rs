@@ -118,6 +118,13 @@ impl Log {
         true
     }
 
+    /// Bytes of the log that nobody has written back yet; `None` where somebody writes the index at the moment.
+    pub(crate) fn bytes_to_write_back(&self) -> Option<u64> {
+        let head = self.head()?;
+        let frames = head.frames.saturating_sub(self.checkpoints()?.done);
+        Some(u64::from(frames) * head.page_bytes)
+    }
+
     /// The newest frame that a look has found to be there.
     pub(crate) fn frames(&self) -> u32 {
         self.seen.lock().map_or(0, |(_, frame)| frame)
@@ -224,6 +231,22 @@ mod tests {
                 .expect("nothing is left of it");
             assert!(log.is_whole(), "{mode}");
         }
+    }
+
+    #[test]
+    fn what_is_to_be_written_back_is_what_no_checkpoint_has_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (connection, log) = database(&folder);
+        add(&connection);
+        let before = log.bytes_to_write_back().expect("a head");
+        assert!(before > 9_000, "{before}");
+        connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_row| Ok(()))
+            .expect("writes back");
+        assert_eq!(log.bytes_to_write_back(), Some(0));
+        add(&connection);
+        let after = log.bytes_to_write_back().expect("a head");
+        assert!(after > 9_000, "{after}");
     }
 
     #[test]
