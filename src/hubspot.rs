@@ -7,8 +7,8 @@
 pub mod call;
 pub mod endpoints;
 pub mod record;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod testing;
 pub mod webhook;
 mod wire;
 

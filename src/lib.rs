@@ -21,5 +21,8 @@ pub mod cli;
 
 pub mod telemetry;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+
 #[cfg(feature = "simulator")]
 pub use hubspot_simulator as simulator;

@@ -23,7 +23,7 @@ use crate::model::time::Timestamp;
 
 /// Virtual time: it begins at a moment, and moves only when it is told to.
 #[derive(Clone)]
-pub(super) struct ManualClock {
+pub(crate) struct ManualClock {
     began: Timestamp,
     timers: Arc<Mutex<Timers>>,
 }
@@ -36,7 +36,7 @@ struct Timers {
 }
 
 impl ManualClock {
-    pub(super) fn at(text: &str) -> Arc<Self> {
+    pub(crate) fn at(text: &str) -> Arc<Self> {
         Arc::new(Self {
             began: Timestamp::parse(text).expect(text),
             timers: Arc::default(),
@@ -159,7 +159,7 @@ pub(super) fn run_until<'a, T>(
 }
 
 /// Runs one to its end.
-pub(super) fn run<'a, T>(clock: &ManualClock, future: impl Future<Output = T> + Send + 'a) -> T {
+pub(crate) fn run<'a, T>(clock: &ManualClock, future: impl Future<Output = T> + Send + 'a) -> T {
     let future: BoxFuture<'a, T> = Box::pin(future);
     run_all(clock, [future]).pop().expect("one result")
 }
