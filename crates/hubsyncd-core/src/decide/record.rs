@@ -1232,6 +1232,8 @@ mod tests {
 
     #[test]
     fn each_field_has_one_outcome_whatever_is_written_for_it() {
+        use MergeOutcome::{Agreed, Asked, Closed, Decided, Kept, Met, Taken};
+
         let property = |name: &str| PropertyName::parse(name).expect("a name");
         let take = |name: &str| FieldAction::Take {
             property: property(name),
@@ -1274,7 +1276,6 @@ mod tests {
             };
             assert_eq!(plan.outcomes(), expected, "{:?}", plan.actions);
         };
-        use MergeOutcome::{Agreed, Asked, Closed, Decided, Kept, Met, Taken};
         check(vec![], &[]);
         check(vec![take("a"), take("b")], &[Taken, Taken]);
         check(vec![take("a"), push("a"), push("b")], &[Taken, Kept]);
