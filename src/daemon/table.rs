@@ -162,7 +162,7 @@ const TABLE: [Line; 19] = {
         ),
         line(
             Task::Commands,
-            WithTheSchema,
+            AtOnce,
             Some(Bell::Decisions),
             &[Bell::Inbound, Bell::Reads, Bell::Push, Bell::Filling],
             Once(commands),

@@ -16,21 +16,27 @@ pub(crate) struct OpenOrder {
     pub object: Option<String>,
     pub argument: Option<String>,
     pub is_running: bool,
+    /// The last of its equals that were noticed with it while they waited.
+    pub last: i64,
 }
 
-/// The commands that go by their order: of those that wait together each is one of its own, since the last has the last word.
-const IN_ORDER: &str = "command IN ('pause', 'resume')";
-
 /// Those that wait or run, one of several equal ones that are carried out together, the oldest first. Equal ones are not one where
-/// some were noticed when the others ran already: those are answered by what is read from then on.
+/// some were noticed when the others ran already: those are answered by what is read from then on. Neither are two that pause with
+/// a resume between them, or the other way round: what was written last is what holds.
 pub(crate) fn open(connection: &Connection) -> Result<Vec<OpenOrder>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT min(id), command, object, argument, 0
-         FROM sync_commands
-         WHERE state = 'waiting'
-         GROUP BY command, object, argument, iif({IN_ORDER}, id, 0)
+    let mut statement = connection.prepare_cached(
+        "SELECT min(id), command, object, argument, 0, max(id)
+         FROM (SELECT id, command, object, argument,
+                      CASE command
+                          WHEN 'pause' THEN sum(command = 'resume') OVER former
+                          WHEN 'resume' THEN sum(command = 'pause') OVER former
+                      END AS opposite
+               FROM sync_commands
+               WHERE state = 'waiting'
+               WINDOW former AS (ORDER BY id))
+         GROUP BY command, object, argument, opposite
          UNION ALL
-         SELECT id, command, object, argument, 1
+         SELECT id, command, object, argument, 1, id
          FROM sync_commands AS c
          WHERE state = 'running'
            AND (EXISTS (SELECT 1 FROM _sync_command_work WHERE command_id = c.id)
@@ -47,6 +53,7 @@ pub(crate) fn open(connection: &Connection) -> Result<Vec<OpenOrder>, StoreError
             object: row.get(2)?,
             argument: row.get(3)?,
             is_running: row.get(4)?,
+            last: row.get(5)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -69,7 +76,36 @@ pub(crate) struct OrderWork {
     pub is_readable: bool,
 }
 
-/// Begins a command, and all that are equal and wait, with these objects.
+/// A command that was noticed while it waited, by the first of its equals that still does; `None`: somebody has taken all of them
+/// back since.
+pub(crate) fn still_waiting(
+    tx: &Transaction<'_>,
+    order: &OpenOrder,
+) -> Result<Option<OpenOrder>, StoreError> {
+    let first: Option<i64> = tx
+        .prepare_cached(
+            "SELECT min(id)
+             FROM sync_commands
+             WHERE command = :command AND object IS :object AND argument IS :argument AND state = 'waiting'
+               AND id BETWEEN :first AND :last",
+        )?
+        .query_row(
+            named_params! {
+                ":command": order.command,
+                ":object": order.object,
+                ":argument": order.argument,
+                ":first": order.id,
+                ":last": order.last,
+            },
+            |row| row.get(0),
+        )?;
+    Ok(first.map(|id| OpenOrder {
+        id,
+        ..order.clone()
+    }))
+}
+
+/// Begins a command, and all that are equal and were noticed with it, with these objects.
 pub(crate) fn begin(
     tx: &Transaction<'_>,
     order: &OpenOrder,
@@ -95,7 +131,7 @@ pub(crate) fn begin(
     set(tx, order, "state = 'running'", "waiting", named_params! {})
 }
 
-/// Changes a command and its equals that are carried out with it: not those that were begun later.
+/// Changes a command and its equals that are carried out with it: not those that were noticed or begun later.
 fn set(
     tx: &Transaction<'_>,
     order: &OpenOrder,
@@ -106,7 +142,8 @@ fn set(
     let sql = format!(
         "UPDATE sync_commands SET {change}
          WHERE command = :command AND object IS :object AND argument IS :argument AND state = :former
-           AND id >= :first AND (id = :first OR NOT {IN_ORDER})
+           AND id >= :first
+           AND (id <= :last OR state = 'running')
            AND NOT EXISTS (SELECT 1
                            FROM _sync_command_work AS w
                            JOIN sync_commands AS later ON later.id = w.command_id
@@ -119,6 +156,7 @@ fn set(
         (":argument", &order.argument),
         (":former", &state),
         (":first", &order.id),
+        (":last", &order.last),
     ];
     all.extend_from_slice(values);
     tx.prepare_cached(&sql)?.execute(&all[..])?;
@@ -389,4 +427,87 @@ pub(crate) fn is_paused(connection: &Connection, side: PausedSide) -> Result<boo
         .query_row(named_params! { ":side": side.as_str() }, |_| Ok(()))
         .optional()?
         .is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{at_once, folder, now, open as open_store, texts};
+    use crate::store::{Lane, Mode};
+
+    /// What waits, as a look at it gives it: each with the last of its equals.
+    fn noticed(folder: &tempfile::TempDir) -> Vec<OpenOrder> {
+        open(&crate::store::testing::connection(folder)).expect("reads")
+    }
+
+    fn tell_all(folder: &tempfile::TempDir, rows: &[(&str, &str)]) {
+        let program = crate::store::testing::daemons_connection(folder);
+        for (command, argument) in rows {
+            let argument = (!argument.is_empty()).then_some(*argument);
+            program
+                .execute(
+                    "INSERT INTO sync_commands (command, argument) VALUES (?1, ?2)",
+                    (command, argument),
+                )
+                .expect("written");
+        }
+    }
+
+    #[test]
+    fn equal_ones_are_one_unless_one_of_the_opposite_word_lies_between() {
+        let check = |rows: &[(&str, &str)], expected: &[(i64, i64)]| {
+            let folder = folder();
+            drop(open_store(&folder, Mode::Inline).expect("opens"));
+            tell_all(&folder, rows);
+            let found = noticed(&folder);
+            let found: Vec<(i64, i64)> = found.iter().map(|one| (one.id, one.last)).collect();
+            assert_eq!(found, expected, "{rows:?}");
+        };
+        let (pause, resume, poll) = (("pause", ""), ("resume", ""), ("poll", ""));
+        check(&[pause, pause, resume], &[(1, 2), (3, 3)]);
+        check(&[pause, resume, pause], &[(1, 1), (2, 2), (3, 3)]);
+        check(&[resume, pause, pause, resume], &[(1, 1), (2, 3), (4, 4)]);
+        let push = ("pause", "push");
+        check(&[push, resume, push], &[(1, 1), (2, 2), (3, 3)]);
+        check(&[push, pause, push], &[(1, 3), (2, 2)]);
+        // What is read once all of them were written answers all of them.
+        check(
+            &[poll, pause, poll, resume, poll],
+            &[(1, 5), (2, 2), (4, 4)],
+        );
+    }
+
+    #[test]
+    fn one_that_is_taken_back_after_it_was_noticed_leaves_its_turn_to_its_equals() {
+        let folder = folder();
+        let store = open_store(&folder, Mode::Inline).expect("opens");
+        tell_all(&folder, &[("poll", ""), ("poll", "")]);
+        let noticed = noticed(&folder).remove(0);
+        // Another is written meanwhile: it is noticed later, and by a later time of HubSpot's.
+        tell_all(&folder, &[("poll", "")]);
+        let take_back = |id: i64| {
+            crate::store::testing::daemons_connection(&folder)
+                .execute("DELETE FROM sync_commands WHERE id = ?1", [id])
+                .expect("it waits");
+        };
+        let still = || {
+            let noticed = noticed.clone();
+            let still = store.write(Lane::Interactive, move |tx| still_waiting(tx, &noticed));
+            at_once(still).expect("reads")
+        };
+        take_back(1);
+        let second = still().expect("its equal waits");
+        assert_eq!((second.id, second.last), (2, 2));
+        take_back(2);
+        assert_eq!(still(), None);
+        let contacts = ObjectType::parse("contacts").expect("an object");
+        let begun = store.write(Lane::Interactive, move |tx| {
+            begin(tx, &second, &[contacts], (now(), now()))
+        });
+        at_once(begun).expect("written");
+        assert_eq!(
+            texts(&folder, "SELECT state FROM sync_commands"),
+            ["waiting"]
+        );
+    }
 }

@@ -247,6 +247,12 @@ fn what_can_not_be_done_is_refused_by_the_statement_or_in_the_row() {
         assert!(refused.ends_with(&format!("[{code}]")), "{refused}");
     }
     tell(&site, "'poll', NULL, NULL");
+    let exchanged = "INSERT OR REPLACE INTO sync_commands (id, command) VALUES (1, 'pause')";
+    let refused = program.execute(exchanged, []).expect_err("it is fixed");
+    assert!(
+        refused.to_string().ends_with("[command-fixed]"),
+        "{refused}"
+    );
     let refused = program
         .execute("UPDATE sync_commands SET command = 'pause'", [])
         .expect_err("it is fixed");
@@ -286,6 +292,9 @@ fn a_pause_holds_across_restarts_until_it_is_ended() {
         produces("paused")
     ));
     assert_eq!(site.run(&["status", "--exit-code"]).status.code(), Some(3));
+    let told = site.run(&["status"]).stdout;
+    let told = String::from_utf8_lossy(&told).into_owned();
+    assert!(told.contains("paused    push, until `"), "{told}");
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
     assert_eq!(site.stop(), 0);
     // It holds for the daemon; `once` works, and says so.
@@ -325,6 +334,105 @@ fn a_pause_holds_across_restarts_until_it_is_ended() {
 }
 
 #[test]
+fn a_pause_that_was_written_before_the_start_holds_from_the_first_moment() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 60);
+    let mut site = Site::new(&portal);
+    site.once();
+    let runs = "SELECT count(*) FROM sync_runs WHERE kind IN ('push', 'poll')";
+    let before = site.number(runs);
+    tell(&site, "'pause', NULL, NULL");
+    site.execute("UPDATE contacts SET city = 'Early'");
+    site.start();
+    site.until_sql("SELECT state = 'paused' FROM sync_health");
+    assert_eq!(portal.count_with("city", "Early"), 0);
+    assert_eq!(site.number(runs), before);
+    assert_eq!(site.stop(), 0);
+    // While the start waits for HubSpot a command is looked at as well.
+    tell(&site, "'resume', NULL, NULL");
+    portal.script(FaultKind::Unavailable, 1_000, "/account-info");
+    site.start();
+    site.until_sql("SELECT state = 'done' FROM sync_commands ORDER BY id DESC LIMIT 1");
+    tell(&site, "'poll', 'deals', NULL");
+    tell(&site, "'poll', 'contacts', NULL");
+    tell(&site, "'pause', NULL, 'push'");
+    site.until_sql("SELECT state = 'done' FROM sync_commands ORDER BY id DESC LIMIT 1");
+    site.until_sql("SELECT state = 'refused' FROM sync_commands WHERE object = 'deals'");
+    assert_eq!(
+        site.number("SELECT state = 'waiting' FROM sync_commands WHERE object = 'contacts'"),
+        1
+    );
+    portal.stand().faults_mut().scripts.clear();
+    site.until_sql("SELECT state = 'paused' FROM sync_health");
+    site.until_sql("SELECT state = 'done' FROM sync_commands WHERE object = 'contacts'");
+    assert_eq!(portal.count_with("city", "Early"), 0);
+    tell(&site, "'resume', NULL, NULL");
+    site.until_pushed();
+    assert_eq!(portal.count_with("city", "Early"), 60);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn the_last_word_on_a_pause_is_what_holds() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    site.once();
+    for (rows, told, paused) in [
+        (
+            [
+                "'pause', NULL, NULL",
+                "'resume', NULL, NULL",
+                "'pause', NULL, NULL",
+            ],
+            [
+                "push and pull paused",
+                "push and pull resumed",
+                "push and pull paused",
+            ],
+            "pull,push",
+        ),
+        (
+            [
+                "'resume', NULL, NULL",
+                "'pause', NULL, NULL",
+                "'resume', NULL, NULL",
+            ],
+            [
+                "push and pull resumed",
+                "push and pull paused",
+                "push and pull resumed",
+            ],
+            "",
+        ),
+        (
+            [
+                "'pause', NULL, 'push'",
+                "'resume', NULL, NULL",
+                "'pause', NULL, 'push'",
+            ],
+            ["push paused", "push and pull resumed", "push paused"],
+            "push",
+        ),
+    ] {
+        for row in rows {
+            tell(&site, row);
+        }
+        site.once();
+        let results = lines(
+            &site,
+            "SELECT result FROM sync_commands WHERE state = 'done' ORDER BY id DESC LIMIT 3",
+        );
+        assert_eq!(
+            results.into_iter().rev().collect::<Vec<_>>(),
+            told,
+            "{rows:?}"
+        );
+        let sides = "SELECT coalesce(group_concat(side), '') FROM (SELECT side FROM _sync_pauses ORDER BY side)";
+        assert_eq!(lines(&site, sides), [paused], "{rows:?}");
+    }
+}
+
+#[test]
 fn a_command_that_hubspot_does_not_answer_keeps_no_other_from_its_turn() {
     let portal = Portal::quick();
     portal.fill("contacts", 10);
@@ -360,5 +468,19 @@ fn a_command_that_hubspot_does_not_answer_keeps_no_other_from_its_turn() {
     site.until_sql("SELECT count(*) FROM sync_commands WHERE command = 'pause' AND state = 'done'");
     portal.stand().faults_mut().scripts.clear();
     site.until_sql("SELECT count(*) = 0 FROM sync_commands WHERE state IN ('waiting', 'running')");
+    // One whose object leaves the file while it runs was carried out in part.
+    portal.script(FaultKind::Unavailable, 1_000, "/contacts/search");
+    tell(&site, "'refetch', 'contacts', 'since 20m'");
+    site.until_sql("SELECT count(*) FROM sync_commands WHERE state = 'running'");
+    site.configure(&portal, settings, "[objects.deals]\n");
+    site.until_sql("SELECT count(*) = 0 FROM sync_commands WHERE state IN ('waiting', 'running')");
+    assert_eq!(
+        lines(
+            &site,
+            "SELECT state || ' ' || code FROM sync_commands ORDER BY id DESC LIMIT 1"
+        ),
+        ["failed command-object"]
+    );
+    portal.stand().faults_mut().scripts.clear();
     assert_eq!(site.stop(), 0);
 }

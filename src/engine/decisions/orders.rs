@@ -18,7 +18,7 @@ use crate::store::{Lane, cursors, reads};
 pub(crate) async fn step(engine: &Engine, is_ending: bool) -> Result<Progress, StepError> {
     let mut open = engine.store.read(orders::open).await?;
     // What stops the daemon waits for nothing that HubSpot has to answer first.
-    open.sort_by_key(|order| !matches!(order.command.as_str(), "pause" | "resume"));
+    open.sort_by_key(|order| !is_of_a_pause(order));
     let again = &engine.memory.orders;
     let put_off_already = again.ids(engine.now());
     let (mut more, mut failure) = (false, None);
@@ -43,6 +43,19 @@ pub(crate) async fn step(engine: &Engine, is_ending: bool) -> Result<Progress, S
             until: again.next(engine.now()),
         }),
     }
+}
+
+/// Carries out what waits of `pause` and `resume`: what was written while nobody worked holds before anybody does.
+pub(crate) async fn settle_pauses(engine: &Engine) -> Result<(), StepError> {
+    let open = engine.store.read(orders::open).await?;
+    for order in open.iter().filter(|order| is_of_a_pause(order)) {
+        carry_out(engine, order, false).await?;
+    }
+    Ok(())
+}
+
+fn is_of_a_pause(order: &OpenOrder) -> bool {
+    matches!(order.command.as_str(), "pause" | "resume")
 }
 
 /// Tells why a command that was begun goes on later.
@@ -80,7 +93,13 @@ async fn carry_out(engine: &Engine, order: &OpenOrder, is_ending: bool) -> Resul
     let asked = match SqlOrder::read(&order.command, of, with, is_mapped) {
         Ok(asked) => asked,
         Err(refused) => {
-            end(engine, order, Err(("refused", refused))).await?;
+            // What ran already is carried out in part: its object was taken out of the file since.
+            let state = if order.is_running {
+                "failed"
+            } else {
+                "refused"
+            };
+            end(engine, order, Err((state, refused))).await?;
             return Ok(false);
         }
     };
@@ -93,7 +112,9 @@ async fn carry_out(engine: &Engine, order: &OpenOrder, is_ending: bool) -> Resul
         | SqlOrder::Reconcile(_)
         | SqlOrder::Backfill(_) => {}
     }
-    if !is_ending && is_paused(engine, PausedSide::Pull).await? {
+    // Before the first read of the schema no object is in force that could be asked for.
+    let is_too_early = engine.resolved_mapping().is_none();
+    if is_too_early || (!is_ending && is_paused(engine, PausedSide::Pull).await?) {
         return Ok(false);
     }
     if !order.is_running {
@@ -137,17 +158,24 @@ async fn pause(
     let names: Vec<&str> = sides.iter().map(|side| side.as_str()).collect();
     let word = if is_paused { "paused" } else { "resumed" };
     let told = format!("{} {word}", names.join(" and "));
-    tracing::info!("a command: {told}");
-    engine
+    let answer = told.clone();
+    let is_done = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let Some(order) = orders::still_waiting(tx, &order)? else {
+                return Ok(false);
+            };
             for side in sides {
                 orders::pause(tx, side, is_paused, tx.now())?;
             }
-            orders::finish(tx, &order, Ok(told), tx.now())
+            orders::finish(tx, &order, Ok(answer), tx.now())?;
+            Ok(true)
         })
         .await?;
-    Ok(true)
+    if is_done {
+        tracing::info!("a command: {told}");
+    }
+    Ok(is_done)
 }
 
 /// The objects that a command is about, which must be in force.
@@ -197,6 +225,9 @@ async fn begin(engine: &Engine, order: &OpenOrder, wish: SqlOrder) -> Result<boo
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
+            let Some(order) = orders::still_waiting(tx, &order)? else {
+                return Ok(());
+            };
             orders::begin(tx, &order, &objects, (noticed_at, now))?;
             for object in &objects {
                 match &wish {

@@ -305,6 +305,10 @@ fn outbox() -> Vec<Made> {
     ]
 }
 
+/// A row that is there stays as it was written, also under `OR REPLACE`.
+const FIXED: &str =
+    "a command can not be changed: delete it while it waits, and write another [command-fixed]";
+
 /// What programs ask of the daemon: what can be told at once is refused at once.
 fn commands() -> [Made; 3] {
     let insert = refuse_where(&[
@@ -317,6 +321,10 @@ fn commands() -> [Made; 3] {
                 .to_owned(),
             "a command is written without state, result and end: the daemon fills them in [command-state]",
         ),
+        (
+            "EXISTS (SELECT 1 FROM sync_commands WHERE id = new.id)".to_owned(),
+            FIXED,
+        ),
     ]);
     let running = refuse_where(&[(
         "old.state = 'running'".to_owned(),
@@ -324,11 +332,7 @@ fn commands() -> [Made; 3] {
     )]);
     [
         guard("sync_commands", "INSERT", FROM_OUTSIDE, &[insert]),
-        refuse(
-            "sync_commands",
-            "UPDATE",
-            "a command can not be changed: delete it while it waits, and write another [command-fixed]",
-        ),
+        refuse("sync_commands", "UPDATE", FIXED),
         guard("sync_commands", "DELETE", FROM_OUTSIDE, &[running]),
     ]
 }
