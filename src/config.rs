@@ -28,7 +28,7 @@ pub(crate) use crate::config::check::{Checked, check_file, check_file_and_secret
 pub(crate) use crate::config::json_schema::json_schema;
 pub(crate) use crate::config::problem::Drawing;
 pub use crate::config::problem::{Report, Severity};
-pub(crate) use crate::config::render::Setting;
+pub(crate) use crate::config::render::{Setting, SettingOrigin};
 pub use crate::config::schedule::Schedule;
 pub use crate::config::secret::{PortalIdSource, SecretSource};
 pub use crate::config::settings::{
@@ -145,6 +145,21 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     load_shown(path).map(|(config, _)| config)
 }
 
+/// The database that a mapping file names, and how many other mistakes the file has: what a person asks of the database does not
+/// wait for those, and the daemon runs on beside them.
+///
+/// # Errors
+/// It can't be read, or it is in doubt which database is meant.
+pub(crate) fn database(path: &Path) -> Result<(PathBuf, usize), ConfigError> {
+    let Checked {
+        database, report, ..
+    } = check_file(path);
+    match database {
+        Some(database) => Ok((database, report.count(Severity::Error))),
+        None => Err(ConfigError::Invalid(Box::new(report))),
+    }
+}
+
 /// The same with every setting as `check --show` tells it.
 ///
 /// # Errors
@@ -154,6 +169,7 @@ pub(crate) fn load_shown(path: &Path) -> Result<(Config, Vec<Setting>), ConfigEr
         config,
         report,
         settings,
+        ..
     } = check_file(path);
     match config {
         Some(config) => Ok((config, settings)),

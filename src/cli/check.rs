@@ -184,6 +184,7 @@ fn print(
         config,
         report,
         settings,
+        ..
     } = checked;
     if let (Some(_), true) = (config, show) {
         write!(out, "{}", render_settings(&report.file, settings))?;

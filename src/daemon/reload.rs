@@ -194,6 +194,8 @@ pub(super) struct Reload {
     disk: Option<OnDisk>,
     /// What is in force.
     read: FileRead,
+    /// How often another one was put in force.
+    times: u64,
     /// What waits for HubSpot's answer.
     coming: Option<Box<ComingFile>>,
     /// The question to HubSpot that it waits for.
@@ -219,10 +221,16 @@ impl Reload {
         Self {
             disk,
             read,
+            times: 0,
             coming: None,
             asks: None,
             refused: None,
         }
+    }
+
+    /// How often another file was put in force so far.
+    pub(super) fn times_in_force(&self) -> u64 {
+        self.times
     }
 
     /// Waits for what happens to the file. May be dropped at any time.
@@ -343,6 +351,8 @@ impl Reload {
         let Some(disk) = &mut self.disk else {
             return Ok(());
         };
+        // Whatever is on its way was read from a text that may be on the disk no more.
+        (self.asks, self.coming) = (None, None);
         let read = self.read.again(&disk.path)?;
         let (read, changes) = read.after(&self.read);
         if cause == WhyLook::Signal && read.has_credential() {
@@ -361,7 +371,6 @@ impl Reload {
             WhyLook::Signal | WhyLook::File | WhyLook::Again => {}
         }
         disk.watched.follow(read.files(&disk.path));
-        (self.asks, self.coming) = (None, None);
         let token = read.token().filter(|(token, _)| {
             let sent = self.read.token();
             sent.is_none_or(|(sent, _)| sent.expose_secret() != token.expose_secret())
@@ -453,6 +462,7 @@ impl Reload {
             tracing::info!(change = %change.line, "the mapping file was changed");
         }
         self.read = read;
+        self.times += u64::from(!is_same);
         let config = &self.read.config;
         at.parts.settings.exchange(config);
         if differs.contains(&FilePart::Limits) {

@@ -1,6 +1,7 @@
 //! `hubsyncd run`: starts the tasks, waits for the stop, drains in order.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::daemon::systemd::Systemd;
 use crate::daemon::table::{Begins, Parts};
 use crate::daemon::tasks::{Loop, Tasks, is_fatal, wait_after_failure, with_causes};
 use crate::decide::round::{Step, Task};
+use crate::engine::decisions::orders;
 use crate::engine::portal::schema;
 use crate::engine::portal::tokens::{self, Keeper};
 use crate::engine::source::reconcile;
@@ -194,18 +196,23 @@ async fn start(
     stop: &CancellationToken,
 ) -> Result<bool, RunError> {
     let all = at.all;
+    let mut begun = pin!(begin(all));
     loop {
         let event = tokio::select! {
-            read = begin(all) => {
+            read = &mut begun => {
                 read?;
                 return Ok(true);
             }
-            // A read that is dropped half-way has changed nothing.
             event = next_event(at, reload, stop) => event?,
         };
-        match event {
-            Some(event) => reload.handle(event, at).await?,
-            None => return Ok(false),
+        let Some(event) = event else {
+            return Ok(false);
+        };
+        let before = reload.times_in_force();
+        reload.handle(event, at).await?;
+        // A read that is dropped half-way has changed nothing. One by a file that stays in force goes on.
+        if reload.times_in_force() > before {
+            begun.set(begin(all));
         }
     }
 }
@@ -238,6 +245,7 @@ pub async fn begin(all: &Loop) -> Result<(), StepError> {
             }
         }
     }
+    orders::settle_pauses(&all.engine).await?;
     heartbeat::set_phase(&all.engine, Phase::Running).await?;
     all.condition.schema_read();
     Ok(())

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::associations::both_name_one;
 use crate::codes::produces;
 use crate::commands::{free_port, get, get_with};
-use crate::daemon::{CONTACTS, Site, eventually};
+use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::links;
 use crate::portal::Portal;
 use crate::webhooks::{Door, certificate};
@@ -311,6 +311,72 @@ fn a_changed_mapping_waits_for_hubspot_while_the_former_one_goes_on() {
     portal.stand().faults_mut().scripts.clear();
     site.until_sql("SELECT count(*) = 2 FROM sync_status");
     site.until_sql("SELECT config_error IS NULL FROM sync_health");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_right_file_on_its_way_is_taken_back_by_whatever_is_written_over_it() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    site.start_and_settle();
+    let good = fs::read_to_string(site.path("config.toml")).expect("a file");
+    portal.stand().faults_mut().slow_ms = 1_000;
+    let spoil = |name: &str, text: Option<&str>| {
+        let path = site.path(name);
+        match text {
+            Some(text) => fs::write(path, text).expect("written"),
+            None => fs::remove_file(path).expect("removed"),
+        }
+    };
+    let mistaken = format!("{good}{COMPANIES}[guard]\nmax_archivs = 7\n");
+    for (name, text, code) in [
+        ("config.toml", Some(mistaken.as_str()), "unknown-key"),
+        ("config.toml", None, "unreadable"),
+        ("token", None, "secret-unreadable"),
+    ] {
+        let asked = || portal.requests("/account-info");
+        let before = asked();
+        portal.script(FaultKind::Slow, 1, "/account-info");
+        site.configure(&portal, "", &both());
+        eventually("HubSpot is asked", || asked() > before);
+        spoil(name, text);
+        let stands = format!("SELECT code = '{code}' AND state = 'degraded' FROM sync_health");
+        site.until_sql(&stands);
+        // The answer for the former text comes after a second.
+        wait(Duration::from_millis(2_500));
+        assert_eq!(site.number(&stands), 1, "{name}: {}", site.log());
+        assert_eq!(site.number("SELECT count(*) FROM sync_status"), 1, "{name}");
+        fs::write(site.path("token"), DEFAULT_TOKEN).expect("written");
+        fs::set_permissions(site.path("token"), fs::Permissions::from_mode(0o600))
+            .expect("nobody else reads it");
+        fs::write(site.path("config.toml"), &good).expect("written");
+        site.until_sql("SELECT config_error IS NULL AND state = 'running' FROM sync_health");
+    }
+    assert!(!site.log().contains("companies: new"), "{}", site.log());
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_bad_file_keeps_no_start_from_coming_to_its_end() {
+    // The schema takes longer to be read than it takes until a refused file is tried again.
+    let portal = Portal::with(Settings {
+        index_delay_min_ms: 0,
+        index_delay_max_ms: 0,
+        latency_min_ms: 1_500,
+        latency_max_ms: 1_500,
+        ..Settings::default()
+    });
+    portal.contact("ann@example.com");
+    let mut site = Site::with(&portal, "", &both());
+    let good = fs::read_to_string(site.path("config.toml")).expect("a file");
+    site.start();
+    eventually("HubSpot is asked", || portal.requests("/account-info") > 0);
+    fs::write(site.path("config.toml"), format!("{good}[broken\n")).expect("written");
+    site.until_sql("SELECT config_error IS NOT NULL FROM sync_health");
+    site.until_sql("SELECT state <> 'starting' FROM sync_health");
+    assert_eq!(portal.requests("/account-info"), 1);
+    site.wait_loaded();
     assert_eq!(site.stop(), 0);
 }
 

@@ -8,8 +8,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::changes::{SettingChange, changes};
 use crate::config::{
-    Auth, ClientId, Config, ConfigError, SecretSource, Setting, TlsFiles, load_shown,
+    Auth, ClientId, Config, ConfigError, SecretSource, Setting, SettingOrigin, TlsFiles, load_shown,
 };
+use crate::decide::quota::LimitSettings;
 
 /// A file, and what its secrets were when it was read.
 #[derive(Clone)]
@@ -125,12 +126,15 @@ impl FileRead {
             std::mem::discriminant(auth) == std::mem::discriminant(&self.config.auth);
         // What no line of the file says of the limits, tier and kind of token say.
         let limits_wait = !is_same_kind || portal.tier != self.config.portal.tier;
+        let written = self.settings.iter();
+        let written = written.filter(|own| matches!(own.origin, SettingOrigin::File { .. }));
+        let written: BTreeSet<String> = written.map(|own| own.path.clone()).collect();
         let needs_restart = |key: &str| {
             let section = key.split('.').next().unwrap_or(key);
             match section {
                 "portal" | "database" => true,
                 "auth" => !is_same_kind && key != "auth.sees",
-                "limits" => limits_wait,
+                "limits" => limits_wait && !written.contains(key),
                 _ => false,
             }
         };
@@ -148,7 +152,8 @@ impl FileRead {
         self.config.database.clone_from(&former.config.database);
         self.config.checkpoint = former.config.checkpoint;
         if limits_wait {
-            self.config.limits = former.config.limits;
+            let own = self.config.limits;
+            self.config.limits = limits_after(former.config.limits, own, &written);
         }
         if !is_same_kind {
             self.config.auth.clone_from(auth);
@@ -233,6 +238,35 @@ impl FileRead {
     }
 }
 
+/// The limits where tier or kind of token wait for a restart: those that are written are in force, the others stay as they were.
+fn limits_after(
+    former: LimitSettings,
+    own: LimitSettings,
+    written: &BTreeSet<String>,
+) -> LimitSettings {
+    let is_written = |name: &str| written.contains(&format!("limits.{name}"));
+    let mut limits = former;
+    if is_written("burst_per_10_seconds") {
+        (limits.burst, limits.burst_is_fixed) = (own.burst, own.burst_is_fixed);
+    }
+    if is_written("per_second") {
+        limits.per_second = own.per_second;
+    }
+    if is_written("search_per_second") {
+        limits.search_per_second = own.search_per_second;
+    }
+    if is_written("associations_per_second") {
+        limits.associations_per_second = own.associations_per_second;
+    }
+    if is_written("per_day") {
+        (limits.per_day, limits.day_is_fixed) = (own.per_day, own.day_is_fixed);
+    }
+    if is_written("reserve_for_push") {
+        limits.reserve_for_push = own.reserve_for_push;
+    }
+    limits
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -272,6 +306,22 @@ mod tests {
             let waits = line.ends_with("; this needs a restart");
             assert_eq!(waits, !line.starts_with("guard."), "{line}");
         }
+    }
+
+    #[test]
+    fn a_limit_that_is_written_waits_for_no_restart_also_beside_another_tier() {
+        let other = format!("{TOKEN}[portal]\ntier = \"enterprise\"\n[limits]\nper_day = 1000\n");
+        let (next, lines) = told(TOKEN, &other);
+        assert_eq!(next.config.limits.per_day, Some(1_000));
+        assert_eq!(next.config.limits.burst, 100);
+        let of_day = lines.iter().find(|line| line.starts_with("limits.per_day"));
+        let of_day = of_day.expect("it is told");
+        assert!(!of_day.contains("needs a restart"), "{of_day}");
+        let waits = |key: &str| {
+            let mut others = lines.iter().filter(|line| line.starts_with(key));
+            others.all(|line| line.ends_with("; this needs a restart"))
+        };
+        assert!(waits("portal.") && waits("limits.burst"), "{lines:?}");
     }
 
     #[test]
