@@ -17,7 +17,7 @@ use crate::daemon::metrics;
 use crate::daemon::page;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
-use crate::daemon::webhooks::{self, DeliveryDesk, Listening, Opened};
+use crate::daemon::webhooks::{self, DeliveryDesk, Listening, Opened, WebhookSocket};
 use crate::engine::Engine;
 use crate::engine::source::deliveries;
 use crate::http::health::Health;
@@ -35,6 +35,8 @@ pub(super) struct Listeners {
     token: watch::Sender<Option<SecretString>>,
     health: Option<(SocketAddr, JoinHandle<()>)>,
     deliveries: Option<Listening>,
+    /// What systemd handed over for deliveries, once it was asked for.
+    handed_over: Option<WebhookSocket>,
     /// Whom stored deliveries call.
     taken: (Arc<Engine>, Arc<Ring>),
     /// Ends all of them.
@@ -85,6 +87,7 @@ impl Listeners {
             token: watch::Sender::new(None),
             health: None,
             deliveries: None,
+            handed_over: None,
             taken,
             stop,
         }
@@ -126,6 +129,9 @@ impl Listeners {
         if matches!(desk, Wanted::Other(Some(_))) && self.deliveries.is_none() {
             deliveries::remember(&self.taken.0).await?;
         }
+        if let (Wanted::Other(Some(desk)), None) = (&desk, &self.handed_over) {
+            self.handed_over = webhooks::handed_over(desk)?;
+        }
         let door = config.webhooks.as_ref().map(|webhooks| webhooks.listen);
         let mut closed = self.make_room(&health, door.filter(|_| webhooks)).await;
         let opened = async {
@@ -140,7 +146,9 @@ impl Listeners {
                 Wanted::Same => Wanted::Same,
                 Wanted::Other(None) => Wanted::Other(None),
                 Wanted::Other(Some(desk)) => {
-                    Wanted::Other(Some(webhooks::open(desk, self.deliveries.as_ref())?))
+                    let (former, handed_over) = (&self.deliveries, &self.handed_over);
+                    let opened = webhooks::open(desk, former.as_ref(), handed_over.as_ref())?;
+                    Wanted::Other(Some(opened))
                 }
             };
             Ok::<_, RunError>((health, deliveries))
@@ -202,7 +210,7 @@ impl Listeners {
             }
         }
         if let Some(desk) = closed.deliveries {
-            match webhooks::open(desk, None) {
+            match webhooks::open(desk, None, self.handed_over.as_ref()) {
                 Ok(opened) => self.take_deliveries(opened),
                 Err(error) => {
                     tracing::error!(error = %with_causes(&error), code = error.code(), "webhooks can't be taken as before");

@@ -98,18 +98,16 @@ pub(super) struct WebhookSocket {
 }
 
 impl WebhookSocket {
-    /// The socket that systemd handed over, else one on `[webhooks].listen`.
-    fn open(listen: SocketAddr) -> io::Result<Self> {
-        let handed = systemd::handed_over()?;
-        let is_handed_over = handed.is_some();
-        let socket = match handed {
-            Some(handed) => handed,
-            None => Socket::bind(listen)?,
-        };
+    /// A socket on `[webhooks].listen`.
+    fn bind(listen: SocketAddr) -> io::Result<Self> {
+        Self::new(Socket::bind(listen)?, listen, false)
+    }
+
+    fn new(socket: Socket, address: SocketAddr, is_handed_over: bool) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
-            address: listen,
+            address,
             is_handed_over,
         })
     }
@@ -167,20 +165,40 @@ pub(super) fn read(webhooks: &Webhooks) -> Result<DeliveryDesk, RunError> {
     })
 }
 
-/// Opens the socket for it, which may be the one that is open already.
-pub(super) fn open(by: DeliveryDesk, former: Option<&Listening>) -> Result<Opened, RunError> {
+/// The socket that systemd handed over for deliveries, the first time it is asked for. systemd goes on listening there, so nobody can
+/// open another in its place: it is kept for as long as the process lives.
+pub(super) fn handed_over(by: &DeliveryDesk) -> Result<Option<WebhookSocket>, RunError> {
     let address = by.webhooks.listen;
-    let same = former.and_then(|former| former.door.as_ref()?.again(address));
-    let opened = || -> io::Result<(WebhookSocket, TcpListener)> {
-        let door = same.unwrap_or_else(|| WebhookSocket::open(address))?;
-        let listener = door.socket.try_clone().and_then(TcpListener::from_std)?;
-        Ok((door, listener))
-    };
-    let (door, listener) = opened().map_err(|source| RunError::Listen {
+    let handed = systemd::handed_over().and_then(|handed| {
+        let handed = handed.map(|socket| WebhookSocket::new(socket, address, true));
+        handed.transpose()
+    });
+    handed.map_err(|source| unheard(address, source))
+}
+
+fn unheard(address: SocketAddr, source: io::Error) -> RunError {
+    RunError::Listen {
         section: "webhooks",
         address,
         source,
-    })?;
+    }
+}
+
+/// Opens the socket for it, which may be the one that is open already, or the one that systemd handed over.
+pub(super) fn open(
+    by: DeliveryDesk,
+    former: Option<&Listening>,
+    handed_over: Option<&WebhookSocket>,
+) -> Result<Opened, RunError> {
+    let address = by.webhooks.listen;
+    let open = former.and_then(|former| former.door.as_ref());
+    let same = open.or(handed_over).and_then(|door| door.again(address));
+    let opened = || -> io::Result<(WebhookSocket, TcpListener)> {
+        let door = same.unwrap_or_else(|| WebhookSocket::bind(address))?;
+        let listener = door.socket.try_clone().and_then(TcpListener::from_std)?;
+        Ok((door, listener))
+    };
+    let (door, listener) = opened().map_err(|source| unheard(address, source))?;
     Ok(Opened { door, listener, by })
 }
 

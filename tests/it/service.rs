@@ -30,6 +30,17 @@ fn a_socket_that_is_handed_over_is_used_in_place_of_the_address_of_the_file() {
         &format!("[schedule]\npoll = \"1h\"\n{settings}"),
         CONTACTS,
     );
+    start_with(&mut site, listener);
+    portal.edit(ann, &[("city", "Oslo")]);
+    assert_eq!(tell_city(&site, &portal, &door, ann, "Oslo"), 204);
+    eventually("the change is here", || {
+        site.text("SELECT city FROM contacts").as_deref() == Some("Oslo")
+    });
+    assert_eq!(site.stop(), 0);
+}
+
+/// Starts the daemon with a socket as systemd hands it over.
+fn start_with(site: &mut Site, listener: TcpListener) {
     let run = site.command(&["run"]);
     let mut command = Command::new("sh");
     // File 3 is the first that systemd hands over; the variables name the process that it is meant for.
@@ -44,17 +55,54 @@ fn a_socket_that_is_handed_over_is_used_in_place_of_the_address_of_the_file() {
         .stdin(Stdio::from(OwnedFd::from(listener)));
     site.start_by(command);
     site.wait_loaded();
-    portal.edit(ann, &[("city", "Oslo")]);
+}
+
+/// Tells the daemon of an edit as HubSpot does; gives its answer.
+fn tell_city(site: &Site, portal: &Portal, door: &Door, id: u64, city: &str) -> u16 {
     let event = json!([{
         "eventId": 1, "subscriptionId": 1, "portalId": site.number("SELECT portal_id FROM sync_health"), "appId": 1,
         "occurredAt": portal.now_ms(), "subscriptionType": "contact.propertyChange", "attemptNumber": 0,
-        "objectId": ann, "propertyName": "city", "propertyValue": "Oslo", "changeSource": "CRM"
+        "objectId": id, "propertyName": "city", "propertyValue": city, "changeSource": "CRM"
     }]);
-    assert_eq!(door.deliver(&portal, &event), 204);
-    eventually("the change is here", || {
-        site.text("SELECT city FROM contacts").as_deref() == Some("Oslo")
-    });
+    door.deliver(portal, &event)
+}
+
+#[test]
+fn a_socket_that_is_handed_over_is_there_again_for_a_section_that_comes_back() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    // systemd goes on listening, so nobody else can.
+    let of_systemd = listener.try_clone().expect("a second handle");
+    let door = Door::at(listener.local_addr().expect("an address"));
+    let rarely = "[schedule]\npoll = \"1h\"\n";
+    let with = format!("{rarely}{}", door.settings(""));
+    let mut site = Door::site_with(&portal, rarely, CONTACTS);
+    start_with(&mut site, listener);
+    let in_force = || {
+        site.log()
+            .matches("the changed mapping file is in force")
+            .count()
+    };
+    for (settings, city) in [
+        (with.as_str(), "Oslo"),
+        (rarely, ""),
+        (with.as_str(), "Lima"),
+    ] {
+        let before = in_force();
+        site.configure(&portal, settings, CONTACTS);
+        eventually("it is in force", || in_force() > before);
+        if city.is_empty() {
+            continue;
+        }
+        portal.edit(ann, &[("city", city)]);
+        assert_eq!(tell_city(&site, &portal, &door, ann, city), 204);
+        eventually("the change is here", || {
+            site.text("SELECT city FROM contacts").as_deref() == Some(city)
+        });
+    }
     assert_eq!(site.stop(), 0);
+    drop(of_systemd);
 }
 
 #[test]
