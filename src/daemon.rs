@@ -6,6 +6,7 @@ pub mod condition;
 mod errors;
 pub mod heartbeat;
 mod listeners;
+mod long_log;
 mod metrics;
 pub mod once;
 mod page;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::bells::Ring;
-use crate::daemon::tasks::{Name, with_causes};
+use crate::daemon::long_log::{LONG_READ, LongLog};
+use crate::daemon::tasks::{Name, code_of, with_causes};
 use crate::engine::StepError;
 use crate::engine::portal::access::AccessStanding;
 use crate::http::health::Health;
@@ -24,18 +25,14 @@ const NOTHING_WORKS: u32 = 3;
 /// the same.
 const STALE: Duration = Duration::from_secs(30);
 
-/// A program that has read in one transaction for that long, while the log grows, is named.
-const LONG_READ: Duration = Duration::from_secs(15);
-
 /// What is wrong, shared by all tasks.
 #[derive(Debug, Default)]
 pub struct Condition {
     inner: Mutex<ConditionState>,
     changed: Arc<Ring>,
     anew: Ring,
-    /// Processes that read beside a long log, and since when, by the steady clock.
-    log_readers: Mutex<BTreeMap<u32, Duration>>,
-    /// Since when the log is long that another program should write back, by the same clock.
+    long_log: Mutex<LongLog>,
+    /// Since when the log is long that another program should write back, by the steady clock.
     log_is_long_since: Mutex<Option<Duration>>,
 }
 
@@ -131,28 +128,17 @@ impl Condition {
         Arc::clone(&self.changed)
     }
 
-    /// Learns who reads in a transaction beside a long log. Gives whoever has done so for long, and for how long.
-    pub(crate) fn long_reader(
+    /// Learns how long a long log is and who reads in it; gives what is to be said of that ([`LongLog::learn`]).
+    pub(crate) fn long_log(
         &self,
-        readers: Vec<LogReader>,
+        log: Option<(u64, Vec<LogReader>)>,
         at: Duration,
-    ) -> Option<(LogReader, Duration)> {
-        let mut known = self.log_readers.lock();
-        known.retain(|pid, _| readers.iter().any(|reader| reader.pid == *pid));
-        for reader in &readers {
-            known.entry(reader.pid).or_insert(at);
-        }
-        let read_for = |reader: LogReader| {
-            let since = known.get(&reader.pid).copied().unwrap_or(at);
-            (reader, at.saturating_sub(since))
-        };
-        let longest = readers.into_iter().map(read_for);
-        let longest = longest.max_by_key(|(_, read_for)| *read_for);
-        longest.filter(|(_, read_for)| *read_for >= LONG_READ)
+    ) -> Option<String> {
+        self.long_log.lock().learn(log, at)
     }
 
     /// Learns whether the log is long that another program should write back. Gives for how long it has been, where that is long.
-    pub(crate) fn long_log(&self, is_long: bool, at: Duration) -> Option<Duration> {
+    pub(crate) fn unwritten_log(&self, is_long: bool, at: Duration) -> Option<Duration> {
         let mut since = self.log_is_long_since.lock();
         if !is_long {
             *since = None;
@@ -299,7 +285,7 @@ impl Condition {
             state.errors_so_far += 1;
             state.errors.insert(
                 source.clone(),
-                (state.errors_so_far, (explanation, error.code())),
+                (state.errors_so_far, (explanation, code_of(error))),
             );
         });
     }
@@ -426,31 +412,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_reads_for_long_beside_a_long_log_is_named_until_that_is_over() {
-        let condition = Condition::default();
-        let reader = |pid| LogReader {
-            pid,
-            name: "python3".to_owned(),
-        };
-        let told = |pids: &[u32], seconds| {
-            let readers = pids.iter().map(|pid| reader(*pid)).collect();
-            let found = condition.long_reader(readers, Duration::from_secs(seconds));
-            found.map(|(reader, read_for)| (reader.pid, read_for.as_secs()))
-        };
-        assert_eq!(told(&[1], 100), None);
-        assert_eq!(told(&[1, 2], 110), None);
-        assert_eq!(told(&[1, 2], 115), Some((1, 15)));
-        assert_eq!(told(&[2], 120), None);
-        assert_eq!(told(&[2], 130), Some((2, 20)));
-        assert_eq!(told(&[], 135), None);
-        assert_eq!(told(&[2], 140), None, "another transaction");
-    }
-
-    #[test]
     fn a_log_that_nobody_writes_back_is_told_once_it_is_long_for_a_while() {
         let condition = Condition::default();
         let told = |is_long, seconds| {
-            let long_for = condition.long_log(is_long, Duration::from_secs(seconds));
+            let long_for = condition.unwritten_log(is_long, Duration::from_secs(seconds));
             long_for.map(|long_for| long_for.as_secs())
         };
         assert_eq!(told(true, 100), None);

@@ -9,7 +9,7 @@ use crate::engine::{Engine, StepError};
 use crate::model::settings::Checkpoint;
 use crate::store::calls::ring::{self, KeepCalls};
 use crate::store::database::descriptors::{self, FewDescriptors};
-use crate::store::database::log_readers::{self, LONG_LOG, LogReader};
+use crate::store::database::log_readers::{self, LONG_LOG};
 use crate::store::meta::{self, PUT_BACK, Phase};
 use crate::store::quota::LimitsInForce;
 use crate::store::retention::{self, Keep};
@@ -33,6 +33,9 @@ pub(crate) const RING: Duration = Duration::from_mins(1);
 /// soon (`hubspot/api-facts.md#10`).
 const CLOCK_TOLERANCE_MS: i64 = 60_000;
 
+/// What makes the daemon `degraded`, whatever else is the matter (`design.md` 6.3).
+const DISK_FULL: &str = "disk-full";
+
 /// The code of the log's line about an erasure, for whatever watches the log.
 const ERASED: &str = "erased";
 
@@ -53,14 +56,12 @@ fn log_problem(engine: &Engine, condition: &Condition) -> Option<(String, &'stat
     match store.checkpoint() {
         Checkpoint::Own => {
             let log = log_readers::of_long_log(store.path());
-            let (bytes, readers) = log.unwrap_or_default();
-            let (reader, read_for) = condition.long_reader(readers, at)?;
-            Some((held_log(bytes, &reader, read_for), "log-held"))
+            Some((condition.long_log(log, at)?, "log-held"))
         }
         // Whoever owns the log reads in it all the time: what counts is whether it is written back.
         Checkpoint::Outside => {
             let bytes = store.bytes_to_write_back()?;
-            let long_for = condition.long_log(bytes >= LONG_LOG, at)?;
+            let long_for = condition.unwritten_log(bytes >= LONG_LOG, at)?;
             Some((growing_log(bytes, long_for), "log-grows"))
         }
     }
@@ -81,16 +82,6 @@ fn growing_log(bytes: u64, long_for: Duration) -> String {
         "the log beside the database has {} MiB that nobody has written back for {} s, though `checkpoint = \"outside\"` leaves that to another program: see whether Litestream runs",
         bytes >> 20,
         long_for.as_secs()
-    )
-}
-
-/// What to say of a program that keeps the log from being written back.
-fn held_log(bytes: u64, reader: &LogReader, read_for: Duration) -> String {
-    let LogReader { pid, name } = reader;
-    format!(
-        "the log beside the database has {} MiB and grows, since `{name}` (pid {pid}) has read in one transaction for {} s: end that transaction",
-        bytes >> 20,
-        read_for.as_secs()
     )
 }
 
@@ -116,6 +107,8 @@ pub(crate) async fn beat(engine: &Engine, condition: &Condition) -> Result<(), S
     // One problem must not hide another, nor the last error.
     let last = daemon.last_error.take();
     problems.extend(last.map(|error| (error, daemon.codes.last_error)));
+    // The state goes by the first of them.
+    problems.sort_by_key(|(_, code)| *code != Some(DISK_FULL));
     daemon.codes.last_error = problems.first().and_then(|(_, code)| *code);
     let words: Vec<&str> = problems.iter().map(|(words, _)| words.as_str()).collect();
     daemon.last_error = (!words.is_empty()).then(|| words.join("; "));

@@ -1,6 +1,7 @@
 //! The loop round each step: wait for a ring, a timer or the stop; call the step; go on, wait or back off.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,10 @@ use crate::decide::round::Task;
 use crate::decide::round::pace::{Pace, SHORTEST_WAIT, Wait};
 use crate::engine::{Engine, Progress, StepEnd, StepError};
 use crate::hubspot::Retry;
+use crate::hubspot::call::oauth::OAuthError;
 pub(crate) use crate::hubspot::call::standing::with_causes;
 use crate::model::name::ObjectType;
+use crate::store::StoreError;
 use crate::store::measured::working;
 
 /// A pause that HubSpot asked for, or the rest of a spent day, is looked at again this often: the limiter refuses without
@@ -243,6 +246,9 @@ impl Tasks {
 /// How long a failed step waits: as long as HubSpot says, else by the retry curve.
 pub(crate) fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> Duration {
     let by_curve = engine.backoff(failures);
+    if is_of_the_database(error) {
+        return by_curve.min(LONGEST_STORE_WAIT);
+    }
     match error {
         StepError::Hubspot(error) => match error.retry() {
             Retry::At(until) => until
@@ -255,12 +261,40 @@ pub(crate) fn wait_after_failure(engine: &Engine, error: &StepError, failures: u
                 by_curve.max(error.retry_after().unwrap_or_default())
             }
         },
-        StepError::Store(_) => by_curve.min(LONGEST_STORE_WAIT),
-        StepError::OAuth(_)
+        StepError::Store(_)
+        | StepError::OAuth(_)
         | StepError::Seal(_)
         | StepError::NoProgress(_)
         | StepError::OtherPortal { .. } => by_curve,
     }
+}
+
+/// Whether the database could not answer, also where that was met by the lease of a request.
+fn is_of_the_database(error: &StepError) -> bool {
+    match error {
+        StepError::Store(_) => true,
+        StepError::Hubspot(error) => error.is_of_the_database(),
+        StepError::OAuth(OAuthError::HeldBack(error)) => error.is_of_the_database(),
+        StepError::OAuth(_)
+        | StepError::Seal(_)
+        | StepError::NoProgress(_)
+        | StepError::OtherPortal { .. } => false,
+    }
+}
+
+/// The stable name of why a step failed; where the database kept a request back, that of what keeps the database.
+pub(crate) fn code_of(error: &StepError) -> &'static str {
+    if !is_of_the_database(error) {
+        return error.code();
+    }
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(known) = cause {
+        if let Some(of_store) = known.downcast_ref::<StoreError>() {
+            return of_store.code();
+        }
+        cause = known.source();
+    }
+    error.code()
 }
 
 /// Whether a step ended because the process is stopping.
@@ -288,8 +322,10 @@ mod tests {
 
     use super::*;
     use crate::engine::desk::{Desk, run};
+    use crate::hubspot::HubspotError;
+    use crate::hubspot::call::error::Call;
+    use crate::hubspot::call::limiter::LimiterError;
     use crate::model::id::PortalId;
-    use crate::store::StoreError;
 
     fn counting(name: &Name) -> (Job, Arc<AtomicU32>) {
         let counts = Arc::new(AtomicU32::new(0));
@@ -385,12 +421,42 @@ mod tests {
     }
 
     #[test]
+    fn what_keeps_the_database_is_named_also_where_a_lease_met_it() {
+        let held_back = HubspotError::HeldBack {
+            call: Call {
+                method: http::Method::GET,
+                template: "/account-info",
+            },
+            source: LimiterError::Lease(Box::new(StoreError::Closed)),
+            because: None,
+        };
+        let code = StoreError::Closed.code();
+        assert_eq!(code_of(&held_back.into()), code);
+        assert_eq!(code_of(&StepError::Store(StoreError::Closed)), code);
+    }
+
+    #[test]
     fn a_database_that_could_not_answer_is_asked_again_within_seconds_however_often_it_failed() {
         let desk = Desk::new(0);
-        let error = StepError::Store(StoreError::Closed);
-        for failures in 1..40 {
-            let wait = wait_after_failure(&desk.engine, &error, failures);
-            assert!(wait <= LONGEST_STORE_WAIT, "{failures}: {wait:?}");
+        let full = || LimiterError::Lease("the disk is full".into());
+        let held_back = HubspotError::HeldBack {
+            call: Call {
+                method: http::Method::GET,
+                template: "/account-info",
+            },
+            source: full(),
+            because: None,
+        };
+        let at_the_login = OAuthError::HeldBack(full());
+        for error in [
+            StepError::Store(StoreError::Closed),
+            held_back.into(),
+            at_the_login.into(),
+        ] {
+            for failures in 1..40 {
+                let wait = wait_after_failure(&desk.engine, &error, failures);
+                assert!(wait <= LONGEST_STORE_WAIT, "{error}, {failures}: {wait:?}");
+            }
         }
     }
 }

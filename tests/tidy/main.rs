@@ -746,6 +746,9 @@ fn setting<'a>(unit: &'a str, key: &str) -> &'a str {
 fn the_unit_agrees_with_the_code() {
     let unit = fs::read_to_string(root().join("systemd/hubsyncd.service")).expect("the unit");
     assert_eq!(setting(&unit, "Type"), "notify");
+    // Locks and their owners' names stand in /proc (`store/database/log_readers.rs`, `room.rs`).
+    assert_eq!(setting(&unit, "ProcSubset"), "all");
+    assert_eq!(setting(&unit, "ProtectProc"), "default");
     let kept_down = setting(&unit, "RestartPreventExitStatus");
     for status in [
         hubsyncd::cli::ExitStatus::Usage,

@@ -495,6 +495,11 @@ impl HubspotError {
         }
     }
 
+    /// Whether this machine's database kept the request back, so that it says nothing about HubSpot.
+    pub(crate) fn is_of_the_database(&self) -> bool {
+        matches!(self, Self::HeldBack { source, .. } if source.is_of_the_database())
+    }
+
     /// Whether the token was not accepted.
     pub(crate) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Unauthorized { .. } | Self::LoggedOut { .. })

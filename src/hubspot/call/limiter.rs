@@ -129,6 +129,11 @@ fn reason(pause: Pause) -> String {
 }
 
 impl LimiterError {
+    /// Whether the database, where the day's budget stands, could not be written.
+    pub(crate) fn is_of_the_database(&self) -> bool {
+        matches!(self, Self::Lease(_))
+    }
+
     /// The stable name of what holds requests back.
     pub(crate) fn code(&self) -> &'static str {
         match self {

@@ -349,6 +349,7 @@ SELECT CASE
                OR d.forbidden IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
                OR d.webhooks = 'missed'
+               OR d.last_error_code = 'disk-full'
                OR {bypassed}
                OR EXISTS (SELECT 1 FROM _sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
                OR {repaired} THEN 'degraded'
