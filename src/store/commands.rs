@@ -146,9 +146,6 @@ pub(crate) enum CommandError {
     /// A copy is damaged.
     #[error("the copy is damaged, and so is the database: {0}")]
     BadCopy(String),
-    /// A page of the database is damaged.
-    #[error("the database is damaged: {0}")]
-    BadDatabase(String),
     /// The database's own rules say no, with a sentence.
     #[error("{0}")]
     Refused(String),
@@ -197,7 +194,7 @@ impl CommandError {
             Self::Copy { .. } => {
                 Some("name a folder that this user may write to, with room for the copy")
             }
-            Self::BadCopy(_) | Self::BadDatabase(_) => {
+            Self::BadCopy(_) => {
                 Some("put an older backup back; `PRAGMA integrity_check` shows all of the damage")
             }
             Self::None { .. } | Self::NoneOf(_) | Self::Refused(_) | Self::Sqlite(_) => None,
@@ -219,7 +216,7 @@ impl CommandError {
             Self::Forgotten { .. } => "changes-forgotten",
             Self::Taken { .. } => "file-exists",
             Self::Copy { .. } => "file-unusable",
-            Self::BadCopy(_) | Self::BadDatabase(_) => "damaged-database",
+            Self::BadCopy(_) => "damaged-database",
             Self::None { .. } | Self::NoneOf(_) => "no-such-row",
             Self::Refused(_) => "refused",
             Self::Sqlite(_) => "sqlite",

@@ -3,6 +3,7 @@
 
 pub(crate) mod access;
 pub(crate) mod checkpoints;
+pub(crate) mod damage;
 pub(crate) mod descriptors;
 pub(crate) mod head;
 pub mod lease;

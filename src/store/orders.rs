@@ -44,8 +44,8 @@ pub(crate) fn open(connection: &Connection) -> Result<Vec<OpenOrder>, StoreError
                                FROM sync_commands AS former
                                WHERE former.command = c.command AND former.object IS c.object AND former.argument IS c.argument
                                  AND former.state = 'running' AND former.id < c.id))
-         ORDER BY 1"
-    ))?;
+         ORDER BY 1",
+    )?;
     let rows = statement.query_map([], |row| {
         Ok(OpenOrder {
             id: row.get(0)?,

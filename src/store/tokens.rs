@@ -284,7 +284,6 @@ fn write_beside<T>(
         Store::open(&options, Arc::clone(clock))?.close();
     }
     let mut connection = open(path)?;
-    checkpoints::as_the_daemon_does(&connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", true)?;
@@ -299,6 +298,7 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     writer::harden(&connection, BUSY_TIMEOUT)?;
+    checkpoints::as_the_daemon_does(&connection)?;
     Ok(connection)
 }
 
@@ -337,6 +337,7 @@ fn connect_beside(path: &Path) -> Result<Option<Connection>, StoreError> {
     }
     let connection = readers::connect(path, BUSY_TIMEOUT)?;
     known_version(&connection)?;
+    checkpoints::as_the_daemon_does(&connection)?;
     let is_there: bool = connection.query_row(
         "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sync_tokens'",
         [],

@@ -587,3 +587,34 @@ fn a_program_that_keeps_the_log_from_being_written_back_is_named_until_it_ends()
     site.until_sql("SELECT code IS NULL AND last_error IS NULL FROM sync_health");
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn a_damaged_page_is_told_by_the_check_and_by_the_copy() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 30);
+    let site = Site::new(&portal);
+    site.once();
+    let told = |arguments: &[&str]| {
+        let output = site.run(arguments);
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let (code, said) = told(&["check", "--online"]);
+    assert_eq!(code, Some(0), "{said}");
+    let root = site.number("SELECT rootpage FROM sqlite_schema WHERE name = 'contacts'");
+    let file = std::fs::File::options()
+        .write(true)
+        .open(site.path("crm.db"))
+        .expect("opens");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4_096], (root as u64 - 1) * 4_096)
+        .expect("written over");
+    for arguments in [&["check", "--online"][..], &["backup", "copy.db"]] {
+        let (code, said) = told(arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("damaged-database"), "{arguments:?}: {said}");
+        assert!(said.contains("restore a backup"), "{arguments:?}: {said}");
+    }
+}

@@ -11,8 +11,7 @@ use crate::decide::portal::doctor::{self, CheckLine};
 use crate::http::tls::Tls;
 use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::call::transport::{TransportSetupError, WayThere};
-use crate::store::commands::{CommandDb, CommandError};
-use crate::store::database::room;
+use crate::store::database::{damage, room};
 use crate::store::{StoreError, tokens};
 
 /// How long a name server may take.
@@ -120,19 +119,20 @@ pub(super) fn in_use(name: &str, pid: u32) -> CheckLine {
     CheckLine::green(name, format!("in use by hubsyncd, pid {pid}"))
 }
 
+fn of_store(name: &str, error: &StoreError) -> CheckLine {
+    let hint = error.hint().unwrap_or_default();
+    CheckLine::red(name, error.code(), error.to_string(), hint)
+}
+
 fn database(config: &Config) -> CheckLine {
     let path = &config.database;
-    let of_store = |error: &StoreError| {
-        let hint = error.hint().unwrap_or_default();
-        CheckLine::red("database", error.code(), error.to_string(), hint)
-    };
     let look = match room::look_at_folder(path) {
         Ok(look) => look,
-        Err(error) => return of_store(&error),
+        Err(error) => return of_store("database", &error),
     };
     // A newer program's, or something else under that name.
     if let Err(error) = tokens::look(path, |_| Ok(())) {
-        return of_store(&error);
+        return of_store("database", &error);
     }
     let what = format!(
         "`{}` belongs to user `{}`, group `{}`",
@@ -145,17 +145,15 @@ fn database(config: &Config) -> CheckLine {
 
 /// The line of the database's pages; none where there is no database yet, or the line above says why it can't be looked at.
 fn pages(path: &Path) -> Option<CheckLine> {
-    let db = CommandDb::open(path).ok()?;
-    Some(match db.damage() {
-        Ok(None) => CheckLine::green("pages", "every page of the database is in order".to_owned()),
-        Ok(Some(found)) => of_damage(&CommandError::BadDatabase(found)),
-        Err(error) => of_damage(&error),
-    })
-}
-
-fn of_damage(error: &CommandError) -> CheckLine {
-    let hint = error.hint().unwrap_or_default();
-    CheckLine::red("pages", error.code(), error.to_string(), hint)
+    match damage::look_through(path) {
+        Ok(()) if !path.exists() => None,
+        Ok(()) => Some(CheckLine::green(
+            "pages",
+            "every page of the database is in order".to_owned(),
+        )),
+        Err(error @ StoreError::Corrupt(_)) => Some(of_store("pages", &error)),
+        Err(_) => None,
+    }
 }
 
 fn listener(name: &str, section: &str, address: SocketAddr) -> CheckLine {

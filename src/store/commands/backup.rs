@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, named_params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, named_params};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::store::commands::{CommandDb, CommandError};
@@ -30,13 +30,19 @@ impl CommandDb {
         let copy = Unnamed::beside(path)?;
         let into = copy.path.to_string_lossy().into_owned();
         self.connection.pragma_update(None, "query_only", false)?;
-        self.connection
-            .execute("VACUUM INTO :path", named_params! { ":path": into })?;
-        copy.check()?;
         let failed = |source| CommandError::Copy {
             path: path.to_owned(),
             source,
         };
+        let copied = self
+            .connection
+            .execute("VACUUM INTO :path", named_params! { ":path": into });
+        copied.map_err(|error| match error.sqlite_error_code() {
+            // It is the copy's disk, since nothing is written to the database.
+            Some(ErrorCode::DiskFull) => failed(io::ErrorKind::StorageFull.into()),
+            Some(_) | None => error.into(),
+        })?;
+        copy.check()?;
         let file = File::open(&copy.path).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
@@ -52,22 +58,6 @@ impl CommandDb {
         synced.map_err(failed)?;
         Ok(bytes)
     }
-
-    /// Looks through every page, also beside a daemon, which it does not hold up; tells the first damage. It takes about a second a
-    /// gigabyte.
-    ///
-    /// # Errors
-    /// The look itself meets a page that can't be read.
-    pub(crate) fn damage(&self) -> Result<Option<String>, CommandError> {
-        first_damage(&self.connection, "quick_check")
-    }
-}
-
-/// The first damage that one of SQLite's looks through all pages tells.
-fn first_damage(connection: &Connection, look: &str) -> Result<Option<String>, CommandError> {
-    let sql = format!("PRAGMA {look}(1)");
-    let found: String = connection.query_row(&sql, [], |row| row.get(0))?;
-    Ok(Some(found).filter(|found| found != "ok"))
 }
 
 /// A copy that has not its name yet; it goes where nobody gives it one.
@@ -95,9 +85,10 @@ impl Unnamed {
     fn check(&self) -> Result<(), CommandError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let copy = Connection::open_with_flags(&self.path, flags)?;
-        match first_damage(&copy, "integrity_check")? {
-            None => Ok(()),
-            Some(found) => Err(CommandError::BadCopy(found)),
+        let found: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(CommandError::BadCopy(found)),
         }
     }
 }

@@ -20,8 +20,12 @@ pub(crate) fn keep(tx: &Transaction<'_>, checkpoint: Checkpoint) -> Result<(), S
     meta::set(tx, OWNER, checkpoint.as_str())
 }
 
-/// The setting under which the daemon ran last.
+/// The setting under which the daemon ran last; a file without our tables has none.
 pub(crate) fn kept(connection: &Connection) -> rusqlite::Result<Checkpoint> {
+    let is_ours = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sync_meta'";
+    if !connection.query_row(is_ours, [], |row| row.get::<_, bool>(0))? {
+        return Ok(Checkpoint::Own);
+    }
     let mut statement =
         connection.prepare_cached("SELECT value = :outside FROM _sync_meta WHERE name = :name")?;
     let names = named_params! { ":outside": Checkpoint::Outside.as_str(), ":name": OWNER };
@@ -50,7 +54,9 @@ pub(crate) fn as_the_daemon_does(connection: &Connection) -> rusqlite::Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::database::damage;
     use crate::store::testing::{self, connection};
+    use crate::store::tokens;
     use crate::store::{Lane, Mode, Store};
 
     fn open(folder: &tempfile::TempDir, checkpoint: Checkpoint) -> Store {
@@ -85,7 +91,16 @@ mod tests {
         as_the_daemon_does(&beside).expect("a setting");
         assert_eq!(kept(&beside).expect("a setting"), Checkpoint::Outside);
         drop(beside);
+        // What commands look by is the last connection that closes, too.
+        let path = folder.path().join("crm.db");
+        let looked = tokens::look(&path, |_| Ok(())).expect("looks");
+        assert!(looked.is_some());
+        drop(tokens::looking(&path).expect("looks"));
+        damage::look_through(&path).expect("whole");
+        let clock: std::sync::Arc<dyn crate::clock::Clock> = std::sync::Arc::new(testing::Standing);
+        tokens::beside_the_daemon(&path, &clock, |_| Ok(())).expect("writes");
         assert!(bytes("crm.db") <= 4096, "{}", bytes("crm.db"));
+        assert!(bytes("crm.db-wal") > 4_000_000, "{}", bytes("crm.db-wal"));
 
         let store = open(&folder, Checkpoint::Own);
         store.close();
