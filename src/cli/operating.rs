@@ -4,3 +4,4 @@
 pub mod backup;
 pub mod changes;
 pub mod explain;
+pub(crate) mod outlet;

@@ -129,6 +129,12 @@ pub(crate) enum CommandError {
         /// The last that was ever given.
         last: i64,
     },
+    /// Another file stands in the place of the one that is open, or none.
+    #[error("the database `{path}` was removed or replaced while it was open")]
+    Replaced {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// Something is where a copy was to be.
     #[error("`{path}` is there already")]
     Taken {
@@ -190,6 +196,9 @@ impl CommandError {
             Self::Forgotten { .. } => Some(
                 "read the mirror anew, and go on from `SELECT seq FROM sqlite_sequence WHERE name = 'sync_history'` of before that",
             ),
+            Self::Replaced { .. } => Some(
+                "start this again: what it gave last may not be in the file that stands there now",
+            ),
             Self::Taken { .. } => Some("name a file that is not there: nothing is written over"),
             Self::Copy { .. } => {
                 Some("name a folder that this user may write to, with room for the copy")
@@ -214,6 +223,7 @@ impl CommandError {
             Self::ReadOnly => "read-only-database",
             Self::Busy => "busy-database",
             Self::Forgotten { .. } => "changes-forgotten",
+            Self::Replaced { .. } => "database-replaced",
             Self::Taken { .. } => "file-exists",
             Self::Copy { .. } => "file-unusable",
             Self::BadCopy(_) => "damaged-database",
@@ -474,6 +484,19 @@ impl CommandDb {
     pub(crate) fn is_in_place(&self) -> bool {
         let file = file_identity(&self.path).ok();
         file.is_some() && file == self.file
+    }
+
+    /// The same, for whoever goes on reading it.
+    ///
+    /// # Errors
+    /// It is not: what is written from here on is in another file.
+    pub(crate) fn stays_in_place(&self) -> Result<(), CommandError> {
+        match self.is_in_place() {
+            true => Ok(()),
+            false => Err(CommandError::Replaced {
+                path: self.path.clone(),
+            }),
+        }
     }
 
     /// Looks whether the file is ours, not newer than this program, and set up.

@@ -1,15 +1,12 @@
 //! `changes`: `sync_history` as a line a change, as it happens. It reads the database and asks nobody else.
 
-use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd as _;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::cli::args::{ChangesArgs, ChangesSince};
 use crate::cli::format::printable;
+use crate::cli::operating::outlet::{Outlet, is_closed};
 use crate::cli::{ExitStatus, known_object};
 use crate::clock::Clock;
 use crate::store::commands::{CommandDb, Row};
@@ -23,15 +20,18 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Prints changes; with `--follow` until SIGINT, SIGTERM or the end of the pipe.
 ///
 /// # Errors
-/// The database can't be read, or changes that were asked for are forgotten.
+/// The database can't be read, changes that were asked for are forgotten, or another file stands in the place of the one that is
+/// followed.
 pub async fn changes(
     database: &Path,
     args: &ChangesArgs,
     clock: &dyn Clock,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut outlet = match args.follow {
+        true => Outlet::followed(out, clock)?,
+        false => Outlet::listed(out, clock),
+    };
     let db = CommandDb::open(database)?;
     let object = args.object.as_deref();
     if let Some(object) = object {
@@ -52,7 +52,8 @@ pub async fn changes(
         let is_empty = page.is_empty();
         for change in page {
             after = change.number("id").unwrap_or(after).max(after);
-            if !print(&change, args.json, out)? {
+            let text = text(&change, args.json)?;
+            if outlet.write(text.as_bytes()).await?.is_break() {
                 return Ok(ExitStatus::Done);
             }
         }
@@ -62,37 +63,20 @@ pub async fn changes(
         if !args.follow || is_closed() {
             return Ok(ExitStatus::Done);
         }
-        tokio::select! {
-            _ = terminate.recv() => return Ok(ExitStatus::Done),
-            _ = interrupt.recv() => return Ok(ExitStatus::Done),
-            () = clock.sleep(LOOK) => {}
+        db.stays_in_place()?;
+        if outlet.rest(LOOK).await.is_break() {
+            return Ok(ExitStatus::Done);
         }
     }
 }
 
-/// Prints a line and hands it over at once. `false`: nobody reads any more.
-fn print(change: &Row, json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+/// A change as a line.
+fn text(change: &Row, json: bool) -> serde_json::Result<String> {
     let line = match json {
         true => serde_json::to_string(change)?,
         false => line(change),
     };
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Whether standard output is a pipe that nobody reads any more.
-pub(crate) fn is_closed() -> bool {
-    let stdout = io::stdout();
-    let fd = stdout.as_fd();
-    let mut polled = [PollFd::new(&fd, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::ERR)
+    Ok(line + "\n")
 }
 
 /// `17  2026-11-24T03:10:00.000Z  contacts 7  city: Rome -> Lima  (poll)`.

@@ -1,19 +1,18 @@
 //! `status --watch`: the status again and again. On a terminal it is the screen, with keys that do what the commands do; else a
 //! table every two seconds.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::print;
 use super::screen::{KeyAnswer, ScreenAct, StatusScreen};
 use crate::cli::ExitStatus;
-use crate::cli::operating::changes::is_closed;
+use crate::cli::operating::outlet::{Outlet, Signals};
 use crate::clock::Clock;
 use crate::config::Drawing;
 use crate::store::commands::{CommandDb, CommandError, WantedConflicts};
@@ -38,28 +37,10 @@ pub async fn watch(
     clock: &dyn Clock,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
-    let signals = Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-    };
     if !json && io::stdout().is_terminal() && io::stdin().is_terminal() {
-        screen(database, clock, signals).await
+        screen(database, clock, Signals::new()?).await
     } else {
-        tables(database, json, clock, signals, out).await
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        tables(database, json, clock, out).await
     }
 }
 
@@ -68,9 +49,9 @@ async fn tables(
     database: &Path,
     json: bool,
     clock: &dyn Clock,
-    mut signals: Signals,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
+    let mut outlet = Outlet::followed(out, clock)?;
     let mut looked = LookedAt::new(database);
     loop {
         let mut text = Vec::new();
@@ -88,16 +69,7 @@ async fn tables(
         if !json {
             text = one_block(&text);
         }
-        match out.write_all(&text).and_then(|()| out.flush()) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitStatus::Done),
-            Err(error) => return Err(error.into()),
-        }
-        tokio::select! {
-            () = signals.any() => return Ok(ExitStatus::Done),
-            () = clock.sleep(TABLE) => {}
-        }
-        if is_closed() {
+        if outlet.write(&text).await?.is_break() || outlet.rest(TABLE).await.is_break() {
             return Ok(ExitStatus::Done);
         }
     }
