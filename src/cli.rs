@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Termination};
 
 use crate::app::budget::AskError;
@@ -301,6 +301,23 @@ pub struct ConfigPath {
         global = true
     )]
     pub config: PathBuf,
+}
+
+/// The database that the mapping file names. A mistake elsewhere in the file is told on `err`, and keeps nobody from it.
+///
+/// # Errors
+/// The file can't be read, or it is in doubt which database is meant.
+pub fn database(config: &Path, err: &mut dyn Write) -> anyhow::Result<PathBuf> {
+    let (database, mistakes) = crate::config::database(config)?;
+    if mistakes > 0 {
+        let them = if mistakes == 1 { "it" } else { "them" };
+        let s = if mistakes == 1 { "" } else { "s" };
+        writeln!(
+            err,
+            "hubsyncd: the mapping file has {mistakes} mistake{s}: `hubsyncd check` tells {them}"
+        )?;
+    }
+    Ok(database)
 }
 
 /// Tells a person on `err` why a command failed and what to do about it. Gives the status that it ends with.

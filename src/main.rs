@@ -1,7 +1,6 @@
 //! `hubsyncd`: arguments, logging, runtime, exit status.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hubsyncd::cli::args::{Cli, Command};
@@ -32,24 +31,28 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
         Command::Check(args) => cli::check::check(&path, args, out),
         Command::Init(args) => runtime()?.block_on(cli::init::init(&path, args, out, err)),
         Command::Status(args) if args.watch => {
-            let (database, clock) = (database(&path)?, SystemClock::new());
+            let (database, clock) = (cli::database(&path, err)?, SystemClock::new());
             runtime()?.block_on(cli::status::watch::watch(
                 &database, args.json, &*clock, out,
             ))
         }
-        Command::Status(args) => cli::status::status(&database(&path)?, args, now(), out),
+        Command::Status(args) => cli::status::status(&cli::database(&path, err)?, args, now(), out),
         Command::Changes(args) => {
-            let (database, clock) = (database(&path)?, SystemClock::new());
+            let (database, clock) = (cli::database(&path, err)?, SystemClock::new());
             runtime()?.block_on(cli::operating::changes::changes(
                 &database, &args, &*clock, out,
             ))
         }
-        Command::Explain(args) => cli::operating::explain::explain(&path, &args, now(), out),
-        Command::Backup(args) => cli::operating::backup::backup(&database(&path)?, &args.path, out),
-        Command::Conflicts(args) => {
-            cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out)
+        Command::Explain(args) => cli::operating::explain::explain(&path, &args, now(), (out, err)),
+        Command::Backup(args) => {
+            cli::operating::backup::backup(&cli::database(&path, err)?, &args.path, out)
         }
-        Command::Outbox(args) => cli::outbox::outbox(&database(&path)?, &args.command, now(), out),
+        Command::Conflicts(args) => {
+            cli::conflicts::conflicts(&cli::database(&path, err)?, &args.command, now(), out)
+        }
+        Command::Outbox(args) => {
+            cli::outbox::outbox(&cli::database(&path, err)?, &args.command, now(), out)
+        }
         Command::Plan(args) => runtime()?.block_on(cli::plan::plan(&path, args, out)),
         Command::Undo(args) => cli::undo::undo(&path, &args, out, err),
         Command::Auth(args) => runtime()?.block_on(cli::auth::auth(&path, args.command, out)),
@@ -74,11 +77,6 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
             Ok(ExitStatus::Done)
         }
     }
-}
-
-/// The database that the mapping file names.
-fn database(config: &Path) -> anyhow::Result<PathBuf> {
-    Ok(hubsyncd::config::load(config)?.database)
 }
 
 fn now() -> Timestamp {

@@ -4,11 +4,13 @@
 //! what is wrong; the result is used only when there was none.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
+use crate::config::check::syntax::Mistake;
 use crate::config::check::values::LookForSecret;
+use crate::config::file::TomlTable;
 use crate::config::keys;
 use crate::config::problem::{Problem, Report, Severity, UNREADABLE};
 use crate::config::reader::Reader;
@@ -38,6 +40,8 @@ mod webhooks;
 pub(crate) struct Checked {
     /// The settings, unless there is an error.
     pub config: Option<Config>,
+    /// The database, where the file names it beyond doubt, whatever else is wrong.
+    pub database: Option<PathBuf>,
     /// The mistakes.
     pub report: Report,
     /// Every setting in force; meaningful where `config` is there.
@@ -66,6 +70,7 @@ fn finish(path: &Path, source: Result<FileSource, ReadFailure>, look: LookForSec
             let report = Report::unreadable(path, unreadable(path, failure));
             Checked {
                 config: None,
+                database: None,
                 report,
                 settings: Vec::new(),
             }
@@ -78,6 +83,8 @@ fn check_source(source: &FileSource, look: LookForSecret) -> Checked {
     let (document, _) = DeTable::parse_recoverable(&text);
     let mut reader = Reader::new(source);
     let config = read_root(&mut reader, document.get_ref());
+    let is_sure = names_its_database(&reader, document.get_ref(), &mistakes);
+    let database = is_sure.then(|| config.database.clone());
     syntax::note(&mut reader, &mistakes);
     reader.warn_of_missing_secrets(look);
     let report = Report::new(source, &reader.secrets, reader.problems);
@@ -87,9 +94,32 @@ fn check_source(source: &FileSource, look: LookForSecret) -> Checked {
     });
     Checked {
         config,
+        database,
         report,
         settings: reader.settings,
     }
+}
+
+/// Whether it is beyond doubt which database the file means: its path is written and right, or nothing that is wrong may be that line.
+fn names_its_database(reader: &Reader<'_>, document: &DeTable<'_>, mistakes: &[Mistake]) -> bool {
+    let errors = reader.problems.iter();
+    let mut errors = errors.filter(|problem| problem.severity == Severity::Error);
+    let root = TomlTable::from_toml(String::new(), document);
+    let is_written = root.get("database").is_some_and(|entry| {
+        let DeValue::Table(table) = entry.value else {
+            return false;
+        };
+        let table = TomlTable::from_toml(entry.path.clone(), table);
+        table.get("path").is_some()
+    });
+    let is_about_it = |problem: &Problem| problem.key.split('.').next() == Some("database");
+    if is_written {
+        return !errors.any(is_about_it)
+            && !syntax::may_be_about(reader.source, mistakes, &["database", "path"]);
+    }
+    // A section's name may be what is misspelt.
+    let is_of_root = |problem: &Problem| !problem.key.contains('.');
+    mistakes.is_empty() && !errors.any(|problem| is_about_it(problem) || is_of_root(problem))
 }
 
 /// Reads every section, whatever is wrong in one of them.

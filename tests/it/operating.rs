@@ -37,6 +37,14 @@ fn a_monitor_is_told_by_the_exit_status() {
     site.execute("INSERT INTO contacts (email) VALUES ('no address')");
     site.until_sql("SELECT sum(dead) FROM sync_status");
     assert_eq!(exit_code(&site), Some(3));
+    let log = site.log();
+    let refused = log
+        .lines()
+        .find(|line| line.contains("HubSpot refused a record"));
+    let refused = refused.expect("the log says so");
+    for field in ["object=contacts", "code=\"invalid-email\""] {
+        assert!(refused.contains(field), "{field}: {refused}");
+    }
     let (_, told) = said(&site, &["status"]);
     assert!(told.contains("contacts: 1 dead"), "{told}");
     assert_eq!(site.stop(), 0);
@@ -338,4 +346,53 @@ fn a_record_and_a_code_are_explained() {
         (Some(2), true),
         "{told}"
     );
+}
+
+#[test]
+fn a_mistake_in_the_mapping_file_keeps_no_operator_from_the_database() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 3);
+    let mut site = Site::new(&portal);
+    site.start_and_settle();
+    let good = std::fs::read_to_string(site.path("config.toml")).expect("a file");
+    let write = |text: &str| std::fs::write(site.path("config.toml"), text).expect("written");
+    for mistake in ["[guard]\nmax_archivs = 7\n", "[bad\n"] {
+        write(&format!("{good}{mistake}"));
+        site.until_sql("SELECT state = 'degraded' AND config_error IS NOT NULL FROM sync_health");
+        assert_eq!(exit_code(&site), Some(3));
+        for arguments in [
+            &["status"][..],
+            &["changes"],
+            &["explain", "contacts", "1"],
+            &["outbox", "list"],
+            &["conflicts", "list"],
+            &["backup", "copy.db"],
+        ] {
+            let (code, told) = said(&site, arguments);
+            assert_eq!(code, Some(0), "{arguments:?}: {told}");
+            assert!(
+                told.contains("the mapping file has "),
+                "{arguments:?}: {told}"
+            );
+        }
+        std::fs::remove_file(site.path("copy.db")).expect("a copy");
+    }
+    // Which database is meant must be beyond doubt.
+    let path = "path = \"crm.db\"\n";
+    assert!(good.contains(path));
+    for (text, by) in [
+        (good.replace(path, "path = 7\n"), "path"),
+        (good.replace(path, "pth = \"crm.db\"\n"), "pth"),
+        (good.replace("[database]", "[databse]"), "databse"),
+        (good.replace("[database]", "[database"), "[database"),
+        (good.replace(path, &format!("{path}{path}")), "path"),
+    ] {
+        write(&text);
+        let (code, told) = said(&site, &["outbox", "list"]);
+        assert_eq!(code, Some(78), "{text}: {told}");
+        assert!(told.contains(by), "{by}: {told}");
+    }
+    write(&good);
+    site.until_sql("SELECT state = 'running' FROM sync_health");
+    assert_eq!(site.stop(), 0);
 }

@@ -6,8 +6,7 @@ use std::path::Path;
 use crate::app::codes;
 use crate::cli::args::ExplainArgs;
 use crate::cli::format::{Align, TextTable, moment, printable, shortened};
-use crate::cli::{ExitStatus, WrongUsage, known_object};
-use crate::config;
+use crate::cli::{ExitStatus, WrongUsage, database, known_object};
 use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, CommandError, ExplainedRecord, Row, WantedRecord};
 
@@ -22,14 +21,14 @@ pub fn explain(
     config: &Path,
     args: &ExplainArgs,
     now: Timestamp,
-    out: &mut dyn Write,
+    (out, err): (&mut dyn Write, &mut dyn Write),
 ) -> anyhow::Result<ExitStatus> {
     let wanted = match (args.local_id, args.hs_id) {
         (Some(id), _) => WantedRecord::Local(id),
         (None, Some(id)) => WantedRecord::Remote(id),
         (None, None) => return code(&args.what, args.json, out),
     };
-    let mut db = CommandDb::open(&config::load(config)?.database)?;
+    let mut db = CommandDb::open(&database(config, err)?)?;
     let Some(record) = db.explained(&args.what, wanted)? else {
         let known = db.objects()?;
         let known: Vec<&str> = known.iter().filter_map(|row| row.text("object")).collect();

@@ -60,6 +60,14 @@ fn bad_part(source: &FileSource, span: &Range<usize>) -> Range<usize> {
     lines.start..lines.end + next
 }
 
+/// Whether a part that is no TOML may be about one of these words.
+pub(super) fn may_be_about(source: &FileSource, mistakes: &[Mistake], words: &[&str]) -> bool {
+    let mut parts = mistakes
+        .iter()
+        .map(|mistake| &source.text[bad_part(source, &mistake.span)]);
+    parts.any(|part| words.iter().any(|word| part.contains(word)))
+}
+
 fn blank(text: &mut String, part: &Range<usize>) {
     let spaces: String = text[part.clone()]
         .bytes()

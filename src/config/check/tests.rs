@@ -424,6 +424,35 @@ fn the_database_is_no_folder_and_not_the_mapping_file() {
 }
 
 #[test]
+fn the_database_of_a_file_with_mistakes_is_the_one_that_is_meant_beyond_doubt() {
+    let objects = "[objects.contacts]\n";
+    let check = |text: &str, expected: Option<&str>| {
+        let found = checked(&format!("{text}\n{objects}")).database;
+        let found = found.map(|path| path.display().to_string());
+        assert_eq!(found.as_deref(), expected, "{text}");
+    };
+    let default = Some("/var/lib/hubsyncd/crm.db");
+    let written = Some("/srv/crm.db");
+    check("", default);
+    check("[guard]\nmax_archivs = 7", default);
+    check("[gard]\nmax_archives = 7", None);
+    check("[guard\nmax_archives = 7", None);
+    let path = "[database]\npath = \"/srv/crm.db\"\n";
+    check(path, written);
+    check(&format!("{path}[guard]\nmax_archivs = 7"), written);
+    check(&format!("{path}[gard]\nmax_archives = 7"), written);
+    check(&format!("{path}[guard\nmax_archives = 7"), written);
+    check(&format!("{path}checkpoint = \"mine\""), None);
+    check(&format!("{path}path = \"/srv/other.db\""), None);
+    check(&format!("{path}[database]\npath = \"/srv/other.db\""), None);
+    check("[database]\npath = 7", None);
+    check("[database]\npth = \"/srv/crm.db\"", None);
+    check("[databse]\npath = \"/srv/crm.db\"", None);
+    check("[database\npath = \"/srv/crm.db\"", None);
+    check("database = \"/srv/crm.db\"", None);
+}
+
+#[test]
 fn directions_policies_and_matches_fit_together() {
     check_property(
         "a = { direction = \"pull\", conflict = \"local\" }",
