@@ -379,7 +379,7 @@ fn refuse(
         let work = EntryWork::of_entry(tx, pass.name(), entry, pass.now);
         return work.carry_out(refused_before(explanation, pass.now));
     }
-    tracing::warn!(local_id = %entry.local_id, operation = entry.standing.operation.as_str(), attempts = entry.standing.attempts, code = code_in(explanation), "HubSpot refused a record; see sync_outbox.last_error");
+    tracing::warn!(object = %pass.name(), local_id = %entry.local_id, operation = entry.standing.operation.as_str(), attempts = entry.standing.attempts, code = code_in(explanation), "HubSpot refused a record; see sync_outbox.last_error");
     EntryWork::of_entry(tx, pass.name(), entry, pass.now).carry_out(refused(entry, explanation))
 }
 
