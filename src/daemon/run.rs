@@ -140,7 +140,9 @@ pub(crate) async fn run_engine(
         listeners: &mut listeners,
         has_begun: false,
     };
-    let ended = work(config, &mut at, &mut Reload::new(config, file), &stop).await;
+    let mut reload = Reload::new(config, file);
+    // It is large, and lives as long as the daemon.
+    let ended = Box::pin(work(config, &mut at, &mut reload, &stop)).await;
     let systemd = Arc::clone(&at.parts.systemd);
     finish(&all, tasks, listeners, &systemd, ended).await
 }

@@ -105,7 +105,10 @@ fn a_signal_ends_what_goes_on_printing_also_while_nobody_reads() {
     assert_eq!(listing.ended().0, None);
     let mut tables = Printing::of(&site, &["status", "--watch", "--json"]);
     assert!(tables.line().contains("contacts"));
-    tables.beside.write_all(&[b'\n'; 62_000]).expect("it fits");
+    tables
+        .beside
+        .write_all(&vec![b'\n'; 62_000])
+        .expect("it fits");
     // A table comes every two seconds.
     tables.stands_still(Duration::from_secs(3));
     tables.signal(Signal::TERM);

@@ -252,10 +252,10 @@ fn from_a_lead_s_webhook_to_its_owner_takes_less_than_a_second_and_two_round_tri
         let begun = clock.monotonic();
         let id = lead(&portal, &format!("lead{number}@example.com"), "Peru");
         while owner(&portal, id).is_none() {
-            assert!(clock.monotonic() - begun < Duration::from_secs(30));
+            assert!(clock.monotonic().saturating_sub(begun) < Duration::from_secs(30));
             wait(Duration::from_millis(2));
         }
-        took.push(clock.monotonic() - begun);
+        took.push(clock.monotonic().saturating_sub(begun));
     }
     let mut warm = took.split_off(2);
     warm.sort_unstable();

@@ -68,10 +68,6 @@ impl ShownAgain {
 }
 
 /// An entry as the next push would find it.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "what a plan says of it, each by itself"
-)]
 #[derive(Debug, Clone)]
 pub struct PlannedEntry {
     /// The object, of an association the one where it starts.

@@ -315,10 +315,6 @@ impl LeftWhy {
 }
 
 /// A field as it is now.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "what may keep it, each by itself"
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FieldNow<'a> {
     /// The column's type; `None` where nothing may be written to it.
