@@ -116,15 +116,14 @@ async fn families(engine: &Engine, last: &Mutex<LastLook>) -> Vec<MetricFamily> 
     let (counted, tables) = (last.counted.clone(), last.tables.clone());
     drop(last);
     let mapping = engine.mapping();
-    let objects: Vec<&str> = mapping
-        .objects
-        .iter()
-        .map(|own| own.object.as_str())
-        .collect();
-    families.extend(of_counted(&counted, &objects));
+    let objects = mapping.objects.iter().map(|own| own.object.as_str());
+    // Changes, conflicts and holds of associations stand under the names of their pairs.
+    let pairs = mapping.pairs.iter().map(|pair| pair.key.as_str());
+    let names: Vec<&str> = objects.chain(pairs).collect();
+    families.extend(of_counted(&counted, &names));
     families.extend(of_merges(&measures, &mapping));
     if let Some(tables) = tables {
-        families.extend(of_tables(&tables, engine.clock().now()));
+        families.extend(of_tables(&tables, &names, engine.clock().now()));
     }
     families
 }
@@ -302,7 +301,7 @@ fn of_merges(measures: &Measures, mapping: &Mapping) -> [MetricFamily; 2] {
     [echoes, merges]
 }
 
-fn of_tables(tables: &TablesLook, now: Timestamp) -> Vec<MetricFamily> {
+fn of_tables(tables: &TablesLook, names: &[&str], now: Timestamp) -> Vec<MetricFamily> {
     if tables.state.is_empty() {
         return Vec::new();
     }
@@ -340,12 +339,12 @@ fn of_tables(tables: &TablesLook, now: Timestamp) -> Vec<MetricFamily> {
     )
     .with([], seconds(since));
     let mut held = MetricFamily::new("hubsyncd_held_records", "Records that the guard holds.");
-    for of in &tables.objects {
+    for name in names {
         for side in ["hubspot", "local"] {
             let own = tables.held.iter();
-            let own = own.filter(|(object, held, _)| *object == of.object && held == side);
+            let own = own.filter(|(object, held, _)| object == name && held == side);
             let count = own.map(|(.., count)| count).sum();
-            held = held.with([("object", &of.object), ("side", side)], whole(count));
+            held = held.with([("object", *name), ("side", side)], whole(count));
         }
     }
     let mut runs = MetricFamily::new(

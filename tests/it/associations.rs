@@ -4,6 +4,7 @@ use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 
 use crate::codes::produces;
+use crate::commands::{free_port, get};
 use crate::daemon::{Site, eventually};
 use crate::links::{FIRST_PASS, OBJECTS, company, in_hubspot, set_primary, until_equal};
 use crate::portal::Portal;
@@ -367,8 +368,16 @@ fn under_a_limit_of_one_the_policy_or_a_person_decides_whose_company_stands() {
 
 #[test]
 fn a_mass_of_disassociations_waits_for_a_word() {
-    let settings = "[guard]\nmax_archives = 2\n";
-    let (portal, mut site, ann, [acme, _]) = loaded(settings);
+    let port = free_port();
+    let settings = format!("[guard]\nmax_archives = 2\n[http]\nlisten = \"127.0.0.1:{port}\"\n");
+    let (portal, mut site, ann, [acme, _]) = loaded(&settings);
+    let held = |records: u32| {
+        let line = format!(
+            "hubsyncd_held_records{{object=\"contacts_companies\",side=\"hubspot\"}} {records}\n"
+        );
+        eventually(&line, || get(port, "/metrics").contains(&line));
+    };
+    held(0);
     let more: Vec<u64> = (0..4)
         .map(|number| company(&portal, &format!("Company {number}")))
         .collect();
@@ -380,6 +389,7 @@ fn a_mass_of_disassociations_waits_for_a_word() {
     site.execute("DELETE FROM associations");
     site.until_sql("SELECT count(*) FROM sync_holds WHERE object = 'contacts_companies' AND operation = 'disassociate' AND records = 5");
     assert_eq!(associated(&portal), 5);
+    held(5);
     site.execute("UPDATE sync_holds SET approved_at = datetime('now')");
     site.until_pushed();
     assert_eq!(associated(&portal), 0);

@@ -489,7 +489,8 @@ fn a_daemon_that_may_open_no_more_files_says_so_goes_on_and_heals() {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
     let open = open.expect("its files").count() as u64;
     limit_files(pid, open);
-    site.until_sql("SELECT code = 'few-descriptors' FROM sync_health");
+    let code = produces("few-descriptors");
+    site.until_sql(&format!("SELECT code = '{code}' FROM sync_health"));
     let said = site
         .text("SELECT last_error FROM sync_health")
         .expect("words");
@@ -538,7 +539,8 @@ fn a_log_that_another_program_should_write_back_and_does_not_is_told_until_it_is
              INSERT INTO filling SELECT randomblob(1048576) FROM (WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 24) SELECT v FROM n)",
         )
         .expect("a program's table");
-    site.until_sql("SELECT code = 'log-grows' FROM sync_health");
+    let code = produces("log-grows");
+    site.until_sql(&format!("SELECT code = '{code}' FROM sync_health"));
     let output = site.run(&["status"]);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
