@@ -194,6 +194,8 @@ pub(super) struct Reload {
     disk: Option<OnDisk>,
     /// What is in force.
     read: FileRead,
+    /// What was in force before the first file that came during the start, which the mirror may refuse once HubSpot answers.
+    former: Option<FileRead>,
     /// How often another one was put in force.
     times: u64,
     /// What waits for HubSpot's answer.
@@ -221,6 +223,7 @@ impl Reload {
         Self {
             disk,
             read,
+            former: None,
             times: 0,
             coming: None,
             asks: None,
@@ -371,16 +374,7 @@ impl Reload {
             WhyLook::Signal | WhyLook::File | WhyLook::Again => {}
         }
         disk.watched.follow(read.files(&disk.path));
-        let token = read.token().filter(|(token, _)| {
-            let sent = self.read.token();
-            sent.is_none_or(|(sent, _)| sent.expose_secret() != token.expose_secret())
-        });
-        let coming = ComingFile {
-            token: token.map(|(token, place)| (token.clone(), place)),
-            mapping: Arc::new(read.config.mapping.clone()),
-            read,
-            changes,
-        };
+        let coming = self.coming_of(read, changes);
         let engine = Arc::clone(&at.all.engine);
         let reshaped = coming.mapping.reshaped(&engine.mapping());
         if !at.has_begun || (coming.token.is_none() && reshaped.is_empty()) {
@@ -401,6 +395,58 @@ impl Reload {
         self.asks = Some(question(at, client, Arc::clone(&coming.mapping), 0));
         self.coming = Some(Box::new(coming));
         Ok(())
+    }
+
+    /// A right file that is to be in force.
+    fn coming_of(&self, read: FileRead, changes: Vec<SettingChange>) -> ComingFile {
+        let token = read.token().filter(|(token, _)| {
+            let sent = self.read.token();
+            sent.is_none_or(|(sent, _)| sent.expose_secret() != token.expose_secret())
+        });
+        ComingFile {
+            token: token.map(|(token, place)| (token.clone(), place)),
+            mapping: Arc::new(read.config.mapping.clone()),
+            read,
+            changes,
+        }
+    }
+
+    /// Goes back to the file of before, where HubSpot's answer to a start shows that the mirror can't fit one that came meanwhile. It
+    /// is tried again once the start has come to its end.
+    ///
+    /// # Errors
+    /// The file is the one of the start: with that no daemon goes on.
+    pub(super) async fn fall_back(
+        &mut self,
+        error: StepError,
+        at: &mut AtWork<'_>,
+    ) -> Result<(), RunError> {
+        let former = self.former.take().filter(|_| is_refusal(&error));
+        let Some(former) = former else {
+            return Err(error.into());
+        };
+        let coming = self.coming_of(former, Vec::new());
+        match self.put(Box::new(coming), None, at).await {
+            Ok(()) => {}
+            Err(NotInForce::Fatal(error)) => return Err(error),
+            Err(_) => return Err(error.into()),
+        }
+        self.former = None;
+        self.tell(Err(NotInForce::RefusedByMirror(error.into())), at)?;
+        self.try_again_at(Duration::MAX);
+        Ok(())
+    }
+
+    /// The start has come to its end: from here on the mirror is asked before a file is in force.
+    pub(super) fn has_begun(&mut self, at: &AtWork<'_>) {
+        self.former = None;
+        self.try_again_at(at.all.engine.clock().monotonic());
+    }
+
+    fn try_again_at(&mut self, again_at: Duration) {
+        if let Some(refused) = &mut self.refused {
+            refused.again_at = again_at;
+        }
     }
 
     /// Puts a file in force for which HubSpot was asked.
@@ -461,7 +507,10 @@ impl Reload {
         for change in &changes {
             tracing::info!(change = %change.line, "the mapping file was changed");
         }
-        self.read = read;
+        let before = std::mem::replace(&mut self.read, read);
+        if !at.has_begun {
+            self.former.get_or_insert(before);
+        }
         self.times += u64::from(!is_same);
         let config = &self.read.config;
         at.parts.settings.exchange(config);

@@ -202,8 +202,13 @@ async fn start(
     loop {
         let event = tokio::select! {
             read = &mut begun => {
-                read?;
-                return Ok(true);
+                let Err(error) = read else {
+                    reload.has_begun(at);
+                    return Ok(true);
+                };
+                reload.fall_back(error, at).await?;
+                begun.set(begin(all));
+                continue;
             }
             event = next_event(at, reload, stop) => event?,
         };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::model::id::PortalId;
@@ -189,6 +190,7 @@ impl StoreError {
     /// The stable name of what went wrong.
     pub(crate) fn code(&self) -> &'static str {
         match self {
+            Self::Open { cause, .. } if is_of_descriptors(cause) => FEW_DESCRIPTORS,
             Self::Open { .. } => "file-unusable",
             Self::Locked { .. } => "held-by-another",
             Self::NewerDatabase { .. } => "newer-database",
@@ -293,6 +295,7 @@ impl StoreError {
     /// What to do about it, where somebody can.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Open { cause, .. } if is_of_descriptors(cause) => Some(MORE_DESCRIPTORS),
             Self::Open { .. } => Some("let the daemon's user read and write it, and its folder"),
             Self::NoFolder { folder } if folder.as_path() == Path::new(DEFAULT_FOLDER) => Some(
                 "write `[database] path = \"crm.db\"` to keep it beside the mapping file, or make the folder",
@@ -377,6 +380,12 @@ impl From<rusqlite::Error> for StoreError {
             Some(_) | None => Self::Sqlite(source),
         }
     }
+}
+
+/// Whether the system has no more files for the process, or none for anybody.
+fn is_of_descriptors(cause: &io::Error) -> bool {
+    let number = cause.raw_os_error();
+    number == Some(Errno::MFILE.raw_os_error()) || number == Some(Errno::NFILE.raw_os_error())
 }
 
 /// Where the database stands unless the mapping file says otherwise.

@@ -381,6 +381,33 @@ fn a_bad_file_keeps_no_start_from_coming_to_its_end() {
 }
 
 #[test]
+fn a_file_that_the_mirror_refuses_ends_no_start_that_waits_for_hubspot() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    site.once();
+    site.execute("CREATE TABLE companies (a)");
+    let good = fs::read_to_string(site.path("config.toml")).expect("a file");
+    portal.script(FaultKind::BadGateway, 6, "/account-info");
+    site.start();
+    eventually("HubSpot is asked", || portal.requests("/account-info") > 1);
+    // A program's table has the name that the new object's would have.
+    let other = good.replace(
+        "[objects.contacts",
+        "[objects.companies]\n[objects.contacts",
+    );
+    fs::write(site.path("config.toml"), other).expect("written");
+    site.until_sql("SELECT state <> 'starting' AND state <> 'unreachable' FROM sync_health");
+    site.until_sql("SELECT config_error LIKE '%companies%' FROM sync_health");
+    site.execute("UPDATE contacts SET city = 'Oslo'");
+    site.until_pushed();
+    assert_eq!(portal.count_with("city", "Oslo"), 1);
+    fs::write(site.path("config.toml"), good).expect("written");
+    site.until_sql("SELECT config_error IS NULL FROM sync_health");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn what_needs_a_restart_is_said_and_the_rest_is_in_force() {
     let portal = Portal::quick();
     let mut site = Site::new(&portal);
