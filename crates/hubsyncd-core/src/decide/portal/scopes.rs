@@ -51,7 +51,10 @@ impl Access {
         let why = match (named, missing) {
             (_, Some(missing)) => format!("scope `{missing}` is missing"),
             ([], None) if category == "MISSING_SCOPES" => {
-                format!("scope `{}` is missing", own.join("` or `"))
+                // Both ends of a pair of one object need the same.
+                let mut each = own.to_vec();
+                each.dedup();
+                format!("scope `{}` is missing", each.join("` or `"))
             }
             ([], None) => says(category, said),
             ([only], None) => format!("scope `{only}` is missing"),
@@ -261,6 +264,14 @@ mod tests {
             of_pair(&[]),
             format!(
                 "{begin} `crm.objects.contacts.write` or `crm.objects.companies.write` is missing"
+            )
+        );
+        let of_one = named(&["crm.schemas.companies.read", "crm.schemas.companies.read"]);
+        let pair = "associations of companies with companies";
+        assert_eq!(
+            Access::Definitions.refusal((pair, &of_one), &[], "MISSING_SCOPES", ""),
+            format!(
+                "the token may not read the labels of {pair}: scope `crm.schemas.companies.read` is missing"
             )
         );
         assert_eq!(says("", ""), "HubSpot forbids it");
