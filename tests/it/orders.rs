@@ -294,7 +294,7 @@ fn a_pause_holds_across_restarts_until_it_is_ended() {
     assert_eq!(site.run(&["status", "--exit-code"]).status.code(), Some(3));
     let told = site.run(&["status"]).stdout;
     let told = String::from_utf8_lossy(&told).into_owned();
-    assert!(told.contains("paused    push, until `"), "{told}");
+    assert!(told.contains("\npaused: push\n"), "{told}");
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
     assert_eq!(site.stop(), 0);
     // It holds for the daemon; `once` works, and says so.

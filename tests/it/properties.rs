@@ -307,7 +307,7 @@ fn what_hubspot_does_not_make_is_told_in_the_file_or_in_its_words() {
     let portal = Portal::with(Settings::quick());
     let declared = |field_type: &str| {
         format!(
-            "{CONTACTS}_x = {{ create = {{ label = \"X\", type = \"number\"{field_type} }} }}\n"
+            "{CONTACTS}x_id = {{ create = {{ label = \"X\", type = \"number\", unique = true{field_type} }} }}\n"
         )
     };
     let site = Site::with(&portal, "", &declared(", field_type = \"text\""));
@@ -316,13 +316,21 @@ fn what_hubspot_does_not_make_is_told_in_the_file_or_in_its_words() {
     let words = told(&checked);
     assert!(words.contains("write `number`"), "{words}");
     site.configure(&portal, "", &declared(""));
+    // So many can be unique, and no more.
+    let unique = |number: usize| {
+        json!({"name": format!("unique_{number}"), "label": "U", "type": "string", "fieldType": "text",
+               "groupName": "contactinformation", "hasUniqueValue": true})
+    };
+    let mut made =
+        (0..20).map(|number| portal.call("POST", "/crm/v3/properties/contacts", &unique(number)));
+    assert!(made.any(|(status, _)| status == 400));
     let applied = site.run(&["properties", "apply", "--yes"]);
     assert_eq!(applied.status.code(), Some(1));
     let words = told(&applied);
     let (_, refused) = words.split_once("hubsyncd: ").expect("an error");
     assert!(
         refused.starts_with(
-            "can't make the property `_x` of contacts: HubSpot says `The name _x is not valid"
+            "can't make the property `x_id` of contacts: HubSpot says `At most 10 properties"
         ),
         "{refused}"
     );

@@ -264,7 +264,8 @@ pub(crate) fn refused(object: &str) -> String {
 }
 
 /// What of HubSpot's answers about an object can't be read and is no field's problem, in a sentence, or NULL. What a run met
-/// holds until a full comparison meets nothing of the kind.
+/// holds until a full comparison meets nothing of the kind. That a push came to nothing is over with the next one, and is told by
+/// its task.
 pub(crate) fn odd_answers(object: &str) -> String {
     format!(
         "coalesce(
@@ -272,7 +273,7 @@ pub(crate) fn odd_answers(object: &str) -> String {
             || ' can''t be read: SELECT * FROM sync_unreadable shows which'
      FROM sync_unreadable WHERE object = {object} AND property = '*' HAVING count(*) > 0),
     (SELECT error FROM sync_runs
-     WHERE object = {object} AND error IS NOT NULL
+     WHERE object = {object} AND kind <> 'push' AND error IS NOT NULL
        AND id > coalesce((SELECT max(id) FROM sync_runs
                           WHERE object = {object} AND kind = 'reconcile' AND finished_at IS NOT NULL AND error IS NULL), 0)
      ORDER BY id DESC LIMIT 1))"
@@ -284,7 +285,7 @@ fn code_of_odd_answers(object: &str) -> String {
     format!(
         "CASE WHEN EXISTS (SELECT 1 FROM sync_unreadable WHERE object = {object} AND property = '*') THEN '{VALUE_UNREADABLE}'
      ELSE (SELECT code FROM sync_runs
-           WHERE object = {object} AND error IS NOT NULL
+           WHERE object = {object} AND kind <> 'push' AND error IS NOT NULL
              AND id > coalesce((SELECT max(id) FROM sync_runs
                                 WHERE object = {object} AND kind = 'reconcile' AND finished_at IS NOT NULL AND error IS NULL), 0)
            ORDER BY id DESC LIMIT 1)
