@@ -117,7 +117,7 @@ soak-short:
 	cargo build
 	tests/soak/run.py target/debug/hubsyncd --minutes 1.5 $(SOAK)
 
-# System calls that fail, each kind with each error at each of its places: hours. The short form takes one place of each, and is left out
+# System calls that fail, each kind with each error at each of its places: hours. The short form takes one error at one place of each call, and is left out
 # where strace is not, or may trace nobody. Needs strace and python3.
 syscalls:
 	cargo build
