@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::bells::Ring;
-use crate::daemon::long_log::{LONG_READ, LongLog};
+use crate::daemon::long_log::LongLog;
 use crate::daemon::tasks::{Name, code_of, with_causes};
 use crate::engine::StepError;
 use crate::engine::portal::access::AccessStanding;
@@ -32,8 +32,6 @@ pub struct Condition {
     changed: Arc<Ring>,
     anew: Ring,
     long_log: Mutex<LongLog>,
-    /// Since when the log is long that another program should write back, by the steady clock.
-    log_is_long_since: Mutex<Option<Duration>>,
 }
 
 /// Whose errors end with its own next success.
@@ -139,13 +137,7 @@ impl Condition {
 
     /// Learns whether the log is long that another program should write back. Gives for how long it has been, where that is long.
     pub(crate) fn unwritten_log(&self, is_long: bool, at: Duration) -> Option<Duration> {
-        let mut since = self.log_is_long_since.lock();
-        if !is_long {
-            *since = None;
-            return None;
-        }
-        let long_for = at.saturating_sub(*since.get_or_insert(at));
-        (long_for >= LONG_READ).then_some(long_for)
+        self.long_log.lock().unwritten(is_long, at)
     }
 
     /// Rings when what kept steps from going well is another: whoever waits after a failure tries again at once.

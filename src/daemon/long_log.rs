@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::store::database::log_readers::LogReader;
 
 /// A program that has read in one transaction for that long, while the log grows, is named.
-pub(crate) const LONG_READ: Duration = Duration::from_secs(15);
+const LONG_READ: Duration = Duration::from_secs(15);
 
 /// A log that has been long for that long, though the daemon writes it back with every few heartbeats, is held by somebody, and told
 /// without a name where none is known.
@@ -63,6 +63,16 @@ impl LongLog {
                 held_for.as_secs()
             )
         })
+    }
+
+    /// Learns whether a log is long that another program should write back; gives for how long it has been, where that is long.
+    pub(crate) fn unwritten(&mut self, is_long: bool, at: Duration) -> Option<Duration> {
+        if !is_long {
+            self.since = None;
+            return None;
+        }
+        let long_for = at.saturating_sub(*self.since.get_or_insert(at));
+        (long_for >= LONG_READ).then_some(long_for)
     }
 }
 

@@ -25,16 +25,13 @@ pub(crate) fn owner_properties(
     connection: &Connection,
     object: &ObjectMapping,
 ) -> Result<BTreeSet<String>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    listed(
+        connection,
+        object,
         "SELECT name
          FROM properties
          WHERE object = :object AND referenced_object = 'OWNER'",
-    )?;
-    let names = statement
-        .query_map(named_params! { ":object": object.object.as_str() }, |row| {
-            row.get(0)
-        })?;
-    Ok(names.collect::<Result<_, _>>()?)
+    )
 }
 
 /// The properties of an object that were choices and are text by now: what records hold of them has its label still.
@@ -42,16 +39,25 @@ pub(crate) fn former_choices(
     connection: &Connection,
     object: &ObjectMapping,
 ) -> Result<BTreeSet<String>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    listed(
+        connection,
+        object,
         "SELECT DISTINCT o.property
          FROM _sync_options AS o
          JOIN properties AS p ON p.object = o.object AND p.name = o.property
          WHERE o.object = :object AND p.type = 'string'",
-    )?;
-    let names = statement
-        .query_map(named_params! { ":object": object.object.as_str() }, |row| {
-            row.get(0)
-        })?;
+    )
+}
+
+/// What a query about an object names.
+fn listed(
+    connection: &Connection,
+    object: &ObjectMapping,
+    sql: &str,
+) -> Result<BTreeSet<String>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let of_object = named_params! { ":object": object.object.as_str() };
+    let names = statement.query_map(of_object, |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)
 }
 
