@@ -6,5 +6,6 @@ pub mod discards;
 pub mod later;
 mod linked;
 pub mod orders;
+pub(crate) mod paused;
 pub mod resolve;
 mod unmapped;

@@ -5,6 +5,7 @@
 //! which nobody holds across a wait. Those above `listed` belong to one step; the others are shared, for the reason that each gives.
 
 use crate::engine::decisions::later::PutOff;
+use crate::engine::decisions::paused::KnownPauses;
 use crate::engine::outbound::turns::{BatchesAtOnce, LinksAtOnce, Turns};
 use crate::engine::portal::contradicted::Contradicted;
 use crate::engine::portal::refusals::Refusals;
@@ -34,6 +35,8 @@ pub(crate) struct StepMemory {
     pub(crate) later: PutOff<ConflictId>,
     /// Of the commands by SQL: which HubSpot did not answer.
     pub(crate) orders: PutOff<i64>,
+    /// Which sides are paused. Shared by the commands, which alone change that, and by the tasks, which ask at each turn.
+    pub(crate) pauses: KnownPauses,
     /// Which properties HubSpot has. Shared by whatever reads records: a property that one read found to be gone is gone for the
     /// next, and the question costs a request.
     pub(crate) listed: ListedProperties,

@@ -77,10 +77,14 @@ async fn put_off(
 
 /// Whether what a side does rests.
 pub(crate) async fn is_paused(engine: &Engine, side: PausedSide) -> Result<bool, StepError> {
-    let paused = engine
-        .store
-        .read(move |connection| orders::is_paused(connection, side));
-    Ok(paused.await?)
+    let read = match engine.memory.pauses.is_paused(side) {
+        Ok(is_paused) => return Ok(is_paused),
+        Err(read) => read,
+    };
+    let paused = engine.store.read(orders::paused).await?;
+    let is_paused = paused.contains(&side);
+    engine.memory.pauses.remember(read, paused);
+    Ok(is_paused)
 }
 
 async fn carry_out(engine: &Engine, order: &OpenOrder, is_ending: bool) -> Result<bool, StepError> {
@@ -159,17 +163,18 @@ async fn pause(
     let word = if is_paused { "paused" } else { "resumed" };
     let told = format!("{} {word}", names.join(" and "));
     let answer = told.clone();
-    let is_done = engine
+    let changing = engine.memory.pauses.changing();
+    let (is_done, _changed) = engine
         .store
         .write(Lane::Interactive, move |tx| {
             let Some(order) = orders::still_waiting(tx, &order)? else {
-                return Ok(false);
+                return Ok((false, changing));
             };
             for side in sides {
                 orders::pause(tx, side, is_paused, tx.now())?;
             }
             orders::finish(tx, &order, Ok(answer), tx.now())?;
-            Ok(true)
+            Ok((true, changing))
         })
         .await?;
     if is_done {

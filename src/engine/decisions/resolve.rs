@@ -22,7 +22,7 @@ use crate::hubspot::Priority;
 use crate::model::conflict::WHOLE_RECORD;
 use crate::model::entry::{Base, Entry};
 use crate::model::id::{ConflictId, HubspotId};
-use crate::model::mapping::FieldMapping;
+use crate::model::mapping::{FieldMapping, Mapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
@@ -31,14 +31,23 @@ use crate::store::conflicts::{self, Waiting};
 use crate::store::database::savepoint;
 use crate::store::fields::{self, FieldRow, FieldState};
 use crate::store::history::Origin;
-use crate::store::{Lane, StoreError, outbox};
-use rusqlite::Transaction;
+use crate::store::{Lane, StoreError, holds, outbox};
+use rusqlite::{Connection, Transaction};
 
 /// How many decisions one step takes.
 pub(super) const BATCH: usize = 100;
 
 /// Carries out what people have decided.
 pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
+    let (mapping, objects) = (engine.mapping(), engine.objects());
+    let look = engine
+        .store
+        .read(move |connection| waits_for_somebody(connection, &mapping, &objects));
+    // The steps below each look at what is theirs, in a transaction of its own. A daemon comes here with each commit and finds
+    // nothing, as a rule.
+    if !look.await? {
+        return Ok(Progress::RING);
+    }
     let discarded = discards::step(engine).await? | unmapped::step(engine).await?;
     let decided = decide_conflicts(engine).await? | linked::step(engine).await?;
     let approved = approvals::step(engine).await?;
@@ -48,6 +57,35 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
     } else {
         Progress::RING
     })
+}
+
+/// Whether one of the steps would find something to do, by what each of them looks at.
+fn waits_for_somebody(
+    connection: &Connection,
+    mapping: &Mapping,
+    objects: &Objects,
+) -> Result<bool, StoreError> {
+    if !outbox::discarded(connection, 1)?.is_empty()
+        || !unmapped::waiting(connection, mapping)?.is_empty()
+        || conflicts::is_misspelled(connection)?
+        || !conflicts::waiting(connection, 1)?.is_empty()
+        || !holds::decided(connection)?.is_empty()
+    {
+        return Ok(true);
+    }
+    for pair in linked::pairs(mapping, objects) {
+        if !linked::waiting(connection, &pair)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    for object in objects.iter() {
+        if !object.table.gone_in_conflict(connection, 1)?.is_empty()
+            || clearing::holds_of_gone(connection, object)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Closes conflicts of fields and of whole records whose row is gone from both sides: nobody could decide them any more.

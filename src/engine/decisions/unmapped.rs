@@ -42,7 +42,8 @@ pub(super) fn give_back(tx: &Transaction<'_>, mapping: &Mapping) -> Result<bool,
     Ok(!found.is_empty())
 }
 
-fn waiting(
+/// What waits, with the name that is not mapped.
+pub(super) fn waiting(
     connection: &Connection,
     mapping: &Mapping,
 ) -> Result<Vec<(ConflictId, String)>, StoreError> {

@@ -343,6 +343,16 @@ pub(crate) fn is_overtaken(
     Ok(false)
 }
 
+/// Whether something is held of rows that are gone, which [`forget_gone`] forgets.
+pub(crate) fn holds_of_gone(
+    connection: &Connection,
+    object: &ObjectSync,
+) -> Result<bool, StoreError> {
+    let table = object.mapping().table.as_str();
+    let gone = cleared::of_gone(connection, object.object(), table, 1)?;
+    Ok(!gone.is_empty())
+}
+
 /// Forgets what is held of rows that are gone and of which nothing waits: nobody could decide it any more. Tells whether there was
 /// any.
 pub(crate) async fn forget_gone(engine: &Engine, object: &ObjectSync) -> Result<bool, StepError> {
