@@ -42,7 +42,7 @@ const SECONDS: u64 = 0;
 /// Seeds that are drawn in any case: a slow machine must reach as much.
 const LEAST: u64 = 600;
 /// A short run takes one of so many of the enumerated worlds; `make long` takes all.
-const STRIDE: u64 = 31;
+const STRIDE: u64 = 47;
 /// More failures than this tell nothing new, where nothing else is said.
 const MOST_FAILURES: u64 = 8;
 /// glibc keeps twice the largest block that it has given back to the system (`M_MMAP_THRESHOLD` in mallopt(3)). Else what a
@@ -201,6 +201,13 @@ fn run_part(part: u64) {
     run.check_all(own.map(|small| (small, "it once found something".to_owned())));
     let again = many::comings_again(policy).chain(many::comings_in_modes());
     run.check_all(again.map(|small| (small, "a person who comes again".to_owned())));
+    let of_ties = if part == 0 {
+        Policy::Remote
+    } else {
+        Policy::Newest
+    };
+    let tied = many::associations_with_faults(of_ties);
+    run.check_all(tied.map(|small| (small, "an association beside a fault".to_owned())));
     let own = many::spread(first, stride)
         .skip(part as usize)
         .step_by(PARTS as usize);

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::plan::pick;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::acts::Act;
+use crate::worlds::acts::{Act, Tying};
 use crate::worlds::alphabet::{FAULTS, Mode, ODD_ANSWERS, OneFault, Placed, Setup, Small, When};
 use crate::worlds::beginnings::begun;
 use crate::worlds::letters::{letters, pairs};
@@ -362,6 +362,23 @@ pub(super) fn comings_again(policy: Policy) -> impl Iterator<Item = Small> {
                 .map(Placed::from)
                 .to_vec(),
             fault: Some(OneFault { kind, after }),
+            chance: 0,
+        })
+    })
+}
+
+/// An association that a program makes, and one that it takes away, with each fault at each request: of the many worlds with
+/// associations a short run plays few.
+pub(super) fn associations_with_faults(policy: Policy) -> impl Iterator<Item = Small> {
+    let setup = Setup::of(policy).with(Mode::Linked);
+    let faults = FAULTS
+        .into_iter()
+        .flat_map(|(kind, _)| (0..6).map(move |after| OneFault { kind, after }));
+    faults.flat_map(move |fault| {
+        [Tying::Join, Tying::Part].map(|tying| Small {
+            setup,
+            acts: vec![Act::Ties(tying).into()],
+            fault: Some(fault),
             chance: 0,
         })
     })
