@@ -18,7 +18,7 @@ use crate::decide::decision::undo::{
 use crate::decide::incoming::convert::match_identity;
 use crate::engine::portal::last_known;
 use crate::engine::portal::objects::{ObjectSync, Objects};
-use crate::model::association::PairMapping;
+use crate::model::association::{PairMapping, TypeId};
 use crate::model::entry::Entry;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::{FieldMapping, OnLocalDelete};
@@ -26,6 +26,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, CommandError};
+use crate::store::links::types;
 use crate::store::modes::{self, FieldMode};
 use crate::store::undo::{self, HistoryChoice, NewValue, UndoLink, UndoMark};
 use crate::store::{StoreError, conflicts, outbox, rowjson};
@@ -188,7 +189,7 @@ impl Undo {
     ) -> Result<Self, UndoError> {
         let mut db = CommandDb::open_to_decide(&config.database)?;
         let pairs = config.mapping.pairs.clone();
-        let (objects, rows, missing) = {
+        let (objects, rows, missing, turned) = {
             let tx = db.look()?;
             let objects = last_known::objects(&tx, &config.mapping)?;
             check_names(&tx, &wish.choice, (&objects, &pairs))?;
@@ -197,14 +198,18 @@ impl Undo {
                 ..wish.choice.clone()
             };
             let missing = undo::missing(&tx, &choice.ids)?;
-            (objects, undo::chosen(&tx, &choice)?, missing)
+            (objects, undo::chosen(&tx, &choice)?, missing, turned_types(&tx, &pairs)?)
+        };
+        let turned_of = |pair: &str, kind: &TypeId| {
+            let of_pair: &BTreeMap<TypeId, (String, TypeId)> = turned.get(pair)?;
+            of_pair.get(kind).cloned()
         };
         Ok(Self {
             db,
             objects,
             pairs,
             is_any_chosen: !rows.is_empty(),
-            chosen: sorted(rows),
+            chosen: sorted(rows, &turned_of),
             missing,
             clock: Arc::clone(clock),
         })
@@ -290,6 +295,26 @@ impl Undo {
 enum Afterwards {
     Keep,
     TakeBack,
+}
+
+/// The types of the mapped pairs that have rows from both ends, with the other direction of each.
+fn turned_types(
+    tx: &Transaction<'_>,
+    pairs: &[PairMapping],
+) -> Result<BTreeMap<String, BTreeMap<TypeId, (String, TypeId)>>, StoreError> {
+    let mut turned = BTreeMap::new();
+    for pair in pairs {
+        let Some(back) = pair.opposite(pairs) else {
+            continue;
+        };
+        let known = types::of(tx, pair)?;
+        let both = known.iter().filter_map(|known| {
+            let other = known.turned()?;
+            Some((known.id.clone(), (back.key.as_str().to_owned(), other)))
+        });
+        turned.insert(pair.key.as_str().to_owned(), both.collect());
+    }
+    Ok(turned)
 }
 
 /// A slip of the pen must not look as if there were nothing to turn back.

@@ -39,12 +39,24 @@ pub struct Change<'a> {
 /// Writes a change down. Of a property that is kept out of the table (`history = false`) only what gave way to the other side
 /// is; a push of it is remembered for a while.
 pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let is_undo = undo::take(tx, &change)?;
+    tell(tx, change, now).map(drop)
+}
+
+/// The same, and what the line names as the origin: the push of what an undo wrote is told as that undo.
+pub(crate) fn tell(
+    tx: &Transaction<'_>,
+    change: Change<'_>,
+    now: Timestamp,
+) -> Result<Origin, StoreError> {
+    let origin = match undo::take(tx, &change)? {
+        true => Origin::Undo,
+        false => change.origin,
+    };
     let is_unkept = || modes::is_said(tx, change.object, FieldMode::Unkept, change.property);
     if change.origin != Origin::Conflict && is_unkept()? {
         return match change.origin == Origin::Push {
-            true => remember_push(tx, change, now),
-            false => Ok(()),
+            true => remember_push(tx, change, now).map(|()| origin),
+            false => Ok(origin),
         };
     }
     tx.prepare_cached(
@@ -59,12 +71,9 @@ pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Resul
         ":property": change.property,
         ":old": change.old,
         ":new": change.new,
-        ":origin": match is_undo {
-            true => Origin::Undo.as_str(),
-            false => change.origin.as_str(),
-        },
+        ":origin": origin.as_str(),
     })?;
-    Ok(())
+    Ok(origin)
 }
 
 /// Gives the whole rows that are kept of an object the names that its columns have from here on.

@@ -285,11 +285,20 @@ fn associations_are_made_again_and_taken_away_again() {
 
 /// Contacts and companies that nothing joins.
 fn unjoined() -> (Portal, Site) {
+    unjoined_by(OBJECTS, None)
+}
+
+/// The same with a mapping of its own, in a portal that has a label besides.
+fn unjoined_by(objects: &str, label: Option<&str>) -> (Portal, Site) {
     let portal = Portal::quick();
     for number in 0..3 {
         portal.contact(&format!("c{number}@example.com"));
     }
-    let site = Site::with(&portal, "", OBJECTS);
+    if let Some(label) = label {
+        let pair = ("contacts", "companies");
+        portal.stand().create_label(pair, label, None);
+    }
+    let site = Site::with(&portal, "", objects);
     site.once();
     site.execute("INSERT INTO companies (name) VALUES ('Acme'), ('Beta')");
     site.once();
@@ -418,6 +427,109 @@ fn an_association_of_two_records_of_one_object_is_undone_from_both_its_ends() {
         undone_as_shown(&site, &after(&site, before), 1);
         assert_eq!(site.number(rows), 0, "{label}");
     }
+}
+
+/// Types of the associations between the two in HubSpot, and of the rows here.
+#[track_caller]
+fn assert_types(site: &Site, portal: &Portal, expected: &[u32]) {
+    let links = portal.stand().links("contacts", "companies");
+    let mut there: Vec<_> = links.iter().map(|link| link.kind.type_id).collect();
+    there.sort_unstable();
+    assert_eq!(there, expected);
+    let rows = "SELECT coalesce(group_concat(type_id), '') FROM (SELECT type_id FROM associations ORDER BY 1)";
+    let named: Vec<_> = expected.iter().map(ToString::to_string).collect();
+    assert_eq!(site.text(rows).unwrap_or_default(), named.join(","));
+}
+
+/// HubSpot makes more than it is asked for: the plain type behind a label, the primary behind the default.
+#[test]
+fn an_association_that_came_and_went_within_what_is_undone_is_nothing() {
+    for (column, value) in [
+        ("", ""),
+        (", label", ", 'primary'"),
+        (", label", ", 'Advisor'"),
+    ] {
+        let (portal, site) = unjoined_by(OBJECTS, Some("Advisor"));
+        let before = last_change(&site);
+        join(&site, column, value);
+        let made = site.number("SELECT count(*) FROM associations");
+        assert_eq!(made, 2, "{value}");
+        let lines = format!(
+            "SELECT count(*) FROM sync_history WHERE id > {before} AND origin = 'push' AND new_value IS NOT NULL"
+        );
+        assert_eq!(
+            site.number(&lines),
+            made,
+            "{value}: a line for each that came"
+        );
+        site.execute("DELETE FROM associations WHERE label IS NULL");
+        site.once();
+        assert_types(&site, &portal, &[]);
+        let done = undone(&site, &["--ids", &after(&site, before), "--yes"]);
+        assert_eq!(
+            (changes(&done), left(&done)),
+            (Vec::new(), Vec::new()),
+            "{value}"
+        );
+        site.once();
+        assert_types(&site, &portal, &[]);
+    }
+}
+
+/// What the other end of an association is told as going is what came at this one.
+#[test]
+fn an_association_that_came_from_one_end_and_went_from_the_other_is_nothing() {
+    let objects = "[objects.contacts]\n[objects.companies]\n[associations]\n\
+         forth = { from = \"contacts\", to = \"companies\" }\n\
+         back = { from = \"companies\", to = \"contacts\" }\n";
+    let (portal, site) = unjoined_by(objects, None);
+    let before = last_change(&site);
+    join(&site, "", "");
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 4);
+    site.execute("DELETE FROM associations WHERE from_object = 'companies' AND label IS NULL");
+    site.once();
+    assert_types(&site, &portal, &[]);
+    let done = undone(&site, &["--ids", &after(&site, before), "--yes"]);
+    assert_eq!((changes(&done), left(&done)), (Vec::new(), Vec::new()));
+    site.once();
+    assert_types(&site, &portal, &[]);
+}
+
+/// HubSpot takes the primary from the company that had it: that is our push's doing, and an undo of pushes turns it back.
+#[test]
+fn a_primary_that_our_push_took_from_another_company_goes_back_with_it() {
+    let primary = "SELECT to_local_id FROM associations WHERE label = 'Primary'";
+    let (_portal, site) = unjoined();
+    join(&site, "", "");
+    assert_eq!(site.number(primary), 1);
+    let before = last_change(&site);
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, label) VALUES ('contacts', 1, 'companies', 2, 'Primary')",
+    );
+    site.once();
+    assert_eq!(site.number(primary), 2);
+    let of = |origin: &str| {
+        site.number(&format!(
+            "SELECT count(*) FROM sync_history WHERE id > {before} AND origin = '{origin}'"
+        ))
+    };
+    assert_eq!(
+        (of("push"), of("poll")),
+        (3, 0),
+        "made, implied, and taken away"
+    );
+    let ids = after(&site, before);
+    let done = undone(&site, &["--ids", &ids, "--origin", "push", "--yes"]);
+    assert_eq!(left(&done), [""; 0], "{done}");
+    site.once();
+    assert_eq!(site.number(primary), 1);
+    assert_eq!(
+        site.number("SELECT count(*) FROM associations WHERE to_local_id = 2"),
+        0
+    );
+    assert_eq!(of("push"), 3, "what the undo implied is told as the undo");
+    let again = undone(&site, &["--ids", &ids, "--origin", "push", "--yes"]);
+    assert_eq!(again["undone"], json!(0), "{again}");
 }
 
 /// A portal makes the first company that comes by default the primary one, which nobody asked for.

@@ -82,6 +82,8 @@ pub struct ShownLinks {
     pub asked: Option<i64>,
     /// What `sync_history` says of the changes; `None` in the first pass, which has no history.
     pub origin: Option<Origin>,
+    /// Whose doing it is that a primary went: who has named another one right before, as far as that is known.
+    pub demoted_by: Option<Origin>,
 }
 
 /// Asks for a record's associations and for those that wait for it, or for the latter alone: a first read is followed by a
@@ -239,6 +241,7 @@ pub fn apply(
         end: ExclusiveEnd::From,
         own: (from, Some(shown.id)),
         origin: shown.origin,
+        demoted_by: shown.demoted_by,
         is_decided: false,
         now,
     };
@@ -348,6 +351,7 @@ pub(crate) fn decide_open(
         end,
         own: (local_id, row.record.hs_id),
         origin: Some(Origin::Conflict),
+        demoted_by: None,
         is_decided: word.is_some(),
         now,
     };
@@ -437,6 +441,7 @@ impl FoundLinks {
 }
 
 /// What is written down of a change.
+#[derive(Clone, Copy)]
 pub(super) struct Writing<'a> {
     pub(super) tx: &'a Transaction<'a>,
     pub(super) pair: &'a PairSync,
@@ -448,6 +453,8 @@ pub(super) struct Writing<'a> {
     /// That record.
     pub(super) own: (LocalId, Option<HubspotId>),
     pub(super) origin: Option<Origin>,
+    /// Whose doing it is that a primary went, as far as that is known.
+    pub(super) demoted_by: Option<Origin>,
     /// Whether a person has decided the open conflict.
     pub(super) is_decided: bool,
     pub(super) now: Timestamp,
@@ -468,11 +475,26 @@ impl Writing<'_> {
         for link in &changes.come {
             let label = self.label(&link.kind);
             rows::insert(tx, mapping, self.rows_of(link.to), &link.kind, label)?;
-            self.record(link.to, Some(&link.kind), label, LinkWay::Came)?;
+            let mut ended = entries
+                .iter()
+                .filter(|entry| changes.end.contains(&entry.id));
+            // With what a request of ours made comes what that implies.
+            let writing = match ended.any(|entry| entry.may_have_made(link.to)) {
+                true => self.pushing(),
+                false => *self,
+            };
+            writing.record(link.to, Some(&link.kind), label, LinkWay::Came)?;
         }
         for row in here.iter().filter(|row| changes.go.contains(&row.id)) {
             rows::delete(tx, row.id)?;
-            self.record(
+            let writing = match (self.demoted_by, &row.kind) {
+                (Some(origin), Some(kind)) if kind.is_primary() => Writing {
+                    origin: Some(origin),
+                    ..*self
+                },
+                (Some(_) | None, _) => *self,
+            };
+            writing.record(
                 row.to,
                 row.kind.as_ref(),
                 row.label.as_deref(),
@@ -627,11 +649,15 @@ impl Writing<'_> {
         };
         let kind = entry.kind.as_ref();
         let label = kind.and_then(|kind| self.labels.get(kind)?.as_deref());
-        let pushing = Writing {
+        self.pushing().record(entry.to, kind, label, way)
+    }
+
+    /// The same of what a push of ours did.
+    fn pushing(&self) -> Self {
+        Self {
             origin: Some(Origin::Push),
             ..*self
-        };
-        pushing.record(entry.to, kind, label, way)
+        }
     }
 
     fn record(
@@ -645,7 +671,7 @@ impl Writing<'_> {
             return Ok(());
         };
         let link = self.json(to, kind, label)?;
-        told::record(self.tx, &self.pair.mapping, link, (way, origin), self.now)
+        told::record(self.tx, &self.pair.mapping, link, (way, origin), self.now).map(drop)
     }
 
     fn json<'b>(

@@ -144,6 +144,7 @@ fn settle_exclusive(
         end: ExclusiveEnd::To,
         own: (to, Some(shown.id)),
         origin: shown.origin,
+        demoted_by: None,
         is_decided: false,
         now,
     };

@@ -303,6 +303,7 @@ fn settle_one(
             };
             let answer = (&LinkAnswer::Done, pass.now);
             work.settle_one(&link, LinkCall::Create, &written, answer)
+                .map(drop)
         }
         (AlongSettlement::Arrived, None) | (AlongSettlement::Ends, _) => work.end_unsent(&link),
         (AlongSettlement::Befalls(event), _) => {

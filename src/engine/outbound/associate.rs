@@ -550,6 +550,21 @@ async fn read_implied(
     }
 }
 
+/// An association between the two records of an entry, as the history has it.
+fn json_of<'a>(
+    link: &QueuedLink,
+    (kind, label): (Option<&'a TypeId>, Option<&'a str>),
+) -> LinkJson<'a> {
+    LinkJson {
+        from_local_id: Some(link.from.local_id),
+        from_hs_id: link.from.hs_id,
+        to_local_id: Some(link.to.local_id),
+        to_hs_id: link.to.hs_id,
+        kind,
+        label,
+    }
+}
+
 /// Carries out the answer to a batch in one transaction, with what it implied.
 async fn settle(
     engine: &Engine,
@@ -593,18 +608,23 @@ async fn settle(
                     is_asked.insert(*id);
                 }
             }
-            let mut done = 0;
+            let (mut done, mut told) = (0, Vec::new());
             for ((sent, wait), answer) in batch.links.iter().zip(waits).zip(&answers) {
                 if is_limited_otherwise && answer.is_of_limit() {
                     working.look_again(sent, now)?;
                     continue;
                 }
                 done += usize::from(*answer == LinkAnswer::Done);
-                working.settle_one(sent, batch.call, &written, (answer, now + wait))?;
+                let answer = (answer, now + wait);
+                let origin = working.settle_one(sent, batch.call, &written, answer)?;
+                if *answer.0 == LinkAnswer::Done {
+                    told.push((sent, origin.unwrap_or(Origin::Push)));
+                }
             }
-            for (sent, answer) in batch.links.iter().zip(&answers) {
-                if *answer == LinkAnswer::Done {
-                    working.add_shown(sent, &implied.read)?;
+            for (sent, origin) in told {
+                working.add_shown(sent, &implied.read, origin)?;
+                if let Some(from) = sent.from.hs_id {
+                    implied.named.insert(from, origin);
                 }
             }
             for id in implied.asked.keys() {
@@ -891,16 +911,8 @@ impl LinkWork<'_> {
         outbox::end(self.tx, link.id)
     }
 
-    /// Writes down what was made in HubSpot, or taken away there.
-    fn record(&self, link: &QueuedLink, operation: Operation) -> Result<(), StoreError> {
-        let told = LinkJson {
-            from_local_id: Some(link.from.local_id),
-            from_hs_id: link.from.hs_id,
-            to_local_id: Some(link.to.local_id),
-            to_hs_id: link.to.hs_id,
-            kind: link.kind.as_ref(),
-            label: link.label.as_deref(),
-        };
+    /// Writes down what was made in HubSpot, or taken away there, and tells whose doing the line says that it is.
+    fn record(&self, link: &QueuedLink, operation: Operation) -> Result<Origin, StoreError> {
         let way = match operation == Operation::Associate {
             true => LinkWay::Came,
             false => LinkWay::Went,
@@ -908,29 +920,30 @@ impl LinkWork<'_> {
         told::record(
             self.tx,
             &self.pair.mapping,
-            told,
+            json_of(link, (link.kind.as_ref(), link.label.as_deref())),
             (way, Origin::Push),
             self.now,
         )
     }
 
+    /// Carries out what an answer says of one entry, and tells whose doing its line of the history is, where it has one.
     pub(super) fn settle_one(
         &self,
         sent: &QueuedLink,
         call: LinkCall,
         written: &LinksWritten,
         (answer, next): (&LinkAnswer, Timestamp),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Origin>, StoreError> {
         let Some(mut link) = self.queued(sent.id)? else {
-            return Ok(());
+            return Ok(None);
         };
         // Somebody settled it already.
         if link.standing.state != EntryState::InFlight {
-            return Ok(());
+            return Ok(None);
         }
         ask_again(self.tx, self.pair, sent, self.known, self.now)?;
         if let Some(again) = overtaken(&link, sent, answer, self.now) {
-            return self.go_again(&link, again);
+            return self.go_again(&link, again).map(|()| None);
         }
         let made = sent.from.hs_id.zip(sent.to.hs_id);
         let made = made.and_then(|ends| written.types.get(&ends));
@@ -940,19 +953,21 @@ impl LinkWork<'_> {
             (plain, &link.kind, &link.told)
         {
             if !links::name(self.tx, link.id, kind, self.known)? {
-                return Ok(());
+                return Ok(None);
             }
             let Some(named) = self.queued(sent.id)? else {
-                return Ok(());
+                return Ok(None);
             };
             link = named;
         }
+        let mut told = None;
         match settle_link(&link, answer, next, self.now) {
             LinkSettlement::Agreed => {
-                self.record(&link, link.standing.operation)?;
+                let origin = self.record(&link, link.standing.operation)?;
+                told = Some(origin);
                 match link.standing.operation {
                     Operation::Associate => {
-                        self.add_implied(&link, &made)?;
+                        self.add_implied(&link, &made, origin)?;
                         self.end_outdone(&link)?;
                     }
                     Operation::Disassociate => self.make_room(&link)?,
@@ -971,7 +986,7 @@ impl LinkWork<'_> {
             LinkSettlement::Befalls(event) => {
                 let is_turned = matches!(event, EntryEvent::Linked { .. });
                 if is_turned {
-                    self.record(&link, link.standing.operation)?;
+                    told = Some(self.record(&link, link.standing.operation)?);
                 }
                 if !link.from.is_there || !link.to.is_there {
                     outbox::end(self.tx, link.id)?;
@@ -983,7 +998,7 @@ impl LinkWork<'_> {
         if call == LinkCall::ArchiveAll && *answer == LinkAnswer::Done {
             links::associate_again(self.tx, &self.pair.mapping, (link.from, link.to), self.now)?;
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Whether a batch was refused for good whose entry was about other records than its rows are by now: it goes out for these.
@@ -1040,8 +1055,13 @@ impl LinkWork<'_> {
     }
 
     /// What HubSpot makes beside an association: the plain type of the pair, what its answer names besides, and the other direction,
-    /// where that has a row.
-    fn add_implied(&self, link: &QueuedLink, made: &[&TypeId]) -> Result<(), StoreError> {
+    /// where that has a row. It came with the association, by the same hand.
+    fn add_implied(
+        &self,
+        link: &QueuedLink,
+        made: &[&TypeId],
+        origin: Origin,
+    ) -> Result<(), StoreError> {
         let now = || self.known.iter().filter(|known| !known.archived);
         let own = now().find(|known| Some(&known.id) == link.kind.as_ref());
         let plain: Vec<&KnownType> = now().filter(|known| known.label.is_none()).collect();
@@ -1056,7 +1076,7 @@ impl LinkWork<'_> {
         };
         for made in [own, plain].into_iter().flatten().chain(named) {
             let label = made.label.as_deref();
-            rows::insert(self.tx, &self.pair.mapping, (from, to), &made.id, label)?;
+            self.come(link, (&made.id, label), origin)?;
             let Some(opposite) = opposite else { continue };
             let turned = made.turned();
             let inverse = back.iter().find(|known| Some(&known.id) == turned.as_ref());
@@ -1068,9 +1088,31 @@ impl LinkWork<'_> {
         Ok(())
     }
 
+    /// A type that came beside what was asked for: the association's own has its line already.
+    fn come(
+        &self,
+        link: &QueuedLink,
+        (kind, label): (&TypeId, Option<&str>),
+        origin: Origin,
+    ) -> Result<(), StoreError> {
+        let ends = (link.from.local_id, link.to.local_id);
+        let is_new = rows::insert(self.tx, &self.pair.mapping, ends, kind, label)?;
+        if !is_new || link.kind.as_ref() == Some(kind) {
+            return Ok(());
+        }
+        let told = json_of(link, (Some(kind), label));
+        let came = (LinkWay::Came, origin);
+        told::record(self.tx, &self.pair.mapping, told, came, self.now).map(drop)
+    }
+
     /// What HubSpot shows, right behind the write, of the two records that it was about is of our own making: a primary that it named
     /// by itself is nobody's word against ours. What a program has taken away since stays away.
-    fn add_shown(&self, sent: &QueuedLink, read: &AssociationsRead) -> Result<(), StoreError> {
+    fn add_shown(
+        &self,
+        sent: &QueuedLink,
+        read: &AssociationsRead,
+        origin: Origin,
+    ) -> Result<(), StoreError> {
         let Some((from, to)) = sent.from.hs_id.zip(sent.to.hs_id) else {
             return Ok(());
         };
@@ -1091,7 +1133,7 @@ impl LinkWork<'_> {
         let shown = read.links.get(&from).and_then(|links| links.get(&to));
         for kind in shown.into_iter().flatten().filter(|kind| !is_taken(kind)) {
             let label = read.types.get(kind).and_then(Option::as_deref);
-            rows::insert(self.tx, mapping, (own, other), kind, label)?;
+            self.come(sent, (kind, label), origin)?;
         }
         Ok(())
     }

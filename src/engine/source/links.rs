@@ -222,6 +222,7 @@ async fn take_in(
                 links: links.remove(id)?,
                 asked: *asked,
                 origin: *origin,
+                demoted_by: None,
             })
         };
         let part: Vec<ShownLinks> = part.iter().filter_map(shown).collect();

@@ -189,15 +189,15 @@ fn read_entries(mut rows: Rows<'_>, types: &[KnownType]) -> Result<Vec<LinkEntry
     Ok(entries)
 }
 
-/// Writes an association down that HubSpot has. One that is there stays as it is.
+/// Writes an association down that HubSpot has, and tells whether that is new here. One that is there stays as it is.
 pub fn insert(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     (from, to): (LocalId, LocalId),
     kind: &TypeId,
     label: Option<&str>,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
+) -> Result<bool, StoreError> {
+    let inserted = tx.prepare_cached(
         "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id, label)
          VALUES (:from_object, :from, :to_object, :to, :category, :type_id, :label)
          ON CONFLICT DO NOTHING",
@@ -211,7 +211,7 @@ pub fn insert(
         ":type_id": kind.number,
         ":label": label,
     })?;
-    Ok(())
+    Ok(inserted > 0)
 }
 
 /// What starts from a row, or leads to it, does so from another one of its object from now on. Doubles go with the row, and so does

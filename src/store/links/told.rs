@@ -17,17 +17,18 @@ pub enum LinkWay {
     Went,
 }
 
-/// Writes a line down: what was made is the new value, what was taken away the old one.
+/// Writes a line down: what was made is the new value, what was taken away the old one. Tells what the line names as the origin,
+/// which is what it implied has too.
 pub fn record(
     tx: &Transaction<'_>,
     pair: &PairMapping,
     link: LinkJson<'_>,
     (way, origin): (LinkWay, Origin),
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Origin, StoreError> {
     // One that starts from no row has no place there: conflicts alone show it.
     let Some(local_id) = link.from_local_id else {
-        return Ok(());
+        return Ok(origin);
     };
     let text = link.to_text();
     let (old, new) = match way {
@@ -43,5 +44,5 @@ pub fn record(
         new,
         origin,
     };
-    history::record(tx, change, now)
+    history::tell(tx, change, now)
 }

@@ -31,6 +31,8 @@ pub(super) struct LinksReread {
     /// The same from the end where the associations lead.
     pub(super) other_end: AssociationsRead,
     pub(super) asked_other_end: BTreeMap<HubspotId, i64>,
+    /// Records that were associated right before the read, and whose doing that is told as.
+    pub(super) named: BTreeMap<HubspotId, Origin>,
 }
 
 /// What became of the answers that were taken in, by the records of each end.
@@ -147,6 +149,7 @@ pub(super) async fn read_ends(
         other_end: read_asked(engine, turned, &asked_other_end, reread).await?,
         asked,
         asked_other_end,
+        named: BTreeMap::new(),
     })
 }
 
@@ -216,6 +219,7 @@ pub(super) fn take_in(
             links: links.clone(),
             asked: reread.asked_other_end.get(id).copied(),
             origin: Some(Origin::Poll),
+            demoted_by: None,
         };
         let what = apply_other_end(tx, pair, &shown, &reread.read.links, tx.now())?;
         taken.to.insert(*id, what);
@@ -226,6 +230,7 @@ pub(super) fn take_in(
             links: links.clone(),
             asked: reread.asked.get(id).copied(),
             origin: Some(Origin::Poll),
+            demoted_by: reread.named.get(id).copied(),
         };
         let what = apply(tx, pair, &shown, &reread.read.types, tx.now())?;
         taken.from.insert(*id, what);

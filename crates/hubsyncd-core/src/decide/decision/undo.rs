@@ -9,6 +9,7 @@
 //! | a record that is gone | no row has its number | its row is inserted again |
 //! | changes of a field that is written as `if_empty` or `append` | HubSpot would not take the former value | left |
 //! | an association that was made, or taken away | still so, and both records are there | the other way round |
+//! | an association that was made and taken away, whatever its type was called, and from whichever of its ends | | nothing |
 //! | a record that is gone | another row, or one that comes back too, has its match value | left |
 //! | a record that this daemon made | deletions archive nothing | left |
 //! | a record that is gone | no row becomes a record, or another row is the record | left |
@@ -18,6 +19,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::association::TypeId;
+use crate::model::association::json::{ToldEnd, ToldLink};
 use crate::model::entry::states;
 use crate::model::mapping::WriteMode;
 use crate::model::origin::Origin;
@@ -124,6 +127,31 @@ pub struct ChosenChanges {
     pub links: Vec<ChosenLink>,
 }
 
+impl ChosenChanges {
+    /// Whether nothing is left to be turned back.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.links.is_empty()
+    }
+}
+
+/// The other direction of an association: its pair and its type, where the file maps that one too and somebody knows the type.
+pub type Turned<'a> = dyn Fn(&str, &TypeId) -> Option<(String, TypeId)> + 'a;
+
+/// What makes an association one, whatever its type is called and from whichever end it is told.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct LinkIdentity {
+    pair: String,
+    local_id: i64,
+    to: ToldEnd,
+    kind: Option<TypeId>,
+}
+
+/// What the chosen rows say of one association.
+struct ToldChange {
+    link: ChosenLink,
+    was_made_at_first: bool,
+}
+
 /// The property of a record as a whole.
 const WHOLE: &str = "*";
 
@@ -131,12 +159,13 @@ const WHOLE: &str = "*";
 const ASSOCIATION: &str = "association";
 
 /// Sorts chosen rows, which come in the order of their numbers.
-pub fn sorted(rows: Vec<ChosenRow>) -> ChosenChanges {
+pub fn sorted(rows: Vec<ChosenRow>, turned: &Turned<'_>) -> ChosenChanges {
     let mut chosen = ChosenChanges::default();
     let mut places: BTreeMap<(String, i64), usize> = BTreeMap::new();
+    let mut links = ToldChanges::default();
     for row in rows {
         if row.property == ASSOCIATION {
-            chosen.add_link(row);
+            links.add(row, turned);
             continue;
         }
         let place = *places
@@ -159,34 +188,77 @@ pub fn sorted(rows: Vec<ChosenRow>) -> ChosenChanges {
             record.add_field(row);
         }
     }
-    chosen.links.reverse();
+    chosen.links = links.left();
     chosen
 }
 
-impl ChosenChanges {
-    fn add_link(&mut self, row: ChosenRow) {
+/// What the chosen rows say of associations, in the order of the first row of each.
+#[derive(Default)]
+struct ToldChanges {
+    changes: Vec<ToldChange>,
+    places: BTreeMap<LinkIdentity, usize>,
+}
+
+impl ToldChanges {
+    fn add(&mut self, row: ChosenRow, turned: &Turned<'_>) {
         let was_made = row.new.is_some();
         let Some(text) = row.new.or(row.old) else {
             return;
         };
-        let same = |link: &ChosenLink| {
-            link.pair == row.object && link.local_id == row.local_id && link.text == text
-        };
-        // Made and taken away again, or the other way round: nothing is left of it.
-        if let Some(place) = self.links.iter().position(same) {
-            match self.links[place].was_made == was_made {
-                true => self.links[place].ids.push(row.id),
-                false => drop(self.links.remove(place)),
+        let identity = identity_of((&row.object, row.local_id), &text, turned);
+        let place = *self.places.entry(identity).or_insert(self.changes.len());
+        match self.changes.get_mut(place) {
+            Some(known) => {
+                known.link.ids.push(row.id);
+                known.link.was_made = was_made;
+                // What is there is called as it was called last.
+                if was_made && known.link.pair == row.object && known.link.local_id == row.local_id
+                {
+                    known.link.text = text;
+                }
             }
-            return;
+            None => self.changes.push(ToldChange {
+                link: ChosenLink {
+                    ids: vec![row.id],
+                    pair: row.object,
+                    local_id: row.local_id,
+                    text,
+                    was_made,
+                },
+                was_made_at_first: was_made,
+            }),
         }
-        self.links.push(ChosenLink {
-            ids: vec![row.id],
-            pair: row.object,
-            local_id: row.local_id,
-            text,
-            was_made,
-        });
+    }
+
+    /// The last one first. Of what was made and is taken away again, or the other way round, nothing is left.
+    fn left(self) -> Vec<ChosenLink> {
+        let changes = self.changes.into_iter().rev();
+        let left = changes.filter(|change| change.link.was_made == change.was_made_at_first);
+        left.map(|change| change.link).collect()
+    }
+}
+
+/// What an association is known by: of its two directions, where both have rows, the first.
+fn identity_of((pair, local_id): (&str, i64), text: &str, turned: &Turned<'_>) -> LinkIdentity {
+    let ToldLink { to, kind } = ToldLink::read(text);
+    let back = match (to, &kind) {
+        (ToldEnd::Row(to), Some(kind)) => turned(pair, kind).map(|(pair, kind)| LinkIdentity {
+            pair,
+            local_id: to,
+            to: ToldEnd::Row(local_id),
+            kind: Some(kind),
+        }),
+        (ToldEnd::Row(_) | ToldEnd::Record(_) | ToldEnd::Unknown, _) => None,
+    };
+    let own = LinkIdentity {
+        pair: pair.to_owned(),
+        local_id,
+        to,
+        kind,
+    };
+    match back {
+        Some(back) => own.min(back),
+        None => own,
     }
 }
 
@@ -465,11 +537,12 @@ mod tests {
 
     #[test]
     fn several_changes_of_a_field_are_one() {
-        let chosen = sorted(vec![
+        let rows = vec![
             row(1, "city", Some("Rome"), Some("Lima")),
             row(2, "phone", None, Some("1")),
             row(3, "city", Some("Lima"), None),
-        ]);
+        ];
+        let chosen = sorted(rows, &|_, _| None);
         let said: Vec<_> = chosen.records[0]
             .fields
             .iter()
@@ -492,7 +565,7 @@ mod tests {
     fn what_came_and_went_is_nothing() {
         let made = || row(1, "*", None, Some("{}"));
         let gone = || row(2, "*", Some("{}"), None);
-        let whole = |rows: Vec<ChosenRow>| sorted(rows).records.remove(0).whole;
+        let whole = |rows: Vec<ChosenRow>| sorted(rows, &|_, _| None).records.remove(0).whole;
         assert!(matches!(
             whole(vec![made()]),
             Some(WholeChange::Made { .. })
@@ -511,19 +584,80 @@ mod tests {
             whole(vec![row(3, "*", Some("{}"), Some("9"))]),
             Some(WholeChange::Absorbed { .. })
         ));
-        let link = |id, old, new| row(id, "association", old, new);
-        let links = sorted(vec![
-            link(1, None, Some("a")),
-            link(2, None, Some("b")),
-            link(3, Some("a"), None),
-            link(4, Some("c"), None),
-        ]);
-        let said: Vec<_> = links
-            .links
+    }
+
+    /// Of the associations of contact 7 what is left of these changes: the other row and type of each, whether it was made, and the
+    /// numbers of its lines.
+    #[track_caller]
+    fn check_links(changes: &[(bool, &str)], expected: &[(bool, &str, &[i64])]) {
+        let rows = (1..).zip(changes).map(|(id, (is_made, text))| {
+            let text = Some(*text);
+            match is_made {
+                true => row(id, "association", None, text),
+                false => row(id, "association", text, None),
+            }
+        });
+        // Type 1 is 2 from the other end, in a pair of its own; of type 9 nobody knows that.
+        let turned = |pair: &str, kind: &TypeId| match (pair, kind.number) {
+            ("contacts", 1) => Some(("companies".to_owned(), TypeId::of_hubspot(2))),
+            ("companies", 2) => Some(("contacts".to_owned(), TypeId::of_hubspot(1))),
+            _ => None,
+        };
+        let rows = rows.map(|row| match row.new.as_ref().or(row.old.as_ref()) {
+            Some(text) if text.contains("\"from_local_id\":3") => ChosenRow {
+                object: "companies".to_owned(),
+                local_id: 3,
+                ..row
+            },
+            _ => row,
+        });
+        let left = sorted(rows.collect(), &turned).links;
+        let said: Vec<_> = left
             .iter()
-            .map(|link| (link.text.as_str(), link.was_made))
+            .map(|link| (link.was_made, link.text.as_str(), link.ids.as_slice()))
             .collect();
-        assert_eq!(said, [("c", false), ("b", true)]);
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn of_an_association_that_came_and_went_nothing_is_left() {
+        const ONE: &str = r#"{"from_local_id":7,"to_local_id":3,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Chef"}"#;
+        const RENAMED: &str = r#"{"from_local_id":7,"to_local_id":3,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Head"}"#;
+        const TURNED: &str = r#"{"from_local_id":3,"to_local_id":7,"category":"HUBSPOT_DEFINED","type_id":2,"label":"Of"}"#;
+        const OTHER_TYPE: &str = r#"{"from_local_id":7,"to_local_id":3,"category":"HUBSPOT_DEFINED","type_id":9,"label":null}"#;
+        const OTHER_ROW: &str = r#"{"from_local_id":7,"to_local_id":4,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Chef"}"#;
+        const AWAY: &str = r#"{"from_local_id":7,"to_local_id":null,"to_hs_id":3,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Chef"}"#;
+        const UNKNOWN: &str =
+            r#"{"from_local_id":7,"to_local_id":3,"category":null,"type_id":null,"label":null}"#;
+        for text in [ONE, OTHER_TYPE, AWAY, UNKNOWN] {
+            check_links(&[(true, text), (false, text)], &[]);
+            check_links(&[(false, text), (true, text)], &[]);
+            check_links(
+                &[(true, text), (false, text), (true, text)],
+                &[(true, text, &[1, 2, 3])],
+            );
+        }
+        check_links(&[(true, ONE), (false, RENAMED)], &[]);
+        check_links(&[(true, ONE), (false, TURNED)], &[]);
+        check_links(
+            &[(true, TURNED), (true, ONE), (false, ONE), (false, TURNED)],
+            &[],
+        );
+        check_links(&[(true, ONE), (true, TURNED)], &[(true, ONE, &[1, 2])]);
+        check_links(
+            &[
+                (true, ONE),
+                (true, OTHER_TYPE),
+                (false, ONE),
+                (false, OTHER_ROW),
+                (false, AWAY),
+            ],
+            &[
+                (false, AWAY, &[5]),
+                (false, OTHER_ROW, &[4]),
+                (true, OTHER_TYPE, &[2]),
+            ],
+        );
     }
 
     #[test]

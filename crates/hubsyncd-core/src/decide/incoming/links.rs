@@ -49,6 +49,13 @@ pub struct LinkEntry {
     pub is_in_doubt: bool,
 }
 
+impl LinkEntry {
+    /// Whether what HubSpot has between its two records may be what a request of ours made whose answer was lost.
+    pub fn may_have_made(&self, to: LocalId) -> bool {
+        self.operation == Operation::Associate && self.to == to && self.is_in_doubt
+    }
+}
+
 /// An association that HubSpot shows, whose other record is in the mirror.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShownLink {
@@ -390,10 +397,8 @@ impl LinkSides<'_> {
     /// Whether HubSpot may have named a primary by itself, beside an association of ours whose answer was lost, or was not read any
     /// further: nobody there has said a word against ours.
     fn may_be_implied(&self, link: &ShownLink) -> bool {
-        let is_in_doubt = |entry: &LinkEntry| {
-            entry.operation == Operation::Associate && entry.to == link.to && entry.is_in_doubt
-        };
-        self.unread.contains(&link.to) || self.entries.iter().any(is_in_doubt)
+        let is_ours = |entry: &LinkEntry| entry.may_have_made(link.to);
+        self.unread.contains(&link.to) || self.entries.iter().any(is_ours)
     }
 
     /// Whether HubSpot has associated a record that is not in the mirror since both sides agreed. Where nobody has noted what it had

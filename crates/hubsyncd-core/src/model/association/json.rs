@@ -90,6 +90,53 @@ pub fn listed(text: &str, end: ExclusiveEnd) -> Vec<(LocalId, TypeId)> {
     named.collect()
 }
 
+/// What a line of `sync_history` says of an association: where it leads, and its type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldLink {
+    /// Where it leads.
+    pub to: ToldEnd,
+    /// Its type; `None` where it was not known yet.
+    pub kind: Option<TypeId>,
+}
+
+/// Where an association leads, as a line of `sync_history` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ToldEnd {
+    /// To a row.
+    Row(i64),
+    /// To a record that was not in the mirror.
+    Record(i64),
+    /// Nobody knows.
+    Unknown,
+}
+
+#[derive(Deserialize, Default)]
+struct ToldShape {
+    to_local_id: Option<i64>,
+    to_hs_id: Option<i64>,
+    category: Option<String>,
+    type_id: Option<i64>,
+}
+
+impl ToldLink {
+    /// Reads a line's text. What is no such text leads nowhere.
+    pub fn read(text: &str) -> Self {
+        let told: ToldShape = serde_json::from_str(text).unwrap_or_default();
+        let kind = told.category.zip(told.type_id);
+        Self {
+            to: match (told.to_local_id, told.to_hs_id) {
+                (Some(row), _) => ToldEnd::Row(row),
+                (None, Some(record)) => ToldEnd::Record(record),
+                (None, None) => ToldEnd::Unknown,
+            },
+            kind: kind.map(|(category, number)| TypeId {
+                category: Category::parse(&category),
+                number,
+            }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
