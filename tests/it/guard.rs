@@ -194,9 +194,13 @@ fn one_record_archived_in_hubspot_goes_by_the_comparison() {
 
 /// A column of 150 contacts, all in Rome on both sides.
 fn all_in_rome(settings: &str) -> (Portal, Site) {
+    all_in_rome_by(settings, CONTACTS)
+}
+
+fn all_in_rome_by(settings: &str, objects: &str) -> (Portal, Site) {
     let portal = Portal::quick();
     portal.fill("contacts", 150);
-    let mut site = Site::with(&portal, settings, CONTACTS);
+    let mut site = Site::with(&portal, settings, objects);
     site.start_and_settle();
     site.execute("UPDATE contacts SET city = 'Rome'");
     site.until_pushed();
@@ -450,6 +454,104 @@ fn a_column_that_is_emptied_in_hubspot_is_kept_here_from_the_bound_on() {
         }
         site.until_pushed();
         site.until_sql("SELECT count(*) = 0 FROM sync_holds WHERE settled_at IS NULL");
+    }
+}
+
+/// Both sides have written all of a column, and HubSpot's is empty by now.
+fn emptied_over_local_writes(policy: &str) -> (Portal, Site) {
+    let of = format!("city = {{ column = \"city\", conflict = \"{policy}\" }}");
+    let objects = CONTACTS.replace("city = \"city\"", &of);
+    let (portal, mut site) = all_in_rome_by("", &objects);
+    assert_eq!(site.stop(), 0);
+    site.execute("UPDATE contacts SET city = 'Lima', last_name = 'Moved'");
+    for id in ids(&portal) {
+        portal.edit(id, &[("city", "")]);
+    }
+    site.start();
+    (portal, site)
+}
+
+/// What is held stays here, nothing of it waits, and everything else has gone out.
+#[track_caller]
+fn is_held_here(portal: &Portal, site: &Site) {
+    site.until_sql(
+        "SELECT records = 150 FROM sync_holds WHERE side = 'local' AND property = 'city' AND code = 'clears-held'",
+    );
+    site.until_pushed();
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Lima'"),
+        150
+    );
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(portal.count_with("lastname", "Moved"), 150);
+    assert_eq!(portal.count_with("city", "Lima"), 0);
+    let closed = "SELECT count(*) FROM sync_conflicts
+         WHERE property = 'city' AND winner = 'remote' AND local_value = 'Lima' AND remote_value IS NULL AND base_value = 'Rome'";
+    assert_eq!(site.number(closed), 150);
+}
+
+/// What becomes of it by an operator's word.
+fn ends_well(portal: &Portal, site: &Site, is_approved: bool) {
+    let held = site.number(HELD).to_string();
+    match is_approved {
+        true => {
+            assert!(site.run(&["outbox", "approve", &held]).status.success());
+            site.until_sql("SELECT count(city) = 0 FROM contacts");
+            assert_eq!(portal.count_with("city", "Lima"), 0);
+            let kept = "SELECT count(*) FROM sync_history WHERE property = 'city' AND old_value = 'Lima' AND new_value IS NULL";
+            assert_eq!(site.number(kept), 150);
+        }
+        false => {
+            let taken = site.run(&["outbox", "discard", "--hold", &held]);
+            assert!(taken.status.success());
+            eventually("they are local writes", || {
+                portal.count_with("city", "Lima") == 150
+            });
+            assert_eq!(
+                site.number("SELECT count(*) FROM contacts WHERE city = 'Lima'"),
+                150
+            );
+        }
+    }
+    site.until_pushed();
+    site.until_sql("SELECT count(*) = 0 FROM sync_holds WHERE settled_at IS NULL");
+    assert_eq!(site.number("SELECT count(*) FROM _sync_held_clears"), 0);
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL"),
+        0
+    );
+}
+
+#[test]
+fn a_column_that_hubspot_empties_over_local_writes_is_held_where_its_value_wins() {
+    for (policy, is_approved) in [("remote", true), ("newest", false)] {
+        let (portal, site) = emptied_over_local_writes(policy);
+        is_held_here(&portal, &site);
+        ends_well(&portal, &site, is_approved);
+    }
+}
+
+#[test]
+fn an_emptied_column_that_people_decide_for_is_held_as_well() {
+    for is_approved in [true, false] {
+        let (portal, site) = emptied_over_local_writes("manual");
+        site.until_sql("SELECT count(*) = 150 FROM sync_conflicts WHERE resolved_at IS NULL");
+        let all = [
+            "conflicts",
+            "resolve",
+            "--object",
+            "contacts",
+            "--take",
+            "remote",
+        ];
+        let decided = site.run(&all);
+        assert!(
+            decided.status.success(),
+            "{}",
+            String::from_utf8_lossy(&decided.stderr)
+        );
+        is_held_here(&portal, &site);
+        ends_well(&portal, &site, is_approved);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
-use crate::model::conflict::WHOLE_RECORD;
+use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry};
 use crate::model::id::{ConflictId, HubspotId};
 use crate::model::mapping::{FieldMapping, Mapping};
@@ -190,7 +190,7 @@ impl ReadDecisions<'_> {
         let mut put_off = Vec::new();
         // Both sides may have moved, and the person may have thought better of it, while the records were read.
         let still = conflicts::waiting(tx, self.limit)?;
-        for (conflict, key) in self.waiting.iter().zip(self.keys) {
+        for (place, (conflict, key)) in self.waiting.iter().zip(self.keys).enumerate() {
             let found = still.iter().find(|present| {
                 present.id == conflict.id
                     && present.hs_id == conflict.hs_id
@@ -212,6 +212,7 @@ impl ReadDecisions<'_> {
                 conflict,
                 present,
                 key,
+                later: &self.waiting[place + 1..],
             };
             match decision.carry_out(tx)? {
                 CarriedOut::Yes => carried_out = true,
@@ -259,6 +260,8 @@ struct Decision<'a> {
     /// What a read of the object's decided records showed.
     present: &'a Present,
     key: &'a str,
+    /// What is decided behind it: the guard judges it with that.
+    later: &'a [Waiting],
 }
 
 /// What came of a decision.
@@ -330,6 +333,9 @@ impl Decision<'_> {
             FieldDecision::Close(end) => conflicts::close(tx, conflict.id, end, self.pass.now)?,
             FieldDecision::Settle { end, value, remote } => {
                 conflicts::close(tx, conflict.id, end, self.pass.now)?;
+                if end.winner == Winner::Remote && self.is_withheld(tx, (&row, field), &value)? {
+                    return Ok(CarriedOut::Yes);
+                }
                 self.settle_field(tx, (row, field), &value, &remote)?;
             }
         }
@@ -394,6 +400,36 @@ impl Decision<'_> {
             offset_ms: self.pass.offset_ms,
         };
         Ok(self.present.look(id, known))
+    }
+
+    /// Whether HubSpot's value is empty, and the guard holds what it would empty here: the row keeps its value, and nothing of it
+    /// waits, until an operator has said something.
+    fn is_withheld(
+        &self,
+        tx: &Transaction<'_>,
+        (row, field): (&MirrorRow, &FieldMapping),
+        value: &Value,
+    ) -> Result<bool, StoreError> {
+        let property = &field.property;
+        if !value.is_empty() || row.value(property).is_empty() || row.record.hs_id.is_none() {
+            return Ok(false);
+        }
+        let later = || {
+            let emptied = self.later.iter().filter(|later| {
+                later.object == self.conflict.object
+                    && later.property == self.conflict.property
+                    && later.resolution.as_deref() == Some("remote")
+                    && later.remote.is_empty()
+            });
+            emptied.filter_map(|later| later.hs_id).collect()
+        };
+        if !clearing::keeps_beside(tx, &self.pass, row, property, later)? {
+            return Ok(false);
+        }
+        if let Some(entry) = outbox::of_row(tx, self.pass.name(), row.record.local_id)? {
+            outbox::drop_field(tx, entry.id, property)?;
+        }
+        Ok(true)
     }
 
     /// The mirror takes the decided value; what differs from HubSpot's is queued with that as its base.
@@ -546,6 +582,7 @@ mod tests {
                 conflict: &waiting[0],
                 present: &present,
                 key: "",
+                later: &[],
             };
             Ok(decision.field(tx)? == CarriedOut::Yes)
         })
@@ -668,6 +705,7 @@ mod tests {
                             ..Present::default()
                         },
                         key: "0123456789abcdef0123456789abcdef",
+                        later: &[],
                     };
                     decision.carry_out(tx)
                 })
@@ -794,6 +832,7 @@ mod tests {
                         ..Present::default()
                     },
                     key: "0123456789abcdef0123456789abcdef",
+                    later: &[],
                 };
                 decision.carry_out(tx)
             });
@@ -843,6 +882,7 @@ mod row_tests {
                         ..Present::default()
                     },
                     key: "00",
+                    later: &[],
                 };
                 decision.carry_out(tx)?;
             }

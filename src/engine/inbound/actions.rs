@@ -5,6 +5,7 @@ use rusqlite::Transaction;
 use crate::decide::echo::{Histories, PastValue};
 use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan, ended_by_itself};
 use crate::engine::inbound::applying::Applying;
+use crate::model::conflict::Winner;
 use crate::model::entry::Base;
 use crate::model::id::{ConflictId, OutboxId};
 use crate::model::name::PropertyName;
@@ -97,6 +98,20 @@ impl RecordHands<'_, '_> {
                     let (old, new) = note.losing_first(*winner);
                     self.history(&note.property, old, new, Origin::Conflict)?;
                     lost_in_conflict = Some(&note.property);
+                }
+                FieldAction::Withhold { property, note } => {
+                    // What loses stays in the mirror for now: the history tells of it when it goes.
+                    if let Some(note) = note {
+                        let (about, now) = (self.about(), self.applying.pass.now);
+                        conflicts::record_closed(
+                            self.tx,
+                            about,
+                            self.told(note),
+                            Winner::Remote,
+                            now,
+                        )?;
+                    }
+                    self.drop_field(property)?;
                 }
                 FieldAction::Ask { note } => self.ask(note)?,
                 FieldAction::RemoteMoved {

@@ -413,11 +413,11 @@ pub(crate) fn guarded(
     }
     let mut held = BTreeSet::new();
     for property in plan.emptied() {
-        if keeps(tx, applying, (row, shown.record), &property)? {
+        if keeps(tx, applying, row, &property)? {
             held.insert(property);
         }
     }
-    plan.leave(&held);
+    plan.withhold(&held);
     Ok(plan)
 }
 
@@ -425,12 +425,24 @@ pub(crate) fn guarded(
 pub(crate) fn keeps(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    shown: (&MirrorRow, &RemoteRecord),
+    row: &MirrorRow,
     property: &PropertyName,
 ) -> Result<bool, StoreError> {
-    let is_held = is_to_be_held(tx, applying, property)?;
+    let later = || empty_in(applying.later, property);
+    keeps_beside(tx, &applying.pass, row, property, later)
+}
+
+/// The same beside what is to be emptied of the column right behind it, by the records.
+pub(crate) fn keeps_beside(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: &MirrorRow,
+    property: &PropertyName,
+    later: impl FnOnce() -> Vec<HubspotId>,
+) -> Result<bool, StoreError> {
+    let is_held = is_to_be_held(tx, pass, property, later)?;
     if is_held {
-        hold_incoming(tx, &applying.pass, shown, property)?;
+        hold_incoming(tx, pass, row, property)?;
     }
     Ok(is_held)
 }
@@ -467,14 +479,14 @@ pub(crate) fn still_held(
 fn hold_incoming(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    (row, record): (&MirrorRow, &RemoteRecord),
+    row: &MirrorRow,
     property: &PropertyName,
 ) -> Result<(), StoreError> {
     let object = pass.name();
     let field = HeldClear {
         property: property.clone(),
         local_id: row.record.local_id,
-        hs_id: Some(record.id),
+        hs_id: row.record.hs_id,
         side: Side::Local,
         remote: Value::EMPTY,
         shown: None,
@@ -488,10 +500,11 @@ fn hold_incoming(
 
 fn is_to_be_held(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     property: &PropertyName,
+    later: impl FnOnce() -> Vec<HubspotId>,
 ) -> Result<bool, StoreError> {
-    let (pass, object) = (&applying.pass, applying.pass.object);
+    let object = pass.object;
     let key = clear_key(object.object(), Side::Local, property);
     if holds::open(tx, key)?.is_some() {
         return Ok(true);
@@ -516,7 +529,7 @@ fn is_to_be_held(
         };
         Ok(judge_cleared(count, max_cleared))
     };
-    let empty_later = empty_in(applying.later, property);
+    let empty_later = later();
     // Most of them were empty before: only where they would matter is it looked which were not.
     let (due, verdict) = match judge(1 + empty_later.len() as u64)? {
         Verdict::Go => (1, Verdict::Go),

@@ -176,7 +176,7 @@ fn fill(
         }
         // What can't be read is noted, and the column keeps what it has.
         if record.invalid.contains_key(property)
-            || (remote.is_empty() && clearing::keeps(tx, applying, (&row, record), property)?)
+            || (remote.is_empty() && clearing::keeps(tx, applying, &row, property)?)
         {
             continue;
         }

@@ -205,7 +205,15 @@ pub enum FieldAction {
         /// The former one.
         former: Value,
     },
-    /// An open conflict ended by itself; `Take`, `Agree` or `PushOver` follows it.
+    /// The guard holds that HubSpot emptied the field: the mirror keeps its value until an operator has said something, and a
+    /// pending change of the field is dropped.
+    Withhold {
+        /// The property.
+        property: PropertyName,
+        /// The conflict that HubSpot's empty value has won, where that was one.
+        note: Option<ConflictNote>,
+    },
+    /// An open conflict ended by itself; `Take`, `Agree`, `PushOver` or `Withhold` follows it.
     Close {
         /// The conflict.
         id: ConflictId,
@@ -225,6 +233,7 @@ impl FieldAction {
             | Self::ArrivedBeside { property, .. }
             | Self::Checked { property }
             | Self::PushOver { property, .. }
+            | Self::Withhold { property, .. }
             | Self::RemoteMoved { property, .. } => Some(property),
             Self::Conflict { note, .. } | Self::Ask { note } => Some(&note.property),
             Self::Close { .. } => None,
@@ -320,7 +329,9 @@ impl RecordPlan {
                 FieldAction::Arrived { .. }
                 | FieldAction::ArrivedBeside { .. }
                 | FieldAction::Checked { .. }
+                | FieldAction::Withhold { note: None, .. }
                 | FieldAction::RemoteMoved { .. } => continue,
+                FieldAction::Withhold { note: Some(_), .. } => MergeOutcome::Decided,
             };
             let is_told = match of {
                 // What follows the end of a conflict is about the same field.
@@ -336,12 +347,14 @@ impl RecordPlan {
         outcomes
     }
 
-    /// Fields that nothing waits for here and that HubSpot empties, as they would be taken.
+    /// Fields that HubSpot empties, as they would be taken: clean ones, and those whose pending change loses to that. One that is
+    /// pushed over afterwards is not empty for long.
     pub fn emptied(&self) -> Vec<PropertyName> {
-        let of = |property: &PropertyName| {
+        let is_taken = |property: &PropertyName| {
             let mut actions = self.actions.iter();
             actions.all(|action| {
-                action.property() != Some(property) || matches!(action, FieldAction::Take { .. })
+                action.property() != Some(property)
+                    || !matches!(action, FieldAction::PushOver { .. })
             })
         };
         let mut taken = Vec::new();
@@ -353,12 +366,35 @@ impl RecordPlan {
             } = action
                 && value.is_empty()
                 && !old.is_empty()
-                && of(property)
+                && is_taken(property)
             {
                 taken.push(property.clone());
             }
         }
         taken
+    }
+
+    /// Has the mirror keep its values of these fields, which HubSpot empties: the guard holds that.
+    pub fn withhold(&mut self, held: &BTreeSet<PropertyName>) {
+        let mut notes = BTreeMap::new();
+        self.actions.retain(|action| match action {
+            FieldAction::Conflict { note, .. } if held.contains(&note.property) => {
+                notes.insert(note.property.clone(), note.clone());
+                false
+            }
+            _ => true,
+        });
+        for action in &mut self.actions {
+            if let FieldAction::Take { property, .. } = action
+                && held.contains(property)
+            {
+                let note = notes.remove(property);
+                *action = FieldAction::Withhold {
+                    property: property.clone(),
+                    note,
+                };
+            }
+        }
     }
 }
 
@@ -791,9 +827,7 @@ fn write_outcome(
             plan.actions.extend(takes.then(take));
             plan.actions.extend((!takes || is_over).then(push));
         }
-        FieldOutcome::Ask => plan.actions.push(FieldAction::Ask {
-            note: note("waits for a decision"),
-        }),
+        FieldOutcome::Ask => plan.actions.push(FieldAction::Ask { note: note("waits for a decision") }),
         FieldOutcome::NeedHistory => plan.need_history.push(property()),
     }
 }
@@ -1098,6 +1132,7 @@ mod tests {
             FieldAction::Take { .. }
             | FieldAction::Meet { .. }
             | FieldAction::Agree { .. }
+            | FieldAction::Withhold { .. }
             | FieldAction::Arrived { .. }
             | FieldAction::ArrivedBeside { .. }
             | FieldAction::Checked { .. }

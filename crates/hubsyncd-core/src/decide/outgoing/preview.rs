@@ -287,6 +287,12 @@ impl Left<'_> {
             FieldAction::Take { property, .. } | FieldAction::Agree { property } => {
                 self.drop(property);
             }
+            FieldAction::Withhold { property, note } => {
+                if let Some(note) = note {
+                    self.keep(note);
+                }
+                self.drop(property);
+            }
             FieldAction::Meet {
                 property,
                 value,
