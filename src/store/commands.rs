@@ -28,6 +28,7 @@ use crate::store::database::checkpoints;
 use crate::store::database::lease::{FileIdentity, file_identity};
 use crate::store::database::migrate::known_version;
 use crate::store::shape::matching;
+use crate::store::undo::{self, NewValue};
 
 mod backup;
 mod changes;
@@ -812,21 +813,52 @@ fn check_value(tx: &Transaction<'_>, conflict: &Row, text: &str) -> Result<(), C
     if property == Some(WHOLE_RECORD) {
         return Err(refused(WHOLE_TAKES));
     }
-    let kind: Option<String> = tx
+    let field: Option<(String, String, String, bool)> = tx
         .query_row(
-            "SELECT type FROM sync_fields WHERE object = :object AND property = :property",
+            "SELECT f.type, f.column_name, o.table_name, f.state = 'unmapped'
+             FROM sync_fields AS f
+             JOIN _sync_objects AS o USING (object)
+             WHERE object = :object AND f.property = :property",
             named_params! { ":object": conflict.text("object"), ":property": property },
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )
         .optional()?;
-    match kind.as_deref().map(PropertyType::parse) {
-        Some(Some(kind)) => third_value(kind, text)
-            .map(|_| ())
-            .map_err(|explanation| refused(&explanation)),
-        None if property == Some(ASSOCIATION) => Err(refused(NOT_AN_ASSOCIATION)),
-        // Nothing is known of it here: the daemon says what becomes of the decision.
-        Some(None) | None => Ok(()),
+    let Some((kind, column, table, is_unmapped)) = field else {
+        return match property == Some(ASSOCIATION) {
+            true => Err(refused(NOT_AN_ASSOCIATION)),
+            // Nothing is known of it here: the daemon says what becomes of the decision.
+            false => Ok(()),
+        };
+    };
+    let Some(kind) = PropertyType::parse(&kind) else {
+        return Ok(());
+    };
+    let value = third_value(kind, text).map_err(|explanation| refused(&explanation))?;
+    if is_unmapped {
+        return Ok(());
     }
+    let value = NewValue::of(&column, kind, value.as_deref());
+    let local_id = conflict.number("local_id").unwrap_or(0);
+    match try_row(tx, &table, local_id, &[value]) {
+        Err(error) if error.is_of_one_row() => Err(refused(&error.to_string())),
+        tried => tried,
+    }
+}
+
+/// Writes columns of a row as a program does, and takes that back: what the mirror's triggers and constraints refuse of any value they
+/// refuse of this one.
+fn try_row(
+    tx: &Transaction<'_>,
+    table: &str,
+    local_id: i64,
+    values: &[NewValue],
+) -> Result<(), CommandError> {
+    tx.execute_batch("SAVEPOINT tried")?;
+    let tried = undo::write_row(tx, table, local_id, values);
+    if !tx.is_autocommit() {
+        tx.execute_batch("ROLLBACK TO tried; RELEASE tried")?;
+    }
+    tried
 }
 
 fn discard_entries(tx: &Transaction<'_>, ids: &[i64]) -> Result<Vec<Row>, CommandError> {

@@ -504,3 +504,51 @@ fn with_strict_options_a_value_that_is_none_is_refused_where_it_is_written_until
     assert_eq!(portal.value(id, COLOUR).as_deref(), Some("green"));
     assert_eq!(site.stop(), 0);
 }
+
+/// A decision is written past the triggers that refuse a program's value.
+#[test]
+fn a_decided_value_is_held_to_the_rules_of_a_program_s_write() {
+    let (portal, id, mut site) = loaded("strict_options = true\nconflict = \"manual\"\n");
+    portal.stand().redefine("contacts", COLOUR, OPTIONS, false);
+    set_options(
+        &portal,
+        &[("red", "Red"), ("blue", "Blue"), ("grey", "Grey")],
+    );
+    site.until_sql("SELECT options LIKE '%grey%' FROM properties WHERE object = 'contacts' AND name = 'colour'");
+    site.execute("UPDATE contacts SET colour = 'red'");
+    site.until_pushed();
+    assert_eq!(site.stop(), 0);
+    site.execute("UPDATE contacts SET colour = 'blue'");
+    portal.edit(id, &[(COLOUR, "grey")]);
+    site.start_and_load();
+    let open = "SELECT id FROM sync_conflicts WHERE property = 'colour' AND resolved_at IS NULL";
+    site.until_sql(open);
+    let conflict = site.number(open).to_string();
+    let refused = site.run(&["conflicts", "resolve", &conflict, "--value", "green"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("contacts.colour takes HubSpot's options alone")
+            && says(&told, produces("invalid-option")),
+        "{told}"
+    );
+    site.execute("UPDATE sync_conflicts SET resolution = 'value:green' WHERE resolved_at IS NULL");
+    site.until_sql(
+        "SELECT resolution IS NULL AND reason LIKE 'contacts.colour takes HubSpot''s options alone%[invalid-option]'
+         FROM sync_conflicts WHERE resolved_at IS NULL",
+    );
+    assert_eq!(
+        site.text("SELECT colour FROM contacts").as_deref(),
+        Some("blue")
+    );
+    let taken = site.run(&["conflicts", "resolve", &conflict, "--value", "red"]);
+    assert!(
+        taken.status.success(),
+        "{}",
+        String::from_utf8_lossy(&taken.stderr)
+    );
+    site.until_sql("SELECT colour = 'red' FROM contacts");
+    site.until_pushed();
+    assert_eq!(portal.value(id, COLOUR).as_deref(), Some("red"));
+    assert_eq!(site.stop(), 0);
+}

@@ -31,6 +31,8 @@ use crate::store::conflicts::{self, Waiting};
 use crate::store::database::savepoint;
 use crate::store::fields::{self, FieldRow, FieldState};
 use crate::store::history::Origin;
+use crate::store::shape::options;
+use crate::store::shape::triggers::read_only;
 use crate::store::{Lane, StoreError, holds, outbox};
 use rusqlite::{Connection, Transaction};
 
@@ -332,6 +334,9 @@ impl Decision<'_> {
             FieldDecision::Refuse(explanation) => return self.refuse(tx, &explanation),
             FieldDecision::Close(end) => conflicts::close(tx, conflict.id, end, self.pass.now)?,
             FieldDecision::Settle { end, value, remote } => {
+                if let Some(why) = self.refusal(tx, (&row, field), (end.winner, &value))? {
+                    return self.refuse(tx, &why);
+                }
                 conflicts::close(tx, conflict.id, end, self.pass.now)?;
                 if end.winner == Winner::Remote && self.is_withheld(tx, (&row, field), &value)? {
                     return Ok(CarriedOut::Yes);
@@ -400,6 +405,24 @@ impl Decision<'_> {
             offset_ms: self.pass.offset_ms,
         };
         Ok(self.present.look(id, known))
+    }
+
+    /// Why a third value can't be taken, though its type can hold it: what the mirror's triggers refuse of a program's write.
+    fn refusal(
+        &self,
+        tx: &Transaction<'_>,
+        (row, field): (&MirrorRow, &FieldMapping),
+        (winner, value): (Winner, &Value),
+    ) -> Result<Option<String>, StoreError> {
+        let mapping = self.pass.object.mapping();
+        let is_kept = field.property_type.same(row.value(&field.property), value);
+        match winner {
+            Winner::Value if !is_kept && !field.direction.pushes() => {
+                Ok(Some(read_only(mapping, field)))
+            }
+            Winner::Value if !is_kept => options::refusal(tx, mapping, field, value),
+            Winner::Value | Winner::Local | Winner::Remote | Winner::Agreed => Ok(None),
+        }
     }
 
     /// Whether HubSpot's value is empty, and the guard holds what it would empty here: the row keeps its value, and nothing of it

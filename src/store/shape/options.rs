@@ -13,7 +13,7 @@ use crate::model::mapping::{FieldMapping, Mapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::stage_properties;
 use crate::model::row::MirrorRow;
-use crate::model::value::PropertyType;
+use crate::model::value::{PropertyType, Value};
 use crate::store::StoreError;
 use crate::store::shape::ddl::{literal, quoted};
 
@@ -57,6 +57,25 @@ pub(crate) fn is_unknown(object: &ObjectMapping, field: &FieldMapping, value: &s
         lacks(value)
     };
     format!("{value} <> '' AND EXISTS ({options}) AND {is_lacking}")
+}
+
+/// Why a value that a person has decided on is refused: a program's write of it would be, and a decision is written past the triggers
+/// that hold that rule. `None`: it is one of HubSpot's options, or the field takes anything.
+pub(crate) fn refusal(
+    connection: &Connection,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+    value: &Value,
+) -> Result<Option<String>, StoreError> {
+    if !is_strict(object, field) {
+        return Ok(None);
+    }
+    let is_unknown: Option<bool> = connection
+        .prepare_cached(&format!("SELECT {}", is_unknown(object, field, ":value")))?
+        .query_row(named_params! { ":value": value.as_deref() }, |row| {
+            row.get(0)
+        })?;
+    Ok((is_unknown == Some(true)).then(|| sentence(object, field)))
 }
 
 /// The codes of fields of which HubSpot has taken options, stages or pipelines away that rows hold. Everything else of these fields

@@ -113,10 +113,7 @@ impl MirrorShape<'_> {
     }
 
     fn refusal(&self, field: &FieldMapping) -> String {
-        let (table, column) = (&self.object.table, &field.column);
-        raise(&format!(
-            "{table}.{column} comes from HubSpot: leave it [read-only]"
-        ))
+        raise(&read_only(self.object, field))
     }
 
     fn too_long(&self, field: &FieldMapping) -> String {
@@ -135,6 +132,12 @@ impl MirrorShape<'_> {
             steps,
         )
     }
+}
+
+/// Why nobody writes to a column here.
+pub(crate) fn read_only(object: &ObjectMapping, field: &FieldMapping) -> String {
+    let (table, column) = (&object.table, &field.column);
+    format!("{table}.{column} comes from HubSpot: leave it [read-only]")
 }
 
 /// A trigger's text; its lines after a step's first are indented by whoever writes them.
