@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+use crate::decide::decision::{NOT_MAPPED, WAITS, not_in_file, not_in_force};
 use crate::decide::echo::PastValue;
 use crate::decide::record::{ConflictNote, OpenConflict};
 use crate::model::association::{ExclusiveEnd, PairMapping};
 pub(crate) use crate::model::conflict::End;
-use crate::model::conflict::Winner;
+use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::Base;
 use crate::model::id::{ConflictId, HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::StoreError;
 use crate::store::database::text;
 use crate::store::shape::ddl::{literal, quoted};
+use crate::store::StoreError;
 
 /// The record that a conflict is about.
 #[derive(Debug, Clone, Copy)]
@@ -698,6 +699,30 @@ pub(super) fn close_doubles(tx: &Transaction<'_>) -> Result<(), StoreError> {
                          AND o.property = sync_conflicts.property AND o.to_local_id IS sync_conflicts.to_local_id AND o.resolved_at IS NULL AND o.id < sync_conflicts.id)",
         [],
     )?;
+    Ok(())
+}
+
+/// A property is synced again, or is mapped again: what a decision about it was given back for holds no more.
+pub(crate) fn forget_refusals(
+    tx: &Transaction<'_>,
+    object: &str,
+    property: &str,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET reason = :waits
+         WHERE object = :object AND property IN (:property, :whole) AND resolved_at IS NULL
+           AND (instr(reason, :degraded) = 1 OR reason IN (:unmapped, :left))",
+    )?
+    .execute(named_params! {
+        ":waits": WAITS,
+        ":object": object,
+        ":property": property,
+        ":whole": WHOLE_RECORD,
+        ":degraded": not_in_force(property, None),
+        ":unmapped": NOT_MAPPED,
+        ":left": not_in_file(object),
+    })?;
     Ok(())
 }
 

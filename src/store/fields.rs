@@ -8,7 +8,7 @@ use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::shape::options::{self, LOST, is_of_place};
-use crate::store::{StoreError, modes, outbox, unreadable};
+use crate::store::{StoreError, conflicts, modes, outbox, unreadable};
 
 states! {
     /// How far a field is in agreement.
@@ -423,7 +423,7 @@ fn set_well(
         ":state": state.as_str(),
         ":now": now.to_string(),
     })?;
-    Ok(())
+    conflicts::forget_refusals(tx, &field.object, &field.property)
 }
 
 /// Begins the filling of new columns at the first page, where pages without them have been read. Tells whether it did.
@@ -464,7 +464,12 @@ pub(super) fn save(
         ":state": state.as_str(),
         ":now": now.to_string(),
     })?;
-    Ok(())
+    match state {
+        FieldState::Active | FieldState::Filling => {
+            conflicts::forget_refusals(tx, object, field.property.as_str())
+        }
+        FieldState::Degraded | FieldState::Unmapped => Ok(()),
+    }
 }
 
 /// Notes a column's new name.

@@ -552,3 +552,30 @@ fn a_decided_value_is_held_to_the_rules_of_a_program_s_write() {
     assert_eq!(portal.value(id, COLOUR).as_deref(), Some("red"));
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn a_word_that_was_given_back_while_its_property_was_away_is_not_the_reason_once_it_is_back() {
+    let (portal, id, mut site) = loaded("conflict = \"manual\"\n");
+    assert_eq!(site.stop(), 0);
+    site.execute("UPDATE contacts SET colour = 'blue'");
+    portal.edit(id, &[(COLOUR, "grey")]);
+    site.start_and_load();
+    let reason = |said: &str| {
+        format!(
+            "SELECT reason LIKE '{said}%' FROM sync_conflicts WHERE property = 'colour' AND resolved_at IS NULL"
+        )
+    };
+    site.until_sql(&reason("waits for a decision"));
+    archive_property(&portal, "contacts", COLOUR);
+    it_is_degraded(&site);
+    site.execute("UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL");
+    site.until_sql(&reason("`colour` is not synced at the moment"));
+    make_property(&portal, "contacts", COLOUR, false);
+    site.until_sql("SELECT state = 'active' FROM sync_fields WHERE property = 'colour'");
+    site.until_sql(&reason("waits for a decision"));
+    site.execute("UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL");
+    eventually("our value", || {
+        portal.value(id, COLOUR).as_deref() == Some("blue")
+    });
+    assert_eq!(site.stop(), 0);
+}

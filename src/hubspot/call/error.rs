@@ -17,7 +17,7 @@ use crate::decide::retry::RetryClass;
 use crate::hubspot::call::answer::Answer;
 use crate::hubspot::call::limiter::LimiterError;
 use crate::hubspot::call::standing::{Trouble, with_causes};
-use crate::hubspot::call::transport::{Cause, TooLarge, TransportError};
+use crate::hubspot::call::transport::{Cause, LOOK_AT_NETWORK, TooLarge, TransportError};
 use crate::model::time::Timestamp;
 
 /// Which call failed, as logs name it: no id, no value.
@@ -475,7 +475,7 @@ impl HubspotError {
             Self::HeldBack {
                 source: LimiterError::Unreachable { .. },
                 ..
-            } => Some("look at this machine's network, DNS and proxy"),
+            } => Some(LOOK_AT_NETWORK),
             Self::Throttled { .. }
             | Self::HeldBack {
                 source:
@@ -488,7 +488,7 @@ impl HubspotError {
             Self::Moving { .. }
             | Self::Locked { .. }
             | Self::HeldBack { .. }
-            | Self::Stale { .. } => Some("it goes on by itself"),
+            | Self::Stale { .. } => Some("wait: it is over by itself"),
             Self::Refused { .. } | Self::Invalid { .. } => Some(
                 "look at the mapping file and at HubSpot's words in `sync_outbox.last_error` and `sync_status.last_error`",
             ),

@@ -18,7 +18,7 @@ use crate::hubspot::call::headers;
 use crate::hubspot::call::limiter::{LimiterError, QuotaWord};
 use crate::hubspot::call::mask::mask;
 use crate::hubspot::call::observe::CallBegun;
-use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
+use crate::hubspot::call::transport::{HttpRequest, HttpResponse, LOOK_AT_NETWORK, TransportError};
 use crate::hubspot::wire::{self, Elements, Scalar};
 use crate::model::id::PortalId;
 
@@ -110,8 +110,8 @@ impl OAuthError {
         match self {
             Self::Revoked { .. } => "run `hubsyncd auth login` again",
             Self::Refused { .. } => "check `client_id` and `client_secret` of `[auth.oauth]`",
-            Self::Transport(error) => error.hint().unwrap_or(AGAIN),
-            Self::Failed { .. } | Self::Unreadable | Self::HeldBack(_) => AGAIN,
+            Self::Transport(error) => error.hint().unwrap_or(LOOK_AT_NETWORK),
+            Self::Failed { .. } | Self::Unreadable | Self::HeldBack(_) => LOOK_AT_NETWORK,
         }
     }
 
@@ -127,8 +127,6 @@ impl OAuthError {
         }
     }
 }
-
-const AGAIN: &str = "it is tried again; look at this machine's network and proxy";
 
 #[derive(serde::Deserialize)]
 struct WireGrant {

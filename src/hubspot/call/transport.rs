@@ -111,13 +111,14 @@ pub struct TooLarge {
     pub status: u16,
 }
 
+/// What helps where no answer comes. Whether the question is asked again is not said: a daemon does that, a command has ended.
+pub(crate) const LOOK_AT_NETWORK: &str = "look at this machine's network, DNS and proxy";
+
 impl TransportError {
     /// What somebody can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotSent(_) | Self::Lost(_) | Self::TimedOut(_) => {
-                Some("look at this machine's network, DNS and proxy; it is tried again")
-            }
+            Self::NotSent(_) | Self::Lost(_) | Self::TimedOut(_) => Some(LOOK_AT_NETWORK),
             Self::NoName(_) => Some(
                 "look at `/etc/resolv.conf` and at the name server that it names (`getent hosts api.hubapi.com` asks it); behind a proxy set `HTTPS_PROXY`, which then looks the name up",
             ),

@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::decision::WAITS;
 use crate::decide::echo::{self, Agreed, Histories, SentValue, SentValues};
 use crate::decide::merge::{FieldInput, FieldOutcome, Owed, PUSH_ONLY, RemoteTime, merge_field};
 use crate::model::conflict::{End, Winner};
@@ -827,7 +828,7 @@ fn write_outcome(
             plan.actions.extend(takes.then(take));
             plan.actions.extend((!takes || is_over).then(push));
         }
-        FieldOutcome::Ask => plan.actions.push(FieldAction::Ask { note: note("waits for a decision") }),
+        FieldOutcome::Ask => plan.actions.push(FieldAction::Ask { note: note(WAITS) }),
         FieldOutcome::NeedHistory => plan.need_history.push(property()),
     }
 }
