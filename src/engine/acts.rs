@@ -9,7 +9,7 @@ use crate::model::mapping::ObjectMapping;
 use crate::model::name::ObjectType;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
-use crate::store::conflicts::{self, About};
+use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::gaps::{self, NewGap};
 use crate::store::history::{self, Change};
 use crate::store::{StoreError, outbox, reads};
@@ -120,13 +120,17 @@ impl<'a, 'tx> EntryWork<'a, 'tx> {
                 };
                 history::record(tx, change, now)
             }
-            Act::Conflict { note, winner } => {
+            Act::Conflict { note, winner, set } => {
                 let about = About {
                     object,
                     local_id: self.local_id,
                     hs_id: self.hs_id,
                 };
-                conflicts::record_closed(tx, about, (&note).into(), winner, now)
+                let conflict = NewConflict {
+                    set: set.as_ref(),
+                    ..(&note).into()
+                };
+                conflicts::record_closed(tx, about, conflict, winner, now)
             }
             Act::Set { .. } => Ok(()),
             of_entry @ (Act::Befall(_)

@@ -17,7 +17,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::database::text;
 use crate::store::shape::ddl::{literal, quoted};
-use crate::store::StoreError;
+use crate::store::{StoreError, rowjson};
 
 /// The record that a conflict is about.
 #[derive(Debug, Clone, Copy)]
@@ -699,6 +699,37 @@ pub(super) fn close_doubles(tx: &Transaction<'_>) -> Result<(), StoreError> {
                          AND o.property = sync_conflicts.property AND o.to_local_id IS sync_conflicts.to_local_id AND o.resolved_at IS NULL AND o.id < sync_conflicts.id)",
         [],
     )?;
+    Ok(())
+}
+
+/// Gives the whole rows that conflicts of an object show the names that its columns have from here on.
+pub(crate) fn rename_columns(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    renamed: &BTreeMap<String, String>,
+) -> Result<(), StoreError> {
+    let mut shown = tx.prepare(
+        "SELECT id, base_value, local_value, remote_value
+         FROM sync_conflicts
+         WHERE object = :object AND property = :whole",
+    )?;
+    let of = named_params! { ":object": object.as_str(), ":whole": WHOLE_RECORD };
+    let mut rows = shown.query(of)?;
+    let mut change = tx.prepare(
+        "UPDATE sync_conflicts
+         SET base_value = coalesce(:base, base_value), local_value = coalesce(:local, local_value),
+             remote_value = coalesce(:remote, remote_value)
+         WHERE id = :id",
+    )?;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let texts: [Option<String>; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
+        let [base, local, remote] =
+            texts.map(|text| text.and_then(|text| rowjson::with_columns_renamed(&text, renamed)));
+        change.execute(
+            named_params! { ":id": id, ":base": base, ":local": local, ":remote": remote },
+        )?;
+    }
     Ok(())
 }
 

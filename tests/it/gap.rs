@@ -239,6 +239,13 @@ fn an_edit_in_the_last_moment_before_a_write_is_found_at_once_by_once() {
     });
     assert_eq!(site.text(FOUND_AFTERWARDS).as_deref(), Some("|Lima|Oslo"));
     assert_eq!(site.number(KEPT), 1);
+    let set = "SELECT remote_source_type || ' ' || remote_source_id || ' ' || (remote_changed_at < detected_at) FROM sync_conflicts";
+    assert!(
+        site.text(set)
+            .is_some_and(|set| set.starts_with("CRM_UI userId:") && set.ends_with(" 1")),
+        "{:?}",
+        site.text(set)
+    );
     assert_eq!(site.number("SELECT count(*) FROM _sync_gaps"), 0);
     // The read before the write, and one look.
     assert_eq!(portal.requests("/batch/read"), 2);

@@ -14,9 +14,9 @@ use crate::decide::echo::{Author, is_sent, late_since};
 use crate::decide::incoming::convert::{histories, remote_record};
 use crate::decide::incoming::reading::acknowledged_within;
 use crate::decide::outgoing::gap::{
-    ARCHIVED_OVER, COLLECTED_FOR, LookAt, LookBatch, Noted, NotedArchive, Push, RECORDS_OF_A_LOOK,
-    gaps_of, given_back, goes_back, is_told_of_archived, kept, read_before_archive, told_gaps,
-    was_archived_over, written_over,
+    ARCHIVED_OVER, COLLECTED_FOR, GoneOver, LookAt, LookBatch, Noted, NotedArchive, Push,
+    RECORDS_OF_A_LOOK, gaps_of, given_back, goes_back, is_told_of_archived, kept,
+    read_before_archive, told_gaps, was_archived_over, written_over,
 };
 use crate::decide::retry::{AFTER_UNREAD, latest_due};
 use crate::engine::acts::EntryWork;
@@ -299,7 +299,7 @@ fn look(
     if is_late && history::was_pushed(tx, name, row, field, value, within)? {
         return Ok(());
     }
-    keep(tx, pass, field, noted, value)
+    keep(tx, pass, field, noted, &GoneOver::told(before))
 }
 
 /// Compares an archived record with what the read before its archive showed, and keeps an edit that was archived over.
@@ -394,7 +394,7 @@ pub(crate) fn take_event(
         if event.own && is_late_request(tx, pass, field, noted, value)? {
             continue;
         }
-        keep(tx, pass, field, noted, value)?;
+        keep(tx, pass, field, noted, &GoneOver::announced(event, value))?;
         tells = true;
     }
     for id in told.unsure {
@@ -423,7 +423,7 @@ fn keep(
     pass: &Pass<'_>,
     field: &FieldMapping,
     noted: &Noted,
-    value: &Value,
+    over: &GoneOver,
 ) -> Result<(), StoreError> {
     let now = pass.now;
     let about = About {
@@ -431,9 +431,9 @@ fn keep(
         local_id: noted.local_id,
         hs_id: Some(noted.hs_id),
     };
-    let (property, remote) = (field.property.as_str(), value.as_deref());
+    let (property, remote) = (field.property.as_str(), over.value.as_deref());
     if conflicts::names_remote_since(tx, about, property, remote, noted.noted_at)?
-        || give_back(tx, pass, field, noted, value)?
+        || give_back(tx, pass, field, noted, over)?
     {
         return Ok(());
     }
@@ -445,7 +445,7 @@ fn keep(
         hs_id: about.hs_id,
         entry: None,
     };
-    work.carry_out(kept(field, noted, value).into())
+    work.carry_out(kept(field, noted, over).into())
 }
 
 /// Takes a value back that our write was not to go over, and queues it. Tells whether that was possible.
@@ -454,7 +454,7 @@ fn give_back(
     pass: &Pass<'_>,
     field: &FieldMapping,
     noted: &Noted,
-    value: &Value,
+    over: &GoneOver,
 ) -> Result<bool, StoreError> {
     let (object, table) = (pass.name(), &pass.object.table);
     let row = table.by_local_id(tx, noted.local_id)?;
@@ -463,7 +463,7 @@ fn give_back(
     };
     let waiting = outbox::of_row(tx, object, noted.local_id)?;
     let is_open = conflicts::open_of(tx, object, noted.local_id)?.contains_key(&field.property);
-    if is_open || !goes_back(field, value, waiting.as_ref()) {
+    if is_open || !goes_back(field, &over.value, waiting.as_ref()) {
         return Ok(false);
     }
     let entry = outbox::ensure_update(tx, object, noted.local_id, noted.hs_id, pass.now)?;
@@ -471,7 +471,7 @@ fn give_back(
         return Ok(false);
     };
     let held = row.value(&field.property).clone();
-    let acts = given_back(field, noted, value, &held, pass.now);
+    let acts = given_back(field, noted, over, &held, pass.now);
     EntryWork::of_entry(tx, object, &entry, pass.now).carry_out_on(
         pass.object.mapping(),
         &mut row,

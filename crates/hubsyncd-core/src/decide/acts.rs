@@ -1,6 +1,7 @@
 //! What is to be written of a row, its entry and its conflicts, once both sides were looked at: a list in order, which
 //! `engine/acts` carries out. What an event makes of the entry is `decide/entry`'s to say.
 
+use crate::decide::echo::PastValue;
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::merge::Owed;
 use crate::decide::outgoing::gap::{Gap, LookAt};
@@ -84,6 +85,8 @@ pub enum Act {
         note: ConflictNote,
         /// Whose value stays.
         winner: Winner,
+        /// When HubSpot's value was set and by whom, as far as that is known.
+        set: Option<PastValue>,
     },
     /// A record is to be read.
     AskRead {

@@ -5,12 +5,12 @@ use rusqlite::{Connection, named_params};
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::value::{PropertyType, Value};
 use crate::store::fields::{self, FieldRow, FieldState};
-use crate::store::history;
 use crate::store::modes::{self, FieldMode};
 use crate::store::shape::ddl::quoted;
 use crate::store::shape::fit::{ShapeWork, columns_of, has, same_name, waiting_values};
 use crate::store::shape::{alter, aside, bypassed, repair};
 use crate::store::{StoreError, mirror, outbox, unreadable};
+use crate::store::{conflicts, history};
 
 impl ShapeWork<'_> {
     /// Renames, makes and changes the columns of an object.
@@ -66,7 +66,9 @@ impl ShapeWork<'_> {
         let renamed = moving
             .iter()
             .map(|(field, _, _, wanted)| (field.column_name.clone(), wanted.clone()));
-        history::rename_columns(self.tx, &object.object, &renamed.collect())?;
+        let renamed = renamed.collect();
+        history::rename_columns(self.tx, &object.object, &renamed)?;
+        conflicts::rename_columns(self.tx, &object.object, &renamed)?;
         for (field, present, between, wanted) in moving {
             refuse_taken_column(self.tx, object, &wanted)?;
             self.tx

@@ -287,6 +287,26 @@ fn a_renamed_column_is_named_in_its_check_and_can_be_retyped_afterwards() {
 }
 
 #[test]
+fn whole_records_in_history_and_conflicts_follow_their_renamed_columns() {
+    let file = File::new();
+    file.as_daemon(
+        r#"INSERT INTO sync_history (at, object, local_id, property, old_value, origin)
+           VALUES ('x', 'contacts', 1, '*', '{"birthday":"1815-12-10","price":"1"}', 'push');
+           INSERT INTO sync_conflicts (object, local_id, property, base_value, remote_value, policy, detected_at)
+           VALUES ('contacts', 1, '*', '{"birthday":"1815-12-10"}', '{"birthday":"1816-01-01","own":1}', 'manual', 'x')"#,
+    );
+    file.lines(named("birthday", "born_on"));
+    assert_eq!(
+        file.rows("SELECT old_value FROM sync_history WHERE property = '*'"),
+        [r#"{"born_on":"1815-12-10","price":"1"}"#]
+    );
+    assert_eq!(
+        file.rows("SELECT base_value, coalesce(local_value, '-'), remote_value FROM sync_conflicts"),
+        [r#"{"born_on":"1815-12-10"} - {"born_on":"1816-01-01","own":1}"#]
+    );
+}
+
+#[test]
 fn two_properties_can_swap_their_columns() {
     let file = File::new();
     file.as_daemon("UPDATE contacts SET price = '12.50'");

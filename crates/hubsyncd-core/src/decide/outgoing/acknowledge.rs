@@ -107,8 +107,12 @@ fn told(
         new: answered.clone(),
         origin: Origin::Conflict,
     };
-    let winner = Winner::Remote;
-    vec![Act::Conflict { note, winner }, history]
+    let conflict = Act::Conflict {
+        note,
+        winner: Winner::Remote,
+        set: None,
+    };
+    vec![conflict, history]
 }
 
 /// What both sides agree on by an answer.

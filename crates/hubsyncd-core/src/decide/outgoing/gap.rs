@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::acts::Act;
-use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue, SentValue, is_sent};
+use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue, SentValue, ToldSource, is_sent};
 use crate::decide::merge::Owed;
 use crate::decide::record::ConflictNote;
 use crate::decide::retry::latest_due;
@@ -380,8 +380,45 @@ pub fn read_before_archive(mapping: &ObjectMapping, noted: &NotedArchive) -> Fie
     fields.collect()
 }
 
+/// A value of HubSpot's that a write of ours went over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoneOver {
+    /// The value.
+    pub value: Value,
+    /// When it was set and by whom, as far as that is known.
+    pub set: Option<PastValue>,
+}
+
+impl GoneOver {
+    /// As the property's history tells it.
+    pub fn told(past: &PastValue) -> Self {
+        Self {
+            value: past.value.clone(),
+            set: Some(past.clone()),
+        }
+    }
+
+    /// As an event tells it, which does not say who that was but whether it was our app.
+    pub fn announced(event: &Event, value: &Value) -> Self {
+        let set = event.occurred_at.map(|at| PastValue {
+            value: value.clone(),
+            at,
+            author: match event.own {
+                true => Author::Us,
+                false => Author::Other,
+            },
+            source: ToldSource::default(),
+        });
+        Self {
+            value: value.clone(),
+            set,
+        }
+    }
+}
+
 /// What is written down of a value that our write went over.
-pub fn kept(field: &FieldMapping, noted: &Noted, value: &Value) -> [Act; 2] {
+pub fn kept(field: &FieldMapping, noted: &Noted, over: &GoneOver) -> [Act; 2] {
+    let value = &over.value;
     let note = ConflictNote {
         property: field.property.clone(),
         base: noted.gap.base.clone(),
@@ -396,8 +433,12 @@ pub fn kept(field: &FieldMapping, noted: &Noted, value: &Value) -> [Act; 2] {
         new: noted.gap.ours().clone(),
         origin: Origin::Conflict,
     };
-    let winner = Winner::Local;
-    [Act::Conflict { note, winner }, history]
+    let conflict = Act::Conflict {
+        note,
+        winner: Winner::Local,
+        set: over.set.clone(),
+    };
+    [conflict, history]
 }
 
 /// Whether a value that our write went over goes back: the field is only written where HubSpot has none, and nothing of it is
@@ -415,11 +456,12 @@ pub fn goes_back(field: &FieldMapping, value: &Value, entry: Option<&Entry>) -> 
 pub fn given_back(
     field: &FieldMapping,
     noted: &Noted,
-    value: &Value,
+    gone_over: &GoneOver,
     held: &Value,
     now: Timestamp,
 ) -> Vec<Act> {
     let property = || field.property.clone();
+    let value = &gone_over.value;
     let over = noted.gap.ours().clone();
     let note = ConflictNote {
         property: property(),
@@ -429,9 +471,12 @@ pub fn given_back(
         policy: field.policy,
         reason: GOES_BACK,
     };
-    let winner = Winner::Remote;
     vec![
-        Act::Conflict { note, winner },
+        Act::Conflict {
+            note,
+            winner: Winner::Remote,
+            set: gone_over.set.clone(),
+        },
         Act::History {
             property: property(),
             old: held.clone(),
@@ -505,7 +550,6 @@ impl LookBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::echo::ToldSource;
 
     fn value(text: &str) -> Value {
         Value::from_canonical(text)
@@ -816,7 +860,10 @@ mod tests {
         let [conflict, history] = kept(
             object.mapping().field(&property("city")).expect("a field"),
             &noted[0],
-            &value("Kiel"),
+            &GoneOver {
+                value: value("Kiel"),
+                set: None,
+            },
         );
         assert!(matches!(
             conflict,
