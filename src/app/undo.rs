@@ -169,11 +169,16 @@ pub(crate) struct UndoReport {
 /// The database, and what was chosen of it.
 pub(crate) struct Undo {
     db: CommandDb,
-    objects: Objects,
-    pairs: Vec<PairMapping>,
-    chosen: ChosenChanges,
+    chosen: Chosen,
     is_any_chosen: bool,
     missing: Vec<(i64, i64)>,
+}
+
+/// What was chosen, and by which mapping it is turned back.
+struct Chosen {
+    objects: Objects,
+    pairs: Vec<PairMapping>,
+    changes: ChosenChanges,
     clock: Arc<dyn Clock>,
 }
 
@@ -198,7 +203,12 @@ impl Undo {
                 ..wish.choice.clone()
             };
             let missing = undo::missing(&tx, &choice.ids)?;
-            (objects, undo::chosen(&tx, &choice)?, missing, turned_types(&tx, &pairs)?)
+            (
+                objects,
+                undo::chosen(&tx, &choice)?,
+                missing,
+                turned_types(&tx, &pairs)?,
+            )
         };
         let turned_of = |pair: &str, kind: &TypeId| {
             let of_pair: &BTreeMap<TypeId, (String, TypeId)> = turned.get(pair)?;
@@ -206,12 +216,14 @@ impl Undo {
         };
         Ok(Self {
             db,
-            objects,
-            pairs,
             is_any_chosen: !rows.is_empty(),
-            chosen: sorted(rows, &turned_of),
             missing,
-            clock: Arc::clone(clock),
+            chosen: Chosen {
+                objects,
+                pairs,
+                changes: sorted(rows, &turned_of),
+                clock: Arc::clone(clock),
+            },
         })
     }
 
@@ -225,47 +237,16 @@ impl Undo {
         self.is_any_chosen
     }
 
-    /// What would be turned back as things stand. Rows are written and taken back again, so that what a trigger or a constraint
-    /// refuses is known before anybody is asked.
+    /// What would be turned back as things stand: it is turned back in a copy, so that what a trigger or a constraint refuses is known
+    /// before anybody is asked, and no program waits for the look.
     ///
     /// # Errors
-    /// The database can't be read, or not be written.
-    pub(crate) fn look(&mut self) -> Result<UndoReport, UndoError> {
-        let mut seen = UndoReport::default();
-        let turned = self.turn_records(&mut seen, Afterwards::TakeBack)?;
-        let tx = self.db.look()?;
-        let mut turning = Turning::new(&tx, &self.objects, &self.pairs);
-        turning.turned = turned;
-        for link in &self.chosen.links {
-            turning.link(link)?;
+    /// The database can't be read, or there is no room for the copy.
+    pub(crate) fn look(&self) -> Result<UndoReport, UndoError> {
+        if self.chosen.changes.is_empty() {
+            return Ok(UndoReport::default());
         }
-        turning.end(&mut seen, &mut Turned::default());
-        Ok(seen)
-    }
-
-    /// Turns the rows of chosen records back, so many in a transaction.
-    fn turn_records(
-        &mut self,
-        report: &mut UndoReport,
-        afterwards: Afterwards,
-    ) -> Result<Turned, UndoError> {
-        let mut turned = Turned::default();
-        let (objects, pairs, now) = (&self.objects, &self.pairs, self.clock.now());
-        for records in self.chosen.records.chunks(RECORDS) {
-            let tx = self.db.begin()?;
-            let mut turning = Turning::new(&tx, objects, pairs);
-            turning.turned.matches.clone_from(&turned.matches);
-            for record in records {
-                turning.turn(now, |turning| turning.record(record))?;
-            }
-            turning.end(report, &mut turned);
-            match afterwards {
-                Afterwards::Keep => tx.commit(),
-                Afterwards::TakeBack => tx.rollback(),
-            }
-            .map_err(CommandError::from)?;
-        }
-        Ok(turned)
+        self.chosen.turn_back(&mut self.db.rehearsal()?)
     }
 
     /// Turns it back. What is meanwhile otherwise, or refused by the database, is left.
@@ -273,12 +254,28 @@ impl Undo {
     /// # Errors
     /// The database can't be written; what was turned back stays so.
     pub(crate) fn carry_out(&mut self) -> Result<UndoReport, UndoError> {
-        let mut done = UndoReport::default();
-        let mut turned = self.turn_records(&mut done, Afterwards::Keep)?;
-        let (objects, pairs, now) = (&self.objects, &self.pairs, self.clock.now());
-        for links in self.chosen.links.chunks(RECORDS) {
-            let tx = self.db.begin()?;
-            let mut turning = Turning::new(&tx, objects, pairs);
+        self.chosen.turn_back(&mut self.db)
+    }
+}
+
+impl Chosen {
+    /// Turns all of it back, so much in a transaction: records, then what joins them.
+    fn turn_back(&self, db: &mut CommandDb) -> Result<UndoReport, UndoError> {
+        let (mut done, mut turned) = (UndoReport::default(), Turned::default());
+        let now = self.clock.now();
+        for records in self.changes.records.chunks(RECORDS) {
+            let tx = db.begin()?;
+            let mut turning = Turning::new(&tx, &self.objects, &self.pairs);
+            turning.turned.matches.clone_from(&turned.matches);
+            for record in records {
+                turning.turn(now, |turning| turning.record(record))?;
+            }
+            turning.end(&mut done, &mut turned);
+            tx.commit().map_err(CommandError::from)?;
+        }
+        for links in self.changes.links.chunks(RECORDS) {
+            let tx = db.begin()?;
+            let mut turning = Turning::new(&tx, &self.objects, &self.pairs);
             turning.turned = turned.clone();
             for link in links {
                 turning.turn(now, |turning| turning.link(link))?;
@@ -288,13 +285,6 @@ impl Undo {
         }
         Ok(done)
     }
-}
-
-/// What becomes of rows that were turned back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Afterwards {
-    Keep,
-    TakeBack,
 }
 
 /// The types of the mapped pairs that have rows from both ends, with the other direction of each.

@@ -27,6 +27,7 @@ use crate::store::database::access;
 use crate::store::database::checkpoints;
 use crate::store::database::lease::{FileIdentity, file_identity};
 use crate::store::database::migrate::known_version;
+use crate::store::database::scratch;
 use crate::store::shape::matching;
 use crate::store::undo::{self, NewValue};
 
@@ -548,6 +549,23 @@ impl CommandDb {
     /// One look at it, as of one moment.
     pub(crate) fn look(&mut self) -> Result<Transaction<'_>, CommandError> {
         Ok(self.connection.transaction()?)
+    }
+
+    /// A copy in which the same may be written as here and nobody sees it: no lock is taken, and nothing is left.
+    ///
+    /// # Errors
+    /// It can't be read, or there is no room for the copy.
+    pub(crate) fn rehearsal(&self) -> Result<Self, StoreError> {
+        let copy = scratch::copy(&self.connection)?;
+        // What a program writes fires triggers, and most programs leave foreign keys alone.
+        copy.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
+        copy.pragma_update(None, "foreign_keys", false)?;
+        matching::register(&copy)?;
+        Ok(Self {
+            connection: copy,
+            path: self.path.clone(),
+            file: self.file,
+        })
     }
 
     /// One write to it, as any program's: triggers fire.

@@ -671,6 +671,27 @@ fn undo_works_beside_a_running_daemon_and_the_guard_counts_it() {
 }
 
 #[test]
+fn a_look_at_what_would_be_turned_back_waits_for_no_program_and_keeps_none_waiting() {
+    let (_portal, site) = in_rome(2);
+    let before = last_change(&site);
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.once();
+    let ids = after(&site, before);
+    let program = site.program();
+    program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let seen = undone(&site, &["--ids", &ids, "--dry-run"]);
+    assert_eq!(changes(&seen).len(), 2, "{seen}");
+    program.execute_batch("ROLLBACK").expect("gives it up");
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Lima'"),
+        2
+    );
+    let done = undone(&site, &["--ids", &ids, "--yes"]);
+    assert_eq!(changes(&done), changes(&seen));
+}
+
+#[test]
 fn wrong_usage_is_told() {
     let (_portal, site) = in_rome(1);
     for arguments in [
