@@ -505,7 +505,9 @@ impl Writing<'_> {
             .iter()
             .filter(|entry| changes.end.contains(&entry.id))
         {
-            if entry.is_in_doubt {
+            // What came in its place, by a type that it did not know, has its line.
+            let is_told = |link: &ShownLink| entry.kind.is_none() && entry.may_have_made(link.to);
+            if entry.is_in_doubt && !changes.come.iter().any(is_told) {
                 self.landed(entry)?;
             }
             outbox::end(tx, entry.id)?;

@@ -301,7 +301,9 @@ fn whole_records_in_history_and_conflicts_follow_their_renamed_columns() {
         [r#"{"born_on":"1815-12-10","price":"1"}"#]
     );
     assert_eq!(
-        file.rows("SELECT base_value, coalesce(local_value, '-'), remote_value FROM sync_conflicts"),
+        file.rows(
+            "SELECT base_value, coalesce(local_value, '-'), remote_value FROM sync_conflicts"
+        ),
         [r#"{"born_on":"1815-12-10"} - {"born_on":"1816-01-01","own":1}"#]
     );
 }
