@@ -250,6 +250,7 @@ fn check(case: Case, expected: &[&str]) {
             FieldAction::ArrivedBeside { value, .. } => format!("arrived beside {}", text(value)),
             FieldAction::Checked { .. } => "checked".to_owned(),
             FieldAction::PushOver { base, .. } => format!("push over {}", text(base)),
+            FieldAction::Withhold { .. } => "withhold".to_owned(),
             FieldAction::Conflict { winner, .. } => format!("conflict {}", winner.as_str()),
             FieldAction::Ask { .. } => "ask".to_owned(),
             FieldAction::RemoteMoved { remote, .. } => format!("moved {}", text(remote)),
@@ -260,6 +261,38 @@ fn check(case: Case, expected: &[&str]) {
     shown.extend(plan.held.iter().map(|_| "held".to_owned()));
     shown.extend(plan.deferred.then(|| "deferred".to_owned()));
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn what_hubspot_empties_is_withheld_with_the_conflict_that_it_won() {
+    let check = |case: Case, expected: &[&str]| {
+        let mut plan = plan_of(case);
+        let emptied = plan.emptied();
+        plan.withhold(&emptied.into_iter().collect());
+        let shown: Vec<&str> = plan
+            .actions
+            .iter()
+            .map(|action| match action {
+                FieldAction::Withhold { note: None, .. } => "withhold",
+                FieldAction::Withhold { note: Some(_), .. } => "withhold what won",
+                FieldAction::Conflict { .. } => "conflict",
+                FieldAction::PushOver { .. } => "push over",
+                FieldAction::Take { .. } => "take",
+                _ => "another",
+            })
+            .collect();
+        assert_eq!(shown, expected);
+    };
+    let of = |case, policy, remote| Case {
+        policy,
+        remote,
+        ..case
+    };
+    check(of(CLEAN, Policy::Remote, ""), &["withhold"]);
+    check(of(CLEAN, Policy::Remote, "c"), &["take"]);
+    check(of(BOTH, Policy::Remote, ""), &["withhold what won"]);
+    check(of(BOTH, Policy::Remote, "c"), &["conflict", "take"]);
+    check(of(BOTH, Policy::Local, ""), &["conflict", "push over"]);
 }
 
 #[test]
@@ -681,7 +714,7 @@ impl World {
                 }
                 self.local = named(value);
             }
-            FieldAction::Agree { .. } => self.pending = None,
+            FieldAction::Agree { .. } | FieldAction::Withhold { .. } => self.pending = None,
             FieldAction::Arrived { value, old, .. }
             | FieldAction::ArrivedBeside { value, old, .. } => {
                 self.kept.extend([named(value), named(old)]);
