@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-use crate::decide::decision::{NOT_MAPPED, WAITS, not_in_file, not_in_force};
+use crate::decide::decision::{NOT_MAPPED, not_in_file, not_in_force};
 use crate::decide::echo::PastValue;
-use crate::decide::record::{ConflictNote, OpenConflict};
+use crate::decide::record::{ConflictNote, OpenConflict, WAITS};
 use crate::model::association::{ExclusiveEnd, PairMapping};
 pub(crate) use crate::model::conflict::End;
 use crate::model::conflict::{WHOLE_RECORD, Winner};

@@ -34,9 +34,6 @@ use crate::model::synced::SyncedObject;
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 
-/// What an open conflict says of itself.
-pub const WAITS: &str = "waits for a decision";
-
 /// Why a resolution is given back that is no decision.
 pub const UNKNOWN_WORD: &str =
     "this is no decision: write `local`, `remote` or `value:…` with the value behind it";

@@ -19,7 +19,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::decision::WAITS;
 use crate::decide::echo::{self, Agreed, Histories, SentValue, SentValues};
 use crate::decide::merge::{FieldInput, FieldOutcome, Owed, PUSH_ONLY, RemoteTime, merge_field};
 use crate::model::conflict::{End, Winner};
@@ -31,6 +30,9 @@ use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
+
+/// What an open conflict says of itself.
+pub const WAITS: &str = "waits for a decision";
 
 /// A conflict that waits for a person.
 #[derive(Debug, Clone, PartialEq)]
