@@ -380,12 +380,15 @@ impl RecordPlan {
     /// Has the mirror keep its values of these fields, which HubSpot empties: the guard holds that.
     pub fn withhold(&mut self, held: &BTreeSet<PropertyName>) {
         let mut notes = BTreeMap::new();
-        self.actions.retain(|action| match action {
-            FieldAction::Conflict { note, .. } if held.contains(&note.property) => {
+        self.actions.retain(|action| {
+            let FieldAction::Conflict { note, .. } = action else {
+                return true;
+            };
+            let is_held = held.contains(&note.property);
+            if is_held {
                 notes.insert(note.property.clone(), note.clone());
-                false
             }
-            _ => true,
+            !is_held
         });
         for action in &mut self.actions {
             if let FieldAction::Take { property, .. } = action

@@ -135,7 +135,7 @@ impl ChosenChanges {
 }
 
 /// The other direction of an association: its pair and its type, where the file maps that one too and somebody knows the type.
-pub type Turned<'a> = dyn Fn(&str, &TypeId) -> Option<(String, TypeId)> + 'a;
+pub type OtherDirection<'a> = dyn Fn(&str, &TypeId) -> Option<(String, TypeId)> + 'a;
 
 /// What makes an association one, whatever its type is called and from whichever end it is told.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,7 +159,7 @@ const WHOLE: &str = "*";
 const ASSOCIATION: &str = "association";
 
 /// Sorts chosen rows, which come in the order of their numbers.
-pub fn sorted(rows: Vec<ChosenRow>, turned: &Turned<'_>) -> ChosenChanges {
+pub fn sorted(rows: Vec<ChosenRow>, turned: &OtherDirection<'_>) -> ChosenChanges {
     let mut chosen = ChosenChanges::default();
     let mut places: BTreeMap<(String, i64), usize> = BTreeMap::new();
     let mut links = ToldChanges::default();
@@ -200,7 +200,7 @@ struct ToldChanges {
 }
 
 impl ToldChanges {
-    fn add(&mut self, row: ChosenRow, turned: &Turned<'_>) {
+    fn add(&mut self, row: ChosenRow, turned: &OtherDirection<'_>) {
         let was_made = row.new.is_some();
         let Some(text) = row.new.or(row.old) else {
             return;
@@ -239,7 +239,11 @@ impl ToldChanges {
 }
 
 /// What an association is known by: of its two directions, where both have rows, the first.
-fn identity_of((pair, local_id): (&str, i64), text: &str, turned: &Turned<'_>) -> LinkIdentity {
+fn identity_of(
+    (pair, local_id): (&str, i64),
+    text: &str,
+    turned: &OtherDirection<'_>,
+) -> LinkIdentity {
     let ToldLink { to, kind } = ToldLink::read(text);
     let back = match (to, &kind) {
         (ToldEnd::Row(to), Some(kind)) => turned(pair, kind).map(|(pair, kind)| LinkIdentity {
@@ -609,7 +613,7 @@ mod tests {
                 local_id: 3,
                 ..row
             },
-            _ => row,
+            Some(_) | None => row,
         });
         let left = sorted(rows.collect(), &turned).links;
         let said: Vec<_> = left
