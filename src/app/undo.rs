@@ -169,13 +169,13 @@ pub(crate) struct UndoReport {
 /// The database, and what was chosen of it.
 pub(crate) struct Undo {
     db: CommandDb,
-    chosen: Chosen,
+    chosen: ChosenByMapping,
     is_any_chosen: bool,
     missing: Vec<(i64, i64)>,
 }
 
 /// What was chosen, and by which mapping it is turned back.
-struct Chosen {
+struct ChosenByMapping {
     objects: Objects,
     pairs: Vec<PairMapping>,
     changes: ChosenChanges,
@@ -218,7 +218,7 @@ impl Undo {
             db,
             is_any_chosen: !rows.is_empty(),
             missing,
-            chosen: Chosen {
+            chosen: ChosenByMapping {
                 objects,
                 pairs,
                 changes: sorted(rows, &turned_of),
@@ -258,7 +258,7 @@ impl Undo {
     }
 }
 
-impl Chosen {
+impl ChosenByMapping {
     /// Turns all of it back, so much in a transaction: records, then what joins them.
     fn turn_back(&self, db: &mut CommandDb) -> Result<UndoReport, UndoError> {
         let (mut done, mut turned) = (UndoReport::default(), Turned::default());
