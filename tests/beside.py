@@ -1,7 +1,13 @@
 """What the scripts of `tests/` that start programs share."""
 
+import base64
+import hashlib
+import hmac
+import json
 import socket
 import time
+import urllib.error
+import urllib.request
 
 
 def free_port():
@@ -26,3 +32,18 @@ def is_open(port):
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def deliver(port, secret, url, events, seconds=20):
+    """Posts events to a webhook listener of 127.0.0.1, signed as HubSpot signs them for the URL that it calls; gives the answer's status."""
+    body = json.dumps(events).encode()
+    now = str(int(time.time() * 1000))
+    digest = hmac.new(secret.encode(), b"POST" + url.encode() + body + now.encode(), hashlib.sha256).digest()
+    headers = {"Content-Type": "application/json", "X-HubSpot-Request-Timestamp": now,
+               "X-HubSpot-Signature-v3": base64.b64encode(digest).decode()}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/webhooks/hubspot", body, headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        return refused.code

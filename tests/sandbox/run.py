@@ -6,10 +6,6 @@ pushes, in there.
     tests/sandbox/run.py BINARY
 """
 
-import base64
-import hashlib
-import hmac
-import json
 import os
 import pathlib
 import re
@@ -19,14 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
 import seccomp
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from beside import free_port, is_open, until  # noqa: E402
+from beside import deliver, free_port, is_open, until  # noqa: E402
 
 UNIT = ROOT / "systemd" / "hubsyncd.service"
 RECORDS = 3000
@@ -93,17 +88,6 @@ def seccomp_program(folder):
     with open(path, "wb") as file:
         made.export_bpf(file)
     return path, len(allowed)
-
-
-def deliver(port, url, event):
-    body = json.dumps([event]).encode()
-    now = str(int(time.time() * 1000))
-    digest = hmac.new(SECRET.encode(), b"POST" + url.encode() + body + now.encode(), hashlib.sha256).digest()
-    headers = {"Content-Type": "application/json", "X-HubSpot-Request-Timestamp": now,
-               "X-HubSpot-Signature-v3": base64.b64encode(digest).decode()}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/webhooks/hubspot", body, headers, method="POST")
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return answer.status
 
 
 def exposure():
@@ -204,7 +188,7 @@ client_secret = {{ credential = "secret" }}
             event = {"eventId": 1, "subscriptionId": 1, "portalId": number("SELECT portal_id FROM sync_health"), "appId": 1,
                      "occurredAt": int(time.time() * 1000), "subscriptionType": "contact.propertyChange", "attemptNumber": 0,
                      "objectId": one, "propertyName": "city", "propertyValue": "Oslo", "changeSource": "CRM"}
-            assert deliver(webhooks, url, event) == 204
+            assert deliver(webhooks, SECRET, url, [event]) == 204
             until("all is pushed", lambda: number("SELECT count(*) FROM sync_outbox") == 0, 120)
             until("the webhook is done", lambda: number("SELECT count(*) FROM sync_inbox WHERE state = 'pending'") == 0)
             state_now = number("SELECT state FROM sync_health")

@@ -12,6 +12,7 @@ may trace nobody, it says so and ends with 3.
 
 import argparse
 import collections
+import http.client
 import json
 import os
 import pathlib
@@ -30,7 +31,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "soak")]
 
-from beside import free_port  # noqa: E402
+from beside import deliver, free_port  # noqa: E402
 from edits import PEOPLE, TOKEN, Hubspot  # noqa: E402
 
 LEFT_OUT = 3
@@ -95,6 +96,10 @@ format = "text"
 poll = "1s"
 [http]
 listen = "127.0.0.1:{http}"
+[webhooks]
+listen = "127.0.0.1:{webhooks}"
+public_url = "{url}"
+client_secret = {{ file = "secret" }}
 [guard]
 max_archives = 1000000
 max_share = 1.0
@@ -107,6 +112,10 @@ email = "email"
 firstname = "first_name"
 city = "city"
 """
+
+
+# What HubSpot signs deliveries with, and for which URL.
+SECRET, URL = "a-secret-of-this-test", "https://sync.example.com/webhooks/hubspot"
 
 
 class Failure(Exception):
@@ -127,15 +136,23 @@ class Scene:
     def __init__(self, binary, folder, seed):
         self.binary, self.folder, self.rng = binary, folder, random.Random(seed)
         self.database, self.number = folder / "crm.db", 0
-        self.hubspot_port, self.http = free_port(), free_port()
+        self.hubspot_port, self.http, self.webhooks = free_port(), free_port(), free_port()
+        # Events that were answered with 204, of this edit and so far.
+        self.promised, self.promised_so_far, self.events = set(), 0, 0
         (folder / "faults.json").write_text(json.dumps({"settings": {"people_token": PEOPLE}}))
         simulate = [binary, "simulate", "--faults", str(folder / "faults.json"), "--listen", f"127.0.0.1:{self.hubspot_port}", "--records", "40", "--seed", str(seed)]
         self.simulator = subprocess.Popen(simulate, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.simulator.stdout.readline()
         self.hubspot = Hubspot(self.hubspot_port)
         (folder / "token").write_text(TOKEN)
-        (folder / "config.toml").write_text(MAPPING.format(hubspot=self.hubspot_port, http=self.http))
+        (folder / "secret").write_text(SECRET)
+        for secret in ("token", "secret"):
+            (folder / secret).chmod(0o600)
+        (folder / "config.toml").write_text(MAPPING.format(hubspot=self.hubspot_port, http=self.http, webhooks=self.webhooks, url=URL))
         self.clean()
+        program = sqlite3.connect(self.database)
+        self.portal, = program.execute("SELECT portal_id FROM sync_health").fetchone()
+        program.close()
         self.written = {}
 
     def end(self):
@@ -157,6 +174,7 @@ class Scene:
     def edit(self, with_create):
         """Both sides write; what a program commits, and what HubSpot takes, is kept to be looked for."""
         self.number += 1
+        self.promised = set()
         word = f"n{self.number}"
         with sqlite3.connect(self.database, timeout=20) as program:
             rows = [row for row, in program.execute("SELECT local_id FROM contacts WHERE hs_id IS NOT NULL ORDER BY local_id")]
@@ -185,6 +203,7 @@ class Scene:
             name, = program.execute("SELECT first_name FROM contacts WHERE hs_id = ?", (self.written["record"],)).fetchone()
             if name != f"h{self.written['city']}":
                 differing.append(f"HubSpot's h{self.written['city']} is {name}")
+            differing += self.broken_promises(program)
         finally:
             program.close()
         email = self.written["email"]
@@ -193,6 +212,12 @@ class Scene:
             differing.append(f"{email} is not one record")
         if differing:
             raise Failure("; ".join(differing[:5]))
+
+    def broken_promises(self, program):
+        """Events that were answered with 204 and are not in the inbox, or not dealt with there."""
+        states = dict(program.execute("SELECT event_id, state FROM sync_inbox"))
+        broken = {event: states.get(event) for event in self.promised if states.get(event) not in ("done", "ignored")}
+        return [f"events answered with 204, and what became of them: {broken}"] if broken else []
 
     def differing(self, program):
         """Fields in which a row and its record differ, and rows without a record or the other way round."""
@@ -250,6 +275,7 @@ class Scene:
             for _ in range(25):
                 time.sleep(0.1)
                 self.ask("/healthz")
+                self.tell_webhook()
                 if tracer.poll() is not None:
                     break
             children = pathlib.Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children")
@@ -262,6 +288,20 @@ class Scene:
                 raise Failure("the daemon does not end") from hung
             log.seek(0)
             self.judge_end(status, log.read())
+
+    def tell_webhook(self):
+        """Delivers the event of HubSpot's edit once more, as a change of its own. What is answered with 204 is a promise."""
+        self.events += 1
+        event = {"eventId": self.events, "subscriptionId": 1, "portalId": self.portal, "appId": 1, "occurredAt": int(time.time() * 1000),
+                 "subscriptionType": "contact.propertyChange", "attemptNumber": 0, "objectId": self.written["record"],
+                 "propertyName": "firstname", "propertyValue": f"h{self.written['city']}", "changeSource": "CRM"}
+        try:
+            status = deliver(self.webhooks, SECRET, URL, [event], seconds=2)
+        except (OSError, http.client.HTTPException):
+            return
+        if status == 204:
+            self.promised.add(self.events)
+            self.promised_so_far += 1
 
     def ask(self, path):
         try:
@@ -338,8 +378,11 @@ def main():
         scene.end()
         if not given.keep and not failed:
             shutil.rmtree(folder, ignore_errors=True)
+    if not given.only and not scene.promised_so_far:
+        failed.append("no delivery was answered with 204")
+        print(failed[-1])
     told = ", ".join(f"{count} {call}" for call, count in tried.items())
-    print(f"{sum(tried.values())} faults in {time.monotonic() - began:.0f} s ({told}): {len(failed)} failed")
+    print(f"{sum(tried.values())} faults in {time.monotonic() - began:.0f} s ({told}), {scene.promised_so_far} deliveries taken: {len(failed)} failed")
     return 1 if failed else 0
 
 
