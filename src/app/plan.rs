@@ -32,12 +32,13 @@ use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::hubspot::{BatchRead, Client, HubspotError, Priority, ReadQuery};
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::{HubspotId, OutboxId, PortalId};
-use crate::model::mapping::OnLocalDelete;
+use crate::model::mapping::{Mapping, OnLocalDelete};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::database::scratch;
 use crate::store::history::Origin;
+use crate::store::shape::fit::as_made;
 use crate::store::tokens::{look, looking};
 use crate::store::{StoreError, cursors, meta, orders, outbox, quota};
 
@@ -171,6 +172,8 @@ fn moment(client: &Client, clock: &Arc<dyn Clock>) -> Moment {
 struct PlanBase<'a> {
     config: &'a Config,
     connection: Connection,
+    /// What of the file the database has: that may be behind it.
+    mapping: Mapping,
     objects: Objects,
     is_copy: bool,
     ahead: SettledAhead,
@@ -181,10 +184,16 @@ impl<'a> PlanBase<'a> {
         let Some(connection) = looking(&config.database)? else {
             return Ok(None);
         };
-        let objects = last_known::objects(&begun(&connection)?, &config.mapping)?;
+        let (mapping, objects) = {
+            let tx = begun(&connection)?;
+            let mapping = as_made(&tx, &config.mapping)?;
+            let objects = last_known::objects(&tx, &mapping)?;
+            (mapping, objects)
+        };
         Ok(Some(Self {
             config,
             connection,
+            mapping,
             objects,
             is_copy: false,
             ahead: SettledAhead::default(),
@@ -193,7 +202,7 @@ impl<'a> PlanBase<'a> {
 
     fn decisions(&self) -> AheadOfDaemon<'_> {
         AheadOfDaemon {
-            mapping: &self.config.mapping,
+            mapping: &self.mapping,
             objects: &self.objects,
         }
     }
@@ -216,9 +225,9 @@ impl<'a> PlanBase<'a> {
         if !self.decisions().is_any(&self.connection)? {
             return Ok(());
         }
-        let (config, objects) = (self.config, self.objects.clone());
+        let (mapping, objects) = (self.mapping.clone(), self.objects.clone());
         let decisions = AheadOfDaemon {
-            mapping: &config.mapping,
+            mapping: &mapping,
             objects: &objects,
         };
         self.write(|tx| decisions.carry_out(tx, shown, moment))

@@ -28,6 +28,7 @@ use crate::model::time::Timestamp;
 use crate::store::commands::{CommandDb, CommandError};
 use crate::store::links::types;
 use crate::store::modes::{self, FieldMode};
+use crate::store::shape::fit::as_made;
 use crate::store::undo::{self, HistoryChoice, NewValue, UndoLink, UndoMark};
 use crate::store::{StoreError, conflicts, outbox, rowjson};
 
@@ -47,7 +48,7 @@ pub(crate) enum UndoError {
     #[error(transparent)]
     Command(#[from] CommandError),
     /// No object has that name.
-    #[error("the mapping file has no object `{object}`")]
+    #[error("no object `{object}` is synced here")]
     NoObject {
         /// What was written.
         object: String,
@@ -193,21 +194,24 @@ impl Undo {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, UndoError> {
         let mut db = CommandDb::open_to_decide(&config.database)?;
-        let pairs = config.mapping.pairs.clone();
-        let (objects, rows, missing, turned) = {
+        let (objects, pairs, rows, missing, turned) = {
             let tx = db.look()?;
-            let objects = last_known::objects(&tx, &config.mapping)?;
+            let made = as_made(&tx, &config.mapping)?;
+            let objects = last_known::objects(&tx, &made)?;
+            let pairs = made.pairs;
             check_names(&tx, &wish.choice, (&objects, &pairs))?;
             let choice = HistoryChoice {
                 property: property_of(&objects, wish)?,
                 ..wish.choice.clone()
             };
             let missing = undo::missing(&tx, &choice.ids)?;
+            let turned = turned_types(&tx, &pairs)?;
             (
                 objects,
+                pairs,
                 undo::chosen(&tx, &choice)?,
                 missing,
-                turned_types(&tx, &pairs)?,
+                turned,
             )
         };
         let turned_of = |pair: &str, kind: &TypeId| {

@@ -5,6 +5,7 @@ mod ahead;
 mod alone;
 mod along;
 mod associations;
+mod behind;
 mod book;
 mod both_ways;
 mod calls;

@@ -729,7 +729,7 @@ fn wrong_usage_is_told() {
     assert_eq!(
         slip,
         format!(
-            "hubsyncd: the mapping file has no object `contcts` [{}]\nhint: write `contacts`\n",
+            "hubsyncd: no object `contcts` is synced here [{}]\nhint: write `contacts`\n",
             produces("unknown-object")
         )
     );

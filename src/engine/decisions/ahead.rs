@@ -34,7 +34,7 @@ pub(crate) type ShownToDecisions = BTreeMap<ObjectType, Present>;
 
 /// Decisions that wait, in the mapping that is in force.
 pub(crate) struct AheadOfDaemon<'a> {
-    /// The file's mapping.
+    /// What of the file the database has.
     pub(crate) mapping: &'a Mapping,
     /// The objects in force.
     pub(crate) objects: &'a Objects,

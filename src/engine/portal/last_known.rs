@@ -13,12 +13,13 @@ use crate::model::name::ObjectType;
 use crate::store::shape::ddl;
 use crate::store::{StoreError, reference};
 
-/// What a mapping file's objects are by what was last read of the portal. One that was never read is left out.
+/// What the objects of a mapping are by what was last read of the portal. One that was never read is left out. `made` is what the
+/// database has of the mapping file (`store/shape/fit/as_made`).
 ///
 /// # Errors
 /// The database refuses.
-pub fn objects(tx: &Transaction<'_>, file: &Mapping) -> Result<Objects, StoreError> {
-    let names: Vec<ObjectType> = file
+pub fn objects(tx: &Transaction<'_>, made: &Mapping) -> Result<Objects, StoreError> {
+    let names: Vec<ObjectType> = made
         .objects
         .iter()
         .map(|object| object.object.clone())
@@ -33,10 +34,10 @@ pub fn objects(tx: &Transaction<'_>, file: &Mapping) -> Result<Objects, StoreErr
         .filter_map(|(name, properties)| Some((ObjectType::parse(&name).ok()?, properties)))
         .collect();
     let none = BTreeSet::new();
-    let known = settle(file, &portal, (&schemas, &none), &mut Vec::new());
+    let known = settle(made, &portal, (&schemas, &none), &mut Vec::new());
     let (mapping, problems) = resolve(&known, &portal);
     let (mapping, held) = ddl::hold_types(tx, &mapping, &problems)?;
-    let (mapping, locked) = ddl::hold_directions(tx, &mapping, file)?;
+    let (mapping, locked) = ddl::hold_directions(tx, &mapping, made)?;
     let problems: Vec<_> = problems.into_iter().chain(held).chain(locked).collect();
     let synced = synced_objects(&mapping, &problems, &portal, &schemas).into_iter();
     let objects = synced.map(|object| ObjectSync::new(with_unlisted(object, &unlisted)));

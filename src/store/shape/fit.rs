@@ -4,6 +4,7 @@
 //! object is a rename; another type makes the column anew, unless values of it wait. The user's own columns, indexes and
 //! triggers stay. It may be run at any time, and changes nothing where everything fits.
 
+mod as_made;
 mod columns;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ use crate::store::shape::guards;
 use crate::store::shape::repair;
 use crate::store::shape::sequences;
 use crate::store::{StoreError, outbox, property_history, reference};
+
+pub(crate) use as_made::{as_made, with_those_that_left};
 
 /// What was changed, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

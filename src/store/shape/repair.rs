@@ -174,38 +174,34 @@ pub(crate) fn put_back(
 }
 
 /// Makes the views where they are missing, before the portal's schema is known: what keeps it from being read must be
-/// seen. In a new file associations are refused until then. Returns the names of the views that somebody dropped. The tables and
-/// everything else come with the schema.
+/// seen. They go by the tables as they are, since the mapping file may be ahead of those. In a new file associations are refused until
+/// then. Returns the names of the views that somebody dropped. The tables and everything else come with the schema.
 ///
 /// # Errors
 /// SQLite's own.
 pub(crate) fn views_first(
     tx: &Transaction<'_>,
-    mapping: &Mapping,
+    file: &Mapping,
     now: Timestamp,
 ) -> Result<Vec<String>, StoreError> {
     let there = found(tx)?;
-    let known = fit::tables_of(tx)?;
-    let mapping = &with_named_tables(mapping, &known);
-    let has_table = |object: &ObjectMapping| {
-        let table = known.get(object.object.as_str());
-        table.is_some_and(|table| table == object.table.as_str())
-    };
+    let made = fit::as_made(tx, &fit::with_those_that_left(tx, file)?)?;
     let left = meta::get(tx, meta::MADE)?.unwrap_or_default();
     let mut put_back = Vec::new();
     // A view over what a program put in a table's place can't be read.
-    let is_replaced = mapping.objects.iter().any(|object| !has_table(object));
-    for made in views::before_tables(mapping, has_table) {
-        if let Some(found) = there.get(&made.name) {
-            if is_replaced && matches!(&*made.name, "sync_status" | "sync_records") {
+    let is_made = |object: &ObjectMapping| made.object(object.object.as_str()).is_some();
+    let is_replaced = !file.objects.iter().all(is_made);
+    for view in views::before_schema(&made, file) {
+        if let Some(found) = there.get(&view.name) {
+            if is_replaced && matches!(&*view.name, "sync_status" | "sync_records") {
                 drop_one(tx, found)?;
-                tx.execute_batch(&sealed(&made.sql))?;
+                tx.execute_batch(&sealed(&view.sql))?;
             }
             continue;
         }
-        tx.execute_batch(&sealed(&made.sql))?;
-        if left.lines().any(|name| name == made.name) {
-            put_back.push(made.name);
+        tx.execute_batch(&sealed(&view.sql))?;
+        if left.lines().any(|name| name == view.name) {
+            put_back.push(view.name);
         }
     }
     let refuse = associations::before_schema();
@@ -216,22 +212,6 @@ pub(crate) fn views_first(
         meta::note_repair(tx, &meta::put_back(&put_back), now)?;
     }
     Ok(put_back)
-}
-
-/// A table that the portal's schema named before keeps its name until the schema is read again.
-fn with_named_tables(mapping: &Mapping, known: &BTreeMap<String, String>) -> Mapping {
-    let mut mapping = mapping.clone();
-    let unnamed = mapping
-        .objects
-        .iter_mut()
-        .filter(|object| object.table.is_until_named());
-    for object in unnamed {
-        let name = known.get(object.object.as_str());
-        if let Some(table) = name.and_then(|name| TableName::parse(name).ok()) {
-            object.table = table;
-        }
-    }
-    mapping
 }
 
 /// Puts back indexes of the bookkeeping tables that somebody dropped or replaced, and names them.

@@ -39,32 +39,28 @@ pub(crate) fn of_mapping(mapping: &Mapping, unread: &str) -> Vec<Made> {
     vec![
         status(rows),
         health(),
-        records::records(mapping, mapping.objects.iter()),
+        records::records(mapping),
         quota::quota(),
         stage_times(mapping.objects.iter()),
     ]
 }
 
-/// The views for a mapping of which only some objects have their tables yet: the others wait for their first read.
-pub(crate) fn before_tables(
-    mapping: &Mapping,
-    has_table: impl Fn(&ObjectMapping) -> bool,
-) -> Vec<Made> {
-    let row = |object: &ObjectMapping| {
-        if has_table(object) {
-            status_row(mapping, object)
-        } else {
-            let (name, table) = (object.object.as_str(), object.table.as_str());
-            waiting_row(name, table, object.direction.as_str(), None)
-        }
-    };
-    let made = || mapping.objects.iter().filter(|object| has_table(object));
+/// The views for a mapping as the database has it. Of the mapping file's objects the others wait for their first read.
+pub(crate) fn before_schema(made: &Mapping, file: &Mapping) -> Vec<Made> {
+    let own = made.objects.iter();
+    let own = own.map(|object| status_row(made, object));
+    let is_made = |object: &&ObjectMapping| made.object(object.object.as_str()).is_some();
+    let waiting = file.objects.iter().filter(|object| !is_made(object));
+    let waiting = waiting.map(|object| {
+        let (name, table) = (object.object.as_str(), object.table.as_str());
+        waiting_row(name, table, object.direction.as_str(), None)
+    });
     vec![
-        status(mapping.objects.iter().map(row).collect()),
+        status(own.chain(waiting).collect()),
         health(),
-        records::records(mapping, made()),
+        records::records(made),
         quota::quota(),
-        stage_times(made()),
+        stage_times(made.objects.iter()),
     ]
 }
 

@@ -153,7 +153,7 @@ impl TableName {
     }
 
     /// Whether the portal's schema is to name the table.
-    pub fn is_until_named(&self) -> bool {
+    pub(crate) fn is_until_named(&self) -> bool {
         is_type_id(self.as_str())
     }
 }

@@ -7,11 +7,9 @@ use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::triggers::Made;
 use crate::store::shape::views::conflict_objects;
 
-/// The view, over the objects that have a table.
-pub(super) fn records<'a>(
-    mapping: &'a Mapping,
-    objects: impl Iterator<Item = &'a ObjectMapping>,
-) -> Made {
+/// The view, over the objects of a mapping; each has its table.
+pub(super) fn records(mapping: &Mapping) -> Made {
+    let objects = mapping.objects.iter();
     let mut rows: Vec<String> = objects.map(|object| of_object(mapping, object)).collect();
     if rows.is_empty() {
         rows.push(
