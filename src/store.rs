@@ -63,7 +63,7 @@ use database::{access, checkpoints, lease, migrate, writer};
 
 pub use database::writer::WriteTx;
 pub use error::StoreError;
-pub(crate) use error::{FEW_DESCRIPTORS, MORE_DESCRIPTORS};
+pub(crate) use error::{DISK_TROUBLE, FEW_DESCRIPTORS, MORE_DESCRIPTORS};
 
 /// Who runs the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ pub(crate) fn remedy_of_state(state: &str, ended_unasked: bool) -> Option<&'stat
         ),
         "out_of_quota" => Some("wait for the reset, or find the app that uses the day up"),
         "stopped" if ended_unasked => Some(
-            "the daemon did not say that it ended: it was killed, or another program keeps the database locked; look for one with an open transaction",
+            "the daemon did not say that it ended: it was killed, its disk is full or can only be read, or another program keeps the database locked; look for one with an open transaction",
         ),
         "stopped" => Some("start `hubsyncd run`"),
         "stopping" => Some("wait some seconds: it ends"),

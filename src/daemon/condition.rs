@@ -13,6 +13,7 @@ use crate::http::health::Health;
 use crate::hubspot::call::oauth::OAuthError;
 use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
+use crate::store::DISK_TROUBLE;
 use crate::store::database::log_readers::LogReader;
 use crate::store::meta::{Codes, Daemon};
 use parking_lot::Mutex;
@@ -56,7 +57,7 @@ struct ConditionState {
     stands_still: bool,
     /// When the heartbeat was last written, and why it can't be since.
     beat_at: Option<Duration>,
-    unwritten: Option<String>,
+    unwritten: Option<(String, Option<&'static str>)>,
     /// What each task failed of and has not done since, and which error in a row it was.
     errors: BTreeMap<Source, (u64, (String, &'static str))>,
     errors_so_far: u64,
@@ -93,6 +94,16 @@ impl ConditionState {
     fn last_error(&self) -> Option<(String, &'static str)> {
         let newest = self.errors.values().max_by_key(|(number, _)| *number);
         newest.map(|(_, error)| error.clone())
+    }
+
+    /// Why the disk takes nothing more, as the heartbeat or a task met it last.
+    fn disk_trouble(&self) -> Option<String> {
+        let of_beat = self.unwritten.iter();
+        let of_beat = of_beat.filter_map(|(why, code)| Some((why, (*code)?)));
+        let of_tasks = self.errors.values().map(|(_, (why, code))| (why, *code));
+        let mut all = of_beat.chain(of_tasks);
+        let trouble = all.find(|(_, code)| DISK_TROUBLE.contains(code));
+        trouble.map(|(why, _)| why.clone())
     }
 
     /// What is told at once when it changes; words alone can wait for the next heartbeat.
@@ -191,10 +202,11 @@ impl Condition {
     }
 
     /// The heartbeat could not be written, and why; or not yet.
-    pub(crate) fn unbeaten(&self, why: Option<String>) {
+    pub(crate) fn unbeaten(&self, why: Option<&StepError>) {
+        let why = why.map(|error| (with_causes(error), Some(code_of(error))));
         self.change(|state| {
             let why = why.or_else(|| state.unwritten.take());
-            state.unwritten = why.or_else(|| Some("the database is busy".to_owned()));
+            state.unwritten = why.or_else(|| Some(("the database is busy".to_owned(), None)));
         });
     }
 
@@ -319,12 +331,17 @@ impl Condition {
     pub fn health(&self, state: Option<&str>, at: Duration) -> Health {
         let now = self.look();
         let silent = now.beat_at.map(|beat| at.saturating_sub(beat));
-        if let (Some(why), Some(silent)) = (&now.unwritten, silent)
+        if let (Some((why, _)), Some(silent)) = (&now.unwritten, silent)
             && silent >= STALE
         {
             let seconds = silent.as_secs();
             let explanation = format!("the database could not be written for {seconds} s: {why}");
-            return Health::not_ready("stopped", explanation);
+            // To `sync_health`, which nobody can write, both look alike.
+            let state = match now.disk_trouble() {
+                Some(_) => "degraded",
+                None => "stopped",
+            };
+            return Health::not_ready(state, explanation);
         }
         if let Some(explanation) = now.unauthorized() {
             return Health::not_ready("unauthorized", explanation);
@@ -332,18 +349,26 @@ impl Condition {
         if !now.forbidden.is_empty() && (now.stands_still || !now.schema_read) {
             return Health::not_ready("degraded", now.forbidden.join("; "));
         }
+        let disk = now.disk_trouble();
         if now.schema_read {
             // The view is as old as the last heartbeat.
             let state = match state {
                 _ if now.unreachable.is_some() => "unreachable",
-                Some("running" | "backfilling") if !now.forbidden.is_empty() => "degraded",
+                Some("running" | "backfilling") if !now.forbidden.is_empty() || disk.is_some() => {
+                    "degraded"
+                }
                 Some(state @ ("out_of_quota" | "held" | "degraded" | "backfilling")) => state,
                 Some(_) | None => "running",
             };
             let forbidden = (!now.forbidden.is_empty()).then(|| now.forbidden.join("; "));
             let unreachable = now.unreachable.map(|(why, _)| why);
             let config_error = now.config_error.map(|(why, _)| why);
-            let reason = unreachable.or(forbidden).or(now.unwritten).or(config_error);
+            let unwritten = now.unwritten.map(|(why, _)| why);
+            let reason = unreachable
+                .or(forbidden)
+                .or(unwritten)
+                .or(disk)
+                .or(config_error);
             return Health::ready(state.to_owned(), reason);
         }
         if let Some((explanation, _)) = now.unreachable {
@@ -370,6 +395,7 @@ mod tests {
     use crate::hubspot::call::error::Call;
     use crate::hubspot::call::limiter::LimiterError;
     use crate::hubspot::call::standing::Trouble;
+    use crate::store::StoreError;
 
     fn of(task: Task) -> Source {
         Source::Loop(task.into())
@@ -567,26 +593,54 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_takes_nothing_more_degrades_the_daemon_whether_or_not_the_heartbeat_finds_room()
+    {
+        let path = "/data/crm.db".into();
+        let trouble = StepError::from(StoreError::ReadOnlyDisk { path });
+        let condition = Condition::default();
+        condition.schema_read();
+        let told = |seconds| {
+            let health = condition.health(Some("running"), Duration::from_secs(seconds));
+            let has_cause = health.reason.is_some_and(|why| why.contains("mounted"));
+            (health.state, health.ready, has_cause)
+        };
+        let well = ("running".to_owned(), true, false);
+        let degraded = |ready| ("degraded".to_owned(), ready, true);
+        condition.beaten(Duration::from_secs(100));
+        condition.failed(&of(Task::Push), &trouble);
+        assert_eq!(told(101), degraded(true));
+        condition.went_well(&of(Task::Push));
+        assert_eq!(told(102), well);
+        condition.unbeaten(Some(&trouble));
+        assert_eq!(told(110), degraded(true));
+        assert_eq!(told(131), degraded(false));
+        condition.beaten(Duration::from_secs(132));
+        assert_eq!(told(133), well);
+    }
+
+    #[test]
     fn a_database_that_stays_locked_is_told_as_sync_health_tells_it() {
         let condition = Condition::default();
         condition.schema_read();
         let told = |seconds| condition.health(Some("running"), Duration::from_secs(seconds));
         condition.beaten(Duration::from_secs(100));
         assert_eq!(told(200).state, "running", "nothing failed");
-        condition.unbeaten(Some("the database is locked".to_owned()));
+        condition.unbeaten(Some(
+            &StoreError::FewDescriptors { open: 9, limit: 9 }.into(),
+        ));
         condition.unbeaten(None);
         assert_eq!(told(129).state, "running");
         assert!(
             told(129)
                 .reason
-                .is_some_and(|explanation| explanation.contains("locked"))
+                .is_some_and(|explanation| explanation.contains("files open"))
         );
         let late = told(131);
         assert_eq!((late.ready, late.state.as_str()), (false, "stopped"));
         let explanation = late.reason.unwrap_or_default();
         assert_eq!(
             explanation,
-            "the database could not be written for 31 s: the database is locked"
+            "the database could not be written for 31 s: can't open the database: this process has 9 of the 9 files open that it may have"
         );
         condition.beaten(Duration::from_secs(140));
         assert_eq!(told(141).state, "running");

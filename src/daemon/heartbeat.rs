@@ -15,7 +15,7 @@ use crate::store::quota::LimitsInForce;
 use crate::store::retention::{self, Keep};
 use crate::store::shape::ddl;
 use crate::store::shape::repair;
-use crate::store::{FEW_DESCRIPTORS, Lane, MORE_DESCRIPTORS, Store, erase, quota};
+use crate::store::{DISK_TROUBLE, FEW_DESCRIPTORS, Lane, MORE_DESCRIPTORS, Store, erase, quota};
 
 /// Time between two heartbeats; `sync_health` calls a daemon stopped after 30 s without one.
 pub(crate) const BEAT: Duration = Duration::from_secs(5);
@@ -32,9 +32,6 @@ pub(crate) const RING: Duration = Duration::from_mins(1);
 /// A clock that is off by more makes times in the mirror's bookkeeping hard to read, and signatures of webhooks invalid
 /// soon (`hubspot/api-facts.md#10`).
 const CLOCK_TOLERANCE_MS: i64 = 60_000;
-
-/// What makes the daemon `degraded`, whatever else is the matter (`design.md` 6.3).
-const DISK_FULL: &str = "disk-full";
 
 /// The code of the log's line about an erasure, for whatever watches the log.
 const ERASED: &str = "erased";
@@ -108,7 +105,7 @@ pub(crate) async fn beat(engine: &Engine, condition: &Condition) -> Result<(), S
     let last = daemon.last_error.take();
     problems.extend(last.map(|error| (error, daemon.codes.last_error)));
     // The state goes by the first of them.
-    problems.sort_by_key(|(_, code)| *code != Some(DISK_FULL));
+    problems.sort_by_key(|(_, code)| !code.is_some_and(|code| DISK_TROUBLE.contains(&code)));
     daemon.codes.last_error = problems.first().and_then(|(_, code)| *code);
     let words: Vec<&str> = problems.iter().map(|(words, _)| words.as_str()).collect();
     daemon.last_error = (!words.is_empty()).then(|| words.join("; "));

@@ -653,7 +653,7 @@ async fn beat(
         if is_fatal(&error) {
             return Err(error);
         }
-        condition.unbeaten(Some(with_causes(&error)));
+        condition.unbeaten(Some(&error));
         condition.failed(&Source::Beat, &error);
         if let Some(attempts) = unwritten.turn(engine.clock().monotonic()) {
             tracing::warn!(error = %with_causes(&error), hint = error.hint().as_deref(), code = error.code(), attempts, "the heartbeat could not be written");

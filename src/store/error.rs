@@ -15,6 +15,9 @@ use crate::store::database::descriptors::{self, FewDescriptors};
 /// The code of a process that may open no more files.
 pub(crate) const FEW_DESCRIPTORS: &str = "few-descriptors";
 
+/// The codes of a disk that takes nothing more: the daemon is `degraded`, whatever else is the matter (`design.md` 6.3).
+pub(crate) const DISK_TROUBLE: [&str; 3] = ["disk-full", "read-only-disk", "read-only-database"];
+
 /// What helps it.
 pub(crate) const MORE_DESCRIPTORS: &str = "raise `LimitNOFILE=` in the unit, or `ulimit -n`; it goes on by itself once files can be opened";
 
@@ -221,14 +224,13 @@ impl StoreError {
     }
 
     /// Whether going on is useless: the process should end and be started again, or be looked at. A full disk is not
-    /// fatal: room may come back.
+    /// fatal, nor is one that turned read-only: room may come back, and somebody may mount it anew.
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Open { .. }
             | Self::NoFolder { .. }
             | Self::NotAFolder { .. }
             | Self::NotOurs { .. }
-            | Self::ReadOnlyDisk { .. }
             | Self::NoLog { .. }
             | Self::Taken { .. }
             | Self::Incomplete
@@ -240,11 +242,12 @@ impl StoreError {
             | Self::LogCut { .. }
             | Self::LeaseLost { .. }
             | Self::LeaseGone
-            | Self::ReadOnly(_)
             | Self::Corrupt(_)
             | Self::NoDatabase(_)
             | Self::Closed => true,
             Self::Full(_)
+            | Self::ReadOnly(_)
+            | Self::ReadOnlyDisk { .. }
             | Self::Busy(_)
             | Self::FewDescriptors { .. }
             | Self::TypeChange { .. }

@@ -80,16 +80,22 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> StoreError {
     }
 }
 
-/// What SQLite could not open or write, where a file of the database is closed to this process; else its own words.
+/// What SQLite could not open or write, where a file of the database is closed to this process or its disk to everybody; else its
+/// own words. To an open file SQLite calls the latter an I/O error.
 pub(crate) fn explain(database: &Path, error: StoreError) -> StoreError {
-    let is_access = matches!(&error, StoreError::ReadOnly(_))
-        || matches!(&error, StoreError::Sqlite(source) if source.sqlite_error_code() == Some(ErrorCode::CannotOpen));
-    if !is_access {
-        return error;
-    }
-    if is_on_a_read_only_disk(database) {
+    let code = match &error {
+        StoreError::ReadOnly(source) | StoreError::Sqlite(source) => source.sqlite_error_code(),
+        _ => None,
+    };
+    let is_access =
+        matches!(&error, StoreError::ReadOnly(_)) || code == Some(ErrorCode::CannotOpen);
+    let is_of_disk = is_access || code == Some(ErrorCode::SystemIoFailure);
+    if is_of_disk && is_on_a_read_only_disk(database) {
         let path = database.to_path_buf();
         return StoreError::ReadOnlyDisk { path };
+    }
+    if !is_access {
+        return error;
     }
     let own = Process::own();
     match closed_of(&own, database) {

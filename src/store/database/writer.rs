@@ -20,8 +20,8 @@ use crate::clock::Clock;
 use crate::model::settings::Checkpoint;
 use crate::model::time::Timestamp;
 use crate::store::calls::{self, CallBook, CallingTask, TakenCalls};
-use crate::store::database::checkpoints;
 use crate::store::database::lease::{Lease, Lock};
+use crate::store::database::{access, checkpoints};
 use crate::store::measured::JobTally;
 use crate::store::shape::matching;
 use crate::store::{Lane, Mode, OpenOptions, StoreError, measured};
@@ -461,6 +461,7 @@ impl FileOwner {
     /// Runs jobs in one transaction and answers each after the commit.
     fn carry_out(&mut self, mut jobs: Vec<Box<dyn QueuedJob>>, lane: Lane) {
         let committed = self.commit(&mut jobs, lane);
+        let committed = committed.map_err(|error| access::explain(self.lease.path(), error));
         let is_whole = committed.is_ok();
         for job in jobs {
             job.answer(committed.clone());

@@ -6,6 +6,7 @@ mod records;
 
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::object::stage_properties;
+use crate::store::DISK_TROUBLE;
 use crate::store::meta::REFUSED_BY_TABLE;
 use crate::store::outbox::OF_ROW;
 use crate::store::shape::ddl::{literal, quoted};
@@ -328,6 +329,7 @@ fn health() -> Made {
     let bypassed = "EXISTS (SELECT 1 FROM _sync_bypassed AS b WHERE b.until <> 'entries' OR EXISTS (
                    SELECT 1 FROM sync_outbox AS e
                    WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL))";
+    let disk_trouble = DISK_TROUBLE.map(literal).join(", ");
     let repaired = "(julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0";
     let sql = format!(
         "CREATE VIEW \"sync_health\" AS
@@ -346,7 +348,7 @@ SELECT CASE
                OR d.forbidden IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
                OR d.webhooks = 'missed'
-               OR d.last_error_code = 'disk-full'
+               OR d.last_error_code IN ({disk_trouble})
                OR {bypassed}
                OR EXISTS (SELECT 1 FROM _sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
                OR {repaired} THEN 'degraded'

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use super::{produces, says};
 use crate::daemon::{Site, open};
+use crate::files::disk_in_trouble;
 use crate::portal::Portal;
 
 fn told(output: &Output) -> String {
@@ -148,15 +149,7 @@ fn a_file_that_is_another_users_is_told_by_its_code() {
 #[test]
 fn a_full_disk_and_one_that_can_only_be_read_are_told_by_their_codes() {
     let (_portal, full) = site("");
-    let made = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(full.path("disk.so"))
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/it/disk_of_daemon.c"
-        ))
-        .status();
-    assert!(made.expect("a C compiler").success());
+    let library = disk_in_trouble(&full);
     for (arguments, trouble, code) in [
         (
             &["once", "--timeout", "5s"][..],
@@ -172,7 +165,7 @@ fn a_full_disk_and_one_that_can_only_be_read_are_told_by_their_codes() {
     ] {
         let output = full
             .command(arguments)
-            .env("LD_PRELOAD", full.path("disk.so"))
+            .env("LD_PRELOAD", &library)
             .env("DISK_IS", trouble)
             .output()
             .expect("it runs");

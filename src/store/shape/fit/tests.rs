@@ -857,6 +857,36 @@ fn a_degraded_field_stays_degraded_whatever_else_changes() {
 }
 
 #[test]
+fn a_disk_that_takes_nothing_more_degrades_the_daemon_in_its_view() {
+    let file = File::new();
+    file.as_daemon(
+        "UPDATE _sync_cursors SET backfill = 'done';
+         UPDATE _sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+    );
+    let mut states = Vec::new();
+    for code in [
+        "disk-full",
+        "read-only-disk",
+        "read-only-database",
+        "busy-database",
+    ] {
+        file.as_daemon(&format!(
+            "UPDATE _sync_daemon SET last_error = 'why', last_error_code = '{code}'"
+        ));
+        states.extend(file.rows("SELECT state || ' ' || code FROM sync_health"));
+    }
+    assert_eq!(
+        states,
+        [
+            "degraded disk-full",
+            "degraded read-only-disk",
+            "degraded read-only-database",
+            "running busy-database"
+        ]
+    );
+}
+
+#[test]
 fn the_views_are_there_before_the_first_schema_and_make_way_for_the_real_ones() {
     let folder = folder();
     let store = open(&folder, Mode::Inline).expect("opens");
