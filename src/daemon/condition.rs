@@ -151,6 +151,12 @@ impl Condition {
         self.long_log.lock().unwritten(is_long, at)
     }
 
+    /// Whether HubSpot is called unreachable and no task tries it again.
+    pub(crate) fn is_unasked(&self) -> bool {
+        let state = self.inner.lock();
+        state.unreachable.is_some() && state.errors.is_empty()
+    }
+
     /// Rings when what kept steps from going well is another: whoever waits after a failure tries again at once.
     pub(crate) fn anew(&self) -> &Ring {
         &self.anew

@@ -82,7 +82,7 @@ const TABLE: [Line; 19] = {
             Task::Heartbeat,
             AtOnce,
             Some(Bell::Health),
-            &[],
+            &[Bell::Settings],
             Once(heartbeat),
             "`daemon/heartbeat`",
         ),
@@ -487,12 +487,23 @@ fn renewal(parts: &Parts, _: Rings) -> Option<Paced> {
     Some((LOOK, step))
 }
 
+/// Between two reads of the schema while HubSpot is called unreachable and nobody else asks it: whoever met that has given up what it
+/// asked for, and the others may have nothing to ask for hours.
+const UNASKED: Duration = Duration::from_secs(15);
+
 /// The schema was read a moment ago: it is read again from the second time on, or where an object was kept back.
 fn portal(parts: &Parts, rings: Rings) -> Paced {
     let condition = Arc::clone(&parts.all.condition);
     let mut first = true;
     let settings = parts.settings.clone();
-    let reference = move || settings.now().tasks.poll.reference;
+    let asked = Arc::clone(&parts.all.condition);
+    let reference = move || {
+        let reference = settings.now().tasks.poll.reference;
+        match asked.is_unasked() {
+            true => reference.min(UNASKED),
+            false => reference,
+        }
+    };
     every_as_said(reference, move |engine| {
         let (condition, rings) = (Arc::clone(&condition), rings.clone());
         let again = !std::mem::take(&mut first) || engine.has_kept_back();
@@ -595,7 +606,7 @@ const UNWRITTEN: Duration = Duration::from_secs(1);
 
 /// Says how the daemon is doing, at an interval and whenever that becomes something else: in `sync_health`, to the health
 /// listener and to systemd. A database that can't be written for a while is told by the last two only.
-fn heartbeat(parts: &Parts, _: Rings) -> Paced {
+fn heartbeat(parts: &Parts, rings: Rings) -> Paced {
     let interval = parts.systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT);
     let (parts, told) = (
         parts.clone(),
@@ -603,6 +614,9 @@ fn heartbeat(parts: &Parts, _: Rings) -> Paced {
     );
     let step: StepCall = Box::new(move |engine, _| {
         let (parts, told) = (parts.clone(), Arc::clone(&told));
+        if parts.all.condition.is_unasked() {
+            rings.ring();
+        }
         async move { beat(&engine, &parts, interval, (&told.0, &told.1)).await }.boxed()
     });
     (interval, step)

@@ -315,6 +315,23 @@ fn a_changed_mapping_waits_for_hubspot_while_the_former_one_goes_on() {
 }
 
 #[test]
+fn a_file_that_is_taken_back_while_hubspot_is_away_leaves_no_state_behind() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    let mut site = Site::with(&portal, RARELY, CONTACTS);
+    site.start_and_settle();
+    portal.script(FaultKind::BadGateway, 10_000, "");
+    site.configure(&portal, RARELY, &both());
+    site.until_sql("SELECT state = 'unreachable' FROM sync_health");
+    site.configure(&portal, RARELY, CONTACTS);
+    site.until_sql("SELECT config_error IS NULL FROM sync_health");
+    portal.stand().faults_mut().scripts.clear();
+    // Nothing is due for an hour.
+    site.until_sql("SELECT state = 'running' AND last_error IS NULL FROM sync_health");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn a_right_file_on_its_way_is_taken_back_by_whatever_is_written_over_it() {
     let portal = Portal::quick();
     portal.contact("ann@example.com");
