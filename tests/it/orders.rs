@@ -147,13 +147,19 @@ fn an_object_that_is_only_pushed_is_compared_when_somebody_asks() {
     let runs =
         "SELECT count(*) FROM sync_runs WHERE kind = 'reconcile' AND finished_at IS NOT NULL";
     assert!(site.number(runs) >= 2);
-    // Whatever reads more than its rows stays refused.
-    tell(&site, "'poll', 'contacts', NULL");
-    assert!(
-        answered(&site).starts_with("failed: "),
-        "{}",
-        answered(&site)
-    );
+    // Whatever reads more than its rows is refused, in words that are true.
+    for command in [
+        "'poll', 'contacts', NULL",
+        "'backfill', 'contacts', NULL",
+        "'refetch', 'contacts', '1'",
+    ] {
+        tell(&site, command);
+        let told = answered(&site);
+        assert!(
+            told.starts_with("refused: contacts is only pushed"),
+            "{told}"
+        );
+    }
     assert_eq!(site.stop(), 0);
 }
 

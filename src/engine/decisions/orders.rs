@@ -184,7 +184,10 @@ async fn pause(
 }
 
 /// The objects that a command is about, which must be in force.
-fn objects_of(engine: &Engine, wish: &SqlOrder) -> Result<Vec<ObjectType>, RefusedOrder> {
+fn objects_of(
+    engine: &Engine,
+    wish: &SqlOrder,
+) -> Result<Vec<ObjectType>, (&'static str, RefusedOrder)> {
     let named = match wish {
         SqlOrder::RefetchIds(object, _)
         | SqlOrder::RefetchSince(object, _)
@@ -200,22 +203,34 @@ fn objects_of(engine: &Engine, wish: &SqlOrder) -> Result<Vec<ObjectType>, Refus
             && (object.mapping().direction.pulls() || compares)
     });
     let own: Vec<ObjectType> = own.map(|object| object.object().clone()).collect();
-    match (named, own.is_empty()) {
-        (Some(name), true) => Err(RefusedOrder {
-            explanation: format!(
-                "{name} can't be read now: `hubsyncd status` says why [command-failed]"
-            ),
-            code: "command-failed",
-        }),
-        (_, _) => Ok(own),
-    }
+    let Some(name) = named.filter(|_| own.is_empty()) else {
+        return Ok(own);
+    };
+    let mapping = engine.mapping();
+    let is_pushed_only =
+        (mapping.object(name.as_str())).is_some_and(|object| !object.direction.pulls());
+    Err(match is_pushed_only && !compares {
+        true => {
+            let explanation = format!(
+                "{name} is only pushed (`direction = \"push\"`), so that nothing of it is read: `reconcile` compares it [command-object]"
+            );
+            let code = "command-object";
+            ("refused", RefusedOrder { explanation, code })
+        }
+        false => {
+            let explanation =
+                format!("{name} can't be read now: `hubsyncd status` says why [command-failed]");
+            let code = "command-failed";
+            ("failed", RefusedOrder { explanation, code })
+        }
+    })
 }
 
 async fn begin(engine: &Engine, order: &OpenOrder, wish: SqlOrder) -> Result<bool, StepError> {
     let objects = match objects_of(engine, &wish) {
         Ok(objects) => objects,
-        Err(failed) => {
-            end(engine, order, Err(("failed", failed))).await?;
+        Err(unmet) => {
+            end(engine, order, Err(unmet)).await?;
             return Ok(false);
         }
     };
