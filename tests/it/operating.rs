@@ -284,6 +284,11 @@ fn a_record_and_a_code_are_explained() {
     assert_eq!(record["next"]["what"], "once the daemon runs: it is pushed");
     let hs_id = record["hs_id"].to_string();
     assert_eq!(explained(&["contacts", "--hs-id", &hs_id]), record);
+    // What no run brought has no call of its own.
+    site.execute_as_daemon(
+        "UPDATE sync_history SET run_id = NULL WHERE id = (SELECT max(id) FROM sync_history WHERE local_id = 1)",
+    );
+    assert!(explained(&["contacts", "1"])["call"].is_null());
     site.execute("INSERT INTO contacts (email) VALUES ('no address')");
     site.once();
     let refused = explained(&["contacts", "3"]);

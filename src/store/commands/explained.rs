@@ -192,7 +192,8 @@ fn call(
             return Ok(found.into_iter().next());
         }
     }
-    let Some(run) = history.iter().find_map(|line| line.number("run_id")) else {
+    let newest = history.first();
+    let Some(run) = newest.and_then(|line| line.number("run_id")) else {
         return Ok(None);
     };
     let sql = format!("{CALL}run_id = :run ORDER BY id DESC LIMIT 1");
