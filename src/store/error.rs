@@ -276,7 +276,8 @@ impl StoreError {
             || matches!(self, Self::Sqlite(error) if error.sqlite_extended_error_code() == FOREIGN_KEY)
     }
 
-    fn has_code(&self, code: ErrorCode) -> bool {
+    /// Whether SQLite said so, and it is none of the cases above.
+    pub(crate) fn has_code(&self, code: ErrorCode) -> bool {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(code))
     }
 

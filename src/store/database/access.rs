@@ -83,13 +83,9 @@ pub(crate) fn refused(path: &Path, error: io::Error) -> StoreError {
 /// What SQLite could not open or write, where a file of the database is closed to this process or its disk to everybody; else its
 /// own words. To an open file SQLite calls the latter an I/O error.
 pub(crate) fn explain(database: &Path, error: StoreError) -> StoreError {
-    let code = match &error {
-        StoreError::ReadOnly(source) | StoreError::Sqlite(source) => source.sqlite_error_code(),
-        _ => None,
-    };
     let is_access =
-        matches!(&error, StoreError::ReadOnly(_)) || code == Some(ErrorCode::CannotOpen);
-    let is_of_disk = is_access || code == Some(ErrorCode::SystemIoFailure);
+        matches!(&error, StoreError::ReadOnly(_)) || error.has_code(ErrorCode::CannotOpen);
+    let is_of_disk = is_access || error.has_code(ErrorCode::SystemIoFailure);
     if is_of_disk && is_on_a_read_only_disk(database) {
         let path = database.to_path_buf();
         return StoreError::ReadOnlyDisk { path };
