@@ -311,6 +311,9 @@ async fn read_events(body: Bytes) -> Result<Vec<Event>, NotEvents> {
     }
 }
 
+/// The code of a delivery that no signature of HubSpot's bears out, or that holds no events.
+const DELIVERY_REFUSED: &str = "delivery-refused";
+
 impl Desk {
     async fn take(&self, delivery: PostedDelivery) -> DeliveryAnswer {
         let uri = self.url.of(delivery.query.as_deref());
@@ -392,6 +395,7 @@ impl Desk {
         if let Some(refused) = self.refused.turn(self.now()) {
             tracing::warn!(
                 reason,
+                code = DELIVERY_REFUSED,
                 refused,
                 "a webhook delivery was refused; if it is HubSpot's, check `client_secret` and `public_url` of `[webhooks]`"
             );

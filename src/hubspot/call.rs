@@ -401,6 +401,7 @@ impl Client {
             records = elements.len(),
             unread = elements.len() - elements.read.len() as u64,
             hs_ids = ids.join(" "),
+            code = "unreadable-answer",
             "some of an answer of HubSpot's can't be read; the rest is taken"
         );
     }

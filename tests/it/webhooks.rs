@@ -14,7 +14,7 @@ use hubsyncd::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::codes::produces;
+use crate::codes::{produces, says};
 use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
 
@@ -540,6 +540,7 @@ fn nothing_forged_or_broken_gets_in() {
     for (what, headers) in forged {
         assert_eq!(door.post(&headers, body), 401, "{what}");
     }
+    assert!(says(&site.log(), produces("delivery-refused")));
     let not_events: [&[u8]; 7] = [
         b"",
         b"{}",

@@ -134,7 +134,7 @@ fn each_code_is_produced_by_a_test_of_the_real_binary() {
     }
 }
 
-/// Warnings and errors of the log that tell of an error, or what to do about one, and not by which code it is known.
+/// Warnings and errors of the log that tell of an error, what to do about one, or what is refused, and not by which code it is known.
 fn told_without_a_code(name: &str, text: &str) -> Vec<String> {
     let text = code(text);
     let mut found = Vec::new();
@@ -147,7 +147,11 @@ fn told_without_a_code(name: &str, text: &str) -> Vec<String> {
                     argument.starts_with(wanted) && name.trim() == wanted
                 })
             };
-            let tells = field("hint") || line.iter().any(|part| part.starts_with("error = "));
+            let tells = field("hint")
+                || line.iter().any(|part| part.starts_with("error = "))
+                || line
+                    .last()
+                    .is_some_and(|sentence| sentence.contains("refused"));
             if tells && !field("code") {
                 found.push(format!("{name}: {}", line.join(", ")));
             }
@@ -160,10 +164,14 @@ fn told_without_a_code(name: &str, text: &str) -> Vec<String> {
 fn the_log_says_the_code_of_each_error_that_has_one() {
     let sample = "tracing::warn!(error = %error, code = error.code(), \"well\");\n\
         tracing::error!(hint, \"what to do\");\ntracing::warn!(error = %error, \"what\");\n\
-        tracing::warn!(%error, \"the system's\");\ntracing::error!(object, code, hint, \"well\");\n";
+        tracing::warn!(%error, \"the system's\");\ntracing::warn!(object, \"it was refused\");\ntracing::error!(object, code, hint, \"well\");\n";
     assert_eq!(
         told_without_a_code("a", sample),
-        ["a: hint, \"what to do\"", "a: error = %error, \"what\""]
+        [
+            "a: hint, \"what to do\"",
+            "a: error = %error, \"what\"",
+            "a: object, \"it was refused\""
+        ]
     );
     super::all_clean(&["src"], told_without_a_code);
 }

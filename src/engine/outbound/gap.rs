@@ -197,8 +197,8 @@ async fn ask_all(
     let (told, archives) = (ask(engine, object, batch).await?, &batch.archives);
     let shown = match ask_archived(engine, object, archives).await {
         // Nobody is helped by asking the same again.
-        Err(HubspotError::Refused { .. }) => {
-            tracing::warn!(object = %object.object(), records = archives.len(), "HubSpot refused to show records that were archived: edits in the moment before the archive go unnoticed");
+        Err(error @ HubspotError::Refused { .. }) => {
+            tracing::warn!(object = %object.object(), records = archives.len(), error = %error, code = error.code(), "HubSpot refused to show records that were archived: edits in the moment before the archive go unnoticed");
             BatchRead::default()
         }
         shown => shown?,
@@ -262,8 +262,8 @@ async fn ask_histories(
         .client
         .batch_read(object.object(), query, Priority::Look)
         .await;
-    if let Err(HubspotError::Refused { .. }) = read {
-        tracing::warn!(object = %object.object(), records = query.keys.len(), "HubSpot refused to tell the histories of records that were pushed: edits in the moment before the push go unnoticed");
+    if let Err(error @ HubspotError::Refused { .. }) = &read {
+        tracing::warn!(object = %object.object(), records = query.keys.len(), error = %error, code = error.code(), "HubSpot refused to tell the histories of records that were pushed: edits in the moment before the push go unnoticed");
         return Ok(BatchRead::default());
     }
     read

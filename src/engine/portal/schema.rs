@@ -412,7 +412,7 @@ async fn is_made_unique(engine: &Engine, object: &ObjectType) -> Result<bool, St
     };
     note_made(engine, object, &made).await?;
     if !made.has_unique_value {
-        tracing::warn!(object = %object, property = OWN_KEY, "HubSpot does not keep the key property unique; creates rely on the match property");
+        tracing::warn!(object = %object, property = OWN_KEY, code = "key-not-unique", "HubSpot does not keep the key property unique; creates rely on the match property");
     }
     Ok(made.has_unique_value)
 }

@@ -68,8 +68,8 @@ pub async fn step(
                 until: error.out_of_quota_until(),
             });
         }
-        Err(HubspotError::Refused { .. }) => {
-            tracing::warn!(object = %object.object(), records = ids.len(), "HubSpot refused to tell the histories of records");
+        Err(error @ HubspotError::Refused { .. }) => {
+            tracing::warn!(object = %object.object(), records = ids.len(), error = %error, code = error.code(), "HubSpot refused to tell the histories of records");
             BatchRead {
                 unread: query.keys,
                 ..BatchRead::default()

@@ -314,6 +314,7 @@ fn forget_unreadable_values(
             property = %field.property,
             entries = forgotten,
             table_name = other,
+            code = "table-replaced",
             "values that waited to be sent are not in a form that the column takes; they stay in the table that was set aside"
         );
     }

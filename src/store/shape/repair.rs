@@ -397,7 +397,7 @@ fn name_of_labels(
             return Ok(Some(name));
         }
     }
-    tracing::warn!(object = %object.object, "both names of its view with labels are taken: it has none");
+    tracing::warn!(object = %object.object, code = "table-taken", "both names of its view with labels are taken: it has none");
     Ok(None)
 }
 
