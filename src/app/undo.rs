@@ -206,13 +206,7 @@ impl Undo {
             };
             let missing = undo::missing(&tx, &choice.ids)?;
             let turned = turned_types(&tx, &pairs)?;
-            (
-                objects,
-                pairs,
-                undo::chosen(&tx, &choice)?,
-                missing,
-                turned,
-            )
+            (objects, pairs, undo::chosen(&tx, &choice)?, missing, turned)
         };
         let turned_of = |pair: &str, kind: &TypeId| {
             let of_pair: &BTreeMap<TypeId, (String, TypeId)> = turned.get(pair)?;
