@@ -1048,7 +1048,7 @@ const CHANGES_OF_CONFLICT: &str = "
 
 const ENTRIES: &str = "
     SELECT id, object, local_id, hs_id, operation, state, attempts, enqueued_at, next_attempt_at, last_error, version,
-        waits_for, key, row, to_object, to_local_id, category, type_id, label, code
+        waits_for, key, row, to_object, to_local_id, category, type_id, label, code, correlation_id
     FROM sync_outbox
     ORDER BY state <> 'dead', id
     LIMIT :limit";

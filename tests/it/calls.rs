@@ -107,6 +107,11 @@ fn an_entry_that_hubspot_refused_names_the_call_that_said_so() {
     let entry = "SELECT c.class || ' ' || c.records || ' ' || o.code
                  FROM sync_outbox AS o JOIN sync_calls AS c USING (correlation_id)";
     assert_eq!(lines(&site, entry), ["upsert 1 invalid-email"]);
+    let listed = site.run(&["outbox", "list", "--json"]).stdout;
+    let listed: serde_json::Value = serde_json::from_slice(&listed).expect("JSON");
+    let named = site.text("SELECT correlation_id FROM sync_outbox");
+    assert!(named.is_some());
+    assert_eq!(listed[0]["correlation_id"].as_str(), named.as_deref());
     let refused = site
         .program()
         .execute("DELETE FROM sync_calls", [])
