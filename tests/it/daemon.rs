@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::looks::Looks;
 use crate::portal::Portal;
 
 /// Longer than anything here takes, also on a busy machine: a create that may have been lost waits for a minute.
@@ -278,13 +279,12 @@ impl Site {
 
     /// A number; 0 where there is none, or no table yet.
     pub(crate) fn number(&self, sql: &str) -> i64 {
-        if !self.path("crm.db").exists() {
-            return 0;
-        }
-        let answer = self
-            .program()
-            .query_row(sql, [], |row| row.get::<_, Option<i64>>(0));
-        answer.ok().flatten().unwrap_or(0)
+        self.looks().number(sql)
+    }
+
+    /// For whoever looks more than once.
+    pub(crate) fn looks(&self) -> Looks {
+        Looks::at(self.path("crm.db"))
     }
 
     /// A text.
@@ -296,7 +296,8 @@ impl Site {
 
     /// Waits until a query answers with a number that is not 0.
     pub(crate) fn until_sql(&self, sql: &str) {
-        eventually(sql, || self.number(sql) != 0);
+        let mut looks = self.looks();
+        eventually(sql, || looks.number(sql) != 0);
     }
 
     /// Waits until nothing is pending or in flight.

@@ -1,7 +1,7 @@
 //! How records come and go: each mode of the file, by each path on which a deletion or a new record is met.
 
 use crate::codes::produces;
-use crate::daemon::{CONTACTS, Site, eventually};
+use crate::daemon::{CONTACTS, Site};
 use crate::exclusive::associate;
 use crate::links::OBJECTS;
 use crate::portal::Portal;
@@ -244,9 +244,9 @@ fn a_row_that_only_links_waits_dead_for_its_record() {
             "SELECT count(*) FROM contacts WHERE email = 'bob@example.com' AND hs_id = {bob}"
         ));
         site.until_sql("SELECT failing = 0 AND dead = 0 FROM sync_status");
-        eventually("the row takes what its record has", || {
-            site.number("SELECT count(*) FROM contacts WHERE first_name = 'Ann'") == loaded + 1
-        });
+        site.until_sql(&format!(
+            "SELECT count(*) = {loaded} + 1 FROM contacts WHERE first_name = 'Ann'"
+        ));
         assert_eq!(portal.contacts(), 2);
         assert_eq!(site.stop(), 0);
     }

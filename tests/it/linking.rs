@@ -2,7 +2,7 @@
 
 use hubsyncd::simulator::faults::FaultKind;
 
-use crate::daemon::{Site, eventually};
+use crate::daemon::Site;
 use crate::exclusive::associate;
 use crate::links::{FIRST_PASS, OBJECTS, company};
 use crate::portal::Portal;
@@ -95,9 +95,7 @@ fn an_association_that_hubspot_has_locked_is_sent_again_after_two_seconds() {
     portal.script(FaultKind::Locked, 1, path);
     site.execute(&associate(("contacts", ann), ("companies", acme), 0));
     site.until_pushed();
-    eventually("both calls are written down", || {
-        site.number(&format!("SELECT count(*) {CALLS}")) == 2
-    });
+    site.until_sql(&format!("SELECT count(*) = 2 {CALLS}"));
     let between = format!(
         "SELECT CAST((julianday(max(at)) - julianday(min(at))) * 86400000 AS INTEGER) {CALLS}"
     );

@@ -50,8 +50,9 @@ pub(crate) fn in_hubspot(portal: &Portal) -> String {
 }
 
 pub(crate) fn until_equal(site: &Site, portal: &Portal) {
+    let mut looks = site.looks();
     eventually("both sides show the same associations", || {
-        site.text(SHOWN).unwrap_or_default() == in_hubspot(portal)
+        looks.text(SHOWN).unwrap_or_default() == in_hubspot(portal)
     });
 }
 
@@ -309,7 +310,9 @@ fn the_rotating_pass_reads_a_slice_at_a_time_and_a_restart_keeps_its_place() {
     site.kill();
     assert_eq!(portal.requests(path), 4, "a slice alone");
     site.start();
-    eventually("the rotation has ended", || site.text(first) != ended);
+    let mut looks = site.looks();
+    eventually("the rotation has ended", || looks.text(first) != ended);
+    drop(looks);
     assert_eq!(portal.requests(path), 6, "it went on where it was");
     assert_eq!(site.stop(), 0);
 }

@@ -32,6 +32,7 @@ mod init;
 mod keys;
 mod linking;
 mod links;
+mod looks;
 mod lost;
 mod manual;
 mod merges;

@@ -69,9 +69,8 @@ fn plain_settings_are_in_force_at_once_and_the_log_says_which() {
     portal.edit(id, &[("city", "Oslo")]);
     let settings = "[schedule]\npoll = \"1s\"\n[guard]\nmax_archives = 7\n[limits]\nburst_per_10_seconds = 90\n[retention]\nhistory = \"5d\"\n";
     site.configure(&portal, settings, CONTACTS);
-    eventually("the poll of the new schedule", || {
-        site.text("SELECT city FROM contacts").as_deref() == Some("Oslo")
-    });
+    // By the poll of the new schedule.
+    site.until_sql("SELECT city = 'Oslo' FROM contacts");
     site.until_sql("SELECT burst_limit = 90 FROM sync_quota");
     let log = site.log();
     for line in [

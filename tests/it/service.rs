@@ -33,9 +33,7 @@ fn a_socket_that_is_handed_over_is_used_in_place_of_the_address_of_the_file() {
     start_with(&mut site, listener);
     portal.edit(ann, &[("city", "Oslo")]);
     assert_eq!(tell_city(&site, &portal, &door, ann, "Oslo"), 204);
-    eventually("the change is here", || {
-        site.text("SELECT city FROM contacts").as_deref() == Some("Oslo")
-    });
+    site.until_sql("SELECT city = 'Oslo' FROM contacts");
     assert_eq!(site.stop(), 0);
 }
 
@@ -97,9 +95,7 @@ fn a_socket_that_is_handed_over_is_there_again_for_a_section_that_comes_back() {
         }
         portal.edit(ann, &[("city", city)]);
         assert_eq!(tell_city(&site, &portal, &door, ann, city), 204);
-        eventually("the change is here", || {
-            site.text("SELECT city FROM contacts").as_deref() == Some(city)
-        });
+        site.until_sql(&format!("SELECT city = '{city}' FROM contacts"));
     }
     assert_eq!(site.stop(), 0);
     drop(of_systemd);

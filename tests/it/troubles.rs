@@ -280,8 +280,9 @@ fn associations_that_the_token_may_not_write_wait_for_their_scope_and_nothing_el
     site.start();
     let told =
         "SELECT last_error FROM sync_status WHERE object = 'contacts' AND code = 'missing-scope'";
+    let mut looks = site.looks();
     eventually("it is told", || {
-        site.text(told).as_deref() == Some(&sentence)
+        looks.text(told).as_deref() == Some(&sentence)
     });
     site.until_sql("SELECT state = 'degraded' FROM sync_health");
     let explanation = "SELECT last_error FROM sync_outbox WHERE code = 'missing-scope'";
