@@ -2,7 +2,8 @@
 //! (`design.md`, section 3).
 //!
 //! Every statement runs through SQLite as it is built in and through the system's `sqlite3`, with `recursive_triggers` off
-//! and on, and where it can carry a conflict clause with each of them. All must leave the same.
+//! and on, and where it can carry a conflict clause with each of them. All must leave the same. A statement that stands alone goes
+//! through a connection that its program keeps, several through one of their own.
 
 mod associations;
 mod bookkeeping;
@@ -13,6 +14,7 @@ mod entries;
 mod insert;
 mod loads;
 mod nested;
+mod programs;
 mod random;
 mod refusals;
 mod repair;

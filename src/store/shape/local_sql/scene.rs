@@ -1,15 +1,15 @@
 //! A database with two contacts that HubSpot knows, and the clients that write to it.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
+use super::programs::Program;
 use crate::model::entry::{Base, EntryField};
 use crate::model::id::OutboxId;
 use crate::model::mapping::{Direction, Mapping};
@@ -58,6 +58,7 @@ pub(super) struct Scene {
     path: PathBuf,
     client: Client,
     recursive_triggers: bool,
+    program: Program,
     /// Looks, and writes what the daemon would: no trigger fires.
     daemon: Connection,
 }
@@ -75,16 +76,20 @@ pub(super) fn objects() -> Mapping {
 
 /// Acts in a fresh scene of each client.
 pub(super) fn everywhere(act: impl Fn(&Scene)) {
-    with_mapping(objects(), RECORDS, act);
+    // A test that acts in dozens of scenes makes the file once.
+    static MADE: OnceLock<Vec<u8>> = OnceLock::new();
+    in_each(MADE.get_or_init(|| make(objects(), RECORDS)), act);
 }
 
 /// Acts in a fresh scene of each client, under another mapping and with other records.
 pub(super) fn with_mapping(mapping: Mapping, records: &str, act: impl Fn(&Scene)) {
-    let made = folder();
-    let path = make(&made, mapping, records.to_owned());
+    in_each(&make(mapping, records), act);
+}
+
+fn in_each(made: &[u8], act: impl Fn(&Scene)) {
     for client in [Client::Own, Client::System] {
         for recursive_triggers in [false, true] {
-            let scene = Scene::copy_of(&path, client, recursive_triggers);
+            let scene = Scene::copy_of(made, client, recursive_triggers);
             act(&scene);
         }
     }
@@ -98,8 +103,10 @@ pub(super) fn with_each_clause(clauses: &[&str], act: impl Fn(&Scene, &str)) {
     }
 }
 
-fn make(folder: &TempDir, mapping: Mapping, records: String) -> PathBuf {
-    let store = open(folder, Mode::Inline).expect("opens");
+/// What a file with these tables and records holds.
+fn make(mapping: Mapping, records: &str) -> Vec<u8> {
+    let (folder, records) = (folder(), records.to_owned());
+    let store = open(&folder, Mode::Inline).expect("opens");
     let fill = move |tx: &crate::store::WriteTx<'_>| {
         let changes = ddl::fit_to_mapping(tx, &mapping, now())?;
         assert_eq!(changes.put_back, Vec::<String>::new());
@@ -107,22 +114,25 @@ fn make(folder: &TempDir, mapping: Mapping, records: String) -> PathBuf {
     };
     at_once(store.write(Lane::Bulk, fill)).expect("fills");
     store.close();
-    folder.path().join("crm.db")
+    fs::read(folder.path().join("crm.db")).expect("reads")
 }
 
 impl Scene {
-    fn copy_of(made: &Path, client: Client, recursive_triggers: bool) -> Self {
+    fn copy_of(made: &[u8], client: Client, recursive_triggers: bool) -> Self {
         eprintln!("as {client:?}, recursive_triggers {recursive_triggers}");
         let folder = folder();
         let path = folder.path().join("crm.db");
-        fs::copy(made, &path).expect("copies");
+        fs::write(&path, made).expect("writes");
         let daemon = Connection::open(&path).expect("opens");
         daemon
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
             .expect("turns triggers off");
         matching::register(&daemon).expect("registers");
+        // More than there are tables: before and behind a statement all of them are read.
+        daemon.set_prepared_statement_cache_capacity(128);
         Self {
             folder,
+            program: Program::of(client, &path, recursive_triggers),
             path,
             client,
             recursive_triggers,
@@ -146,17 +156,10 @@ impl Scene {
         &self.path
     }
 
-    /// Runs statements as the program, on a connection of their own, up to the first that is refused: its sentence.
-    /// Whatever came of it, the bookkeeping is in order afterwards.
+    /// Runs statements as the program, up to the first that is refused: its sentence. Whatever came of it, the bookkeeping is
+    /// in order afterwards.
     pub(super) fn run(&self, sql: &str) -> Result<(), String> {
-        let sql = format!(
-            "PRAGMA recursive_triggers = {};\n{sql}",
-            self.recursive_triggers
-        );
-        let done = match self.client {
-            Client::Own => run_here(&self.path, &sql),
-            Client::System => run_there(&self.path, &sql),
-        };
+        let done = self.program.run(sql);
         self.check_order();
         done
     }
@@ -186,12 +189,9 @@ impl Scene {
             "FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'sync_mirror_contacts_%'";
         let names = self.rows(&format!("SELECT name {triggers}"));
         let texts = self.rows(&format!("SELECT sql {triggers} ORDER BY rowid DESC"));
-        for name in names {
-            self.as_daemon(&format!("DROP TRIGGER {name}"));
-        }
-        for text in texts {
-            self.as_daemon(&text);
-        }
+        let drops = names.iter().map(|name| format!("DROP TRIGGER {name}"));
+        let turned: Vec<String> = drops.chain(texts).collect();
+        self.as_daemon(&format!("BEGIN; {}; COMMIT", turned.join("; ")));
     }
 
     /// Runs statements as the daemon: no trigger fires.
@@ -338,46 +338,5 @@ impl Scene {
         let timeless = "SELECT * FROM sync_outbox WHERE state = 'pending' AND waits_for IS NULL AND next_attempt_at IS NULL
                         UNION ALL SELECT * FROM sync_outbox WHERE enqueued_at NOT GLOB '????-??-??T??:??:??.???Z'";
         assert_eq!(self.rows(timeless), none);
-    }
-}
-
-fn run_here(path: &Path, sql: &str) -> Result<(), String> {
-    let connection = Connection::open(path).expect("opens");
-    connection
-        .execute_batch(sql)
-        .map_err(|error| error.to_string())
-}
-
-/// Ends at the first error, like `run_here`; what it says around the sentence is left out.
-fn run_there(path: &Path, sql: &str) -> Result<(), String> {
-    let mut child = Command::new("sqlite3")
-        .args(["-batch", "-bail"])
-        .arg(path)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("install the package `sqlite3`: the suite runs it as a client");
-    let mut stdin = child.stdin.take().expect("is piped");
-    // It may have ended at an error before it read everything.
-    drop(stdin.write_all(sql.as_bytes()));
-    drop(stdin);
-    let output = child.wait_with_output().expect("ends");
-    let said = String::from_utf8(output.stderr).expect("is text");
-    if output.status.success() && said.is_empty() {
-        return Ok(());
-    }
-    Err(sentence_of(&said))
-}
-
-/// `Runtime error near line 2: SENTENCE (19)` is `SENTENCE`.
-fn sentence_of(said: &str) -> String {
-    let first = said.lines().next().unwrap_or_default();
-    let sentence = first.split_once(": ").map_or(first, |(_, rest)| rest);
-    match sentence.rsplit_once(" (") {
-        Some((sentence, code)) if code.trim_end_matches(')').parse::<u32>().is_ok() => {
-            sentence.to_owned()
-        }
-        Some(_) | None => sentence.to_owned(),
     }
 }
