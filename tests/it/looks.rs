@@ -46,7 +46,7 @@ impl Looks {
         let (_, program) = self
             .kept
             .take_if(|(kept, _)| *kept == id)
-            .map_or_else(|| (id, open(&self.path)), |kept| kept);
+            .unwrap_or_else(|| (id, open(&self.path)));
         let answer = program.prepare_cached(sql).and_then(|mut look| {
             look.query_row([], |row| row.get::<_, Option<T>>(0))
                 .optional()
