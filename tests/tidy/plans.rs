@@ -57,7 +57,7 @@ const MAY: [(&str, &str); 12] = [
 ];
 
 /// Statements that may, by their beginnings, and why.
-const MAY_TOO: [(&str, &str); 5] = [
+const MAY_TOO: [(&str, &str); 7] = [
     ("SELECT DISTINCT object FROM sync_outbox", "a start"),
     (
         "SELECT k.object, k.forbidden_code FROM _sync_cursors AS k WHERE",
@@ -66,6 +66,14 @@ const MAY_TOO: [(&str, &str); 5] = [
     (
         "SELECT id, old_value, new_value FROM sync_history WHERE object = :object AND property = :whole",
         "a column was renamed",
+    ),
+    (
+        "SELECT id, base_value, local_value, remote_value FROM sync_conflicts WHERE object = :object AND property = :whole",
+        "a column was renamed",
+    ),
+    (
+        "UPDATE sync_conflicts SET reason = :waits WHERE object = :object",
+        "a property is well again: the open ones of its object",
     ),
     (
         "SELECT count(*) FROM (SELECT 1 FROM associations",

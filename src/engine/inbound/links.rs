@@ -505,8 +505,11 @@ impl Writing<'_> {
             .iter()
             .filter(|entry| changes.end.contains(&entry.id))
         {
-            // What came in its place, by a type that it did not know, has its line.
-            let is_told = |link: &ShownLink| entry.kind.is_none() && entry.may_have_made(link.to);
+            // What came of it, or in its place where it knew no type, has its line.
+            let is_told = |link: &ShownLink| {
+                let kind = entry.kind.as_ref();
+                entry.may_have_made(link.to) && kind.is_none_or(|kind| *kind == link.kind)
+            };
             if entry.is_in_doubt && !changes.come.iter().any(is_told) {
                 self.landed(entry)?;
             }
