@@ -208,10 +208,7 @@ impl Undo {
             let turned = turned_types(&tx, &pairs)?;
             (objects, pairs, undo::chosen(&tx, &choice)?, missing, turned)
         };
-        let turned_of = |pair: &str, kind: &TypeId| {
-            let of_pair: &BTreeMap<TypeId, (String, TypeId)> = turned.get(pair)?;
-            of_pair.get(kind).cloned()
-        };
+        let turned_of = |pair: &str, kind: &TypeId| turned.get(pair)?.get(kind).cloned();
         Ok(Self {
             db,
             is_any_chosen: !rows.is_empty(),
@@ -285,11 +282,11 @@ impl ChosenByMapping {
     }
 }
 
+/// By pair and type, the pair and type of the other direction.
+type TurnedTypes = BTreeMap<String, BTreeMap<TypeId, (String, TypeId)>>;
+
 /// The types of the mapped pairs that have rows from both ends, with the other direction of each.
-fn turned_types(
-    tx: &Transaction<'_>,
-    pairs: &[PairMapping],
-) -> Result<BTreeMap<String, BTreeMap<TypeId, (String, TypeId)>>, StoreError> {
+fn turned_types(tx: &Transaction<'_>, pairs: &[PairMapping]) -> Result<TurnedTypes, StoreError> {
     let mut turned = BTreeMap::new();
     for pair in pairs {
         let Some(back) = pair.opposite(pairs) else {
