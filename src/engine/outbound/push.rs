@@ -4,6 +4,7 @@
 //! Due entries → re-read → merge and claim in one transaction → send → settle. Nothing is sent that is not on disk as
 //! an attempt.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -342,7 +343,15 @@ pub(super) async fn claim_updates(
                 archive::judge_before_claim(tx, &sync, &guard, (now, offset))?;
             }
             let mut claimed = Vec::with_capacity(due.len());
+            let shown = shown_in_order(&due, &present);
+            let mut later = shown.as_slice();
             for queued in &due {
+                if let [next, rest @ ..] = later
+                    && Some(next.id) == queued.standing.hs_id
+                {
+                    later = rest;
+                }
+                let applying = Applying { later, ..applying };
                 match savepoint::within(tx, || merge_and_claim(tx, &applying, queued, &present)) {
                     Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
                     sent => claimed.extend(sent?),
@@ -362,6 +371,20 @@ pub(super) async fn claim_updates(
             Ok((claimed, now))
         })
         .await
+}
+
+/// What the read shows of the records of some entries, in their order: the guard judges together what a batch empties here.
+fn shown_in_order<'a>(due: &[Entry], present: &'a Present) -> Vec<&'a RemoteRecord> {
+    let by_id: BTreeMap<HubspotId, &RemoteRecord> = present
+        .records
+        .iter()
+        .map(|record| (record.id, record))
+        .collect();
+    let shown = due.iter().filter_map(|queued| {
+        let id = queued.standing.hs_id?;
+        by_id.get(&id).copied()
+    });
+    shown.collect()
 }
 
 /// Puts an update off whose record the read misses: a read with the archive says what became of it, and the guard has its word
