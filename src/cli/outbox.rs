@@ -343,7 +343,7 @@ mod tests {
         let text = run(&path, &OutboxCommand::List { json: true }).expect("printed");
         let value: Vec<serde_json::Map<String, Value>> = serde_json::from_str(&text).expect("json");
         assert_eq!(value.len(), 4);
-        assert_eq!(value[0].len(), 20, "the documented columns and no other");
+        assert_eq!(value[0].len(), 21, "the documented columns and no other");
         assert_eq!(
             (&value[0]["id"], &value[0]["state"]),
             (&Value::from(2), &Value::from("dead"))

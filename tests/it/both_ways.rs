@@ -504,7 +504,7 @@ fn an_open_conflict_goes_with_the_row_that_is_deleted_and_inserted_again() {
     );
     site.program()
         .execute_batch(
-            "BEGIN;
+            "BEGIN IMMEDIATE;
              CREATE TEMP TABLE kept AS SELECT email, first_name, last_name, city FROM contacts;
              DELETE FROM contacts;
              INSERT INTO contacts (email, first_name, last_name, city) SELECT * FROM kept;

@@ -8,10 +8,10 @@ use crate::decide::decision::commands::PausedSide;
 
 /// The sides that are paused, once they were read.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct KnownPauses(Arc<Mutex<Standing>>);
+pub(crate) struct KnownPauses(Arc<Mutex<PausesStanding>>);
 
 #[derive(Debug, Default)]
-struct Standing {
+struct PausesStanding {
     sides: Option<Vec<PausedSide>>,
     /// How many changes are on their way: what is read beside one may be older than it.
     changing: u32,
