@@ -77,14 +77,7 @@ async fn put_off(
 
 /// Whether what a side does rests.
 pub(crate) async fn is_paused(engine: &Engine, side: PausedSide) -> Result<bool, StepError> {
-    let read = match engine.memory.pauses.is_paused(side) {
-        Ok(is_paused) => return Ok(is_paused),
-        Err(read) => read,
-    };
-    let paused = engine.store.read(orders::paused).await?;
-    let is_paused = paused.contains(&side);
-    engine.memory.pauses.remember(read, paused);
-    Ok(is_paused)
+    Ok(engine.memory.pauses.ask(&engine.store, side).await?)
 }
 
 async fn carry_out(engine: &Engine, order: &OpenOrder, is_ending: bool) -> Result<bool, StepError> {

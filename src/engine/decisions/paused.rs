@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::decide::decision::commands::PausedSide;
+use crate::store::{Store, StoreError, orders};
 
 /// The sides that are paused, once they were read.
 #[derive(Debug, Default, Clone)]
@@ -21,15 +22,27 @@ struct PausesStanding {
 
 /// A read of the sides, by the changes that were over when it began.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PausesRead(u64);
+struct PausesRead(u64);
 
 /// A change that is on its way. It is dropped behind the commit, whoever waits for that: until then nothing is remembered.
 #[derive(Debug)]
 pub(crate) struct ChangingPauses(KnownPauses);
 
 impl KnownPauses {
+    /// Whether a side is paused. The table is read where nobody knows.
+    pub(crate) async fn ask(&self, store: &Store, side: PausedSide) -> Result<bool, StoreError> {
+        let read = match self.known(side) {
+            Ok(is_paused) => return Ok(is_paused),
+            Err(read) => read,
+        };
+        let paused = store.read(orders::paused).await?;
+        let is_paused = paused.contains(&side);
+        self.remember(read, paused);
+        Ok(is_paused)
+    }
+
     /// Whether a side is paused; or the read that is wanted, where nobody knows.
-    pub(crate) fn is_paused(&self, side: PausedSide) -> Result<bool, PausesRead> {
+    fn known(&self, side: PausedSide) -> Result<bool, PausesRead> {
         let standing = self.0.lock();
         match &standing.sides {
             Some(sides) => Ok(sides.contains(&side)),
@@ -38,7 +51,7 @@ impl KnownPauses {
     }
 
     /// Remembers what was read, unless a change came between.
-    pub(crate) fn remember(&self, read: PausesRead, sides: Vec<PausedSide>) {
+    fn remember(&self, read: PausesRead, sides: Vec<PausedSide>) {
         let mut standing = self.0.lock();
         if standing.changing == 0 && standing.changes == read.0 {
             standing.sides = Some(sides);
@@ -70,19 +83,19 @@ mod tests {
     #[test]
     fn what_was_read_beside_a_change_is_not_remembered() {
         let known = KnownPauses::default();
-        let before = known.is_paused(PausedSide::Push).expect_err("unknown");
+        let before = known.known(PausedSide::Push).expect_err("unknown");
         known.remember(before, vec![PausedSide::Push]);
-        assert_eq!(known.is_paused(PausedSide::Push).ok(), Some(true));
-        assert_eq!(known.is_paused(PausedSide::Pull).ok(), Some(false));
+        assert_eq!(known.known(PausedSide::Push).ok(), Some(true));
+        assert_eq!(known.known(PausedSide::Pull).ok(), Some(false));
 
         let changing = known.changing();
-        let beside = known.is_paused(PausedSide::Push).expect_err("unknown");
+        let beside = known.known(PausedSide::Push).expect_err("unknown");
         known.remember(beside, vec![PausedSide::Push]);
-        known.is_paused(PausedSide::Push).expect_err("it changes");
+        known.known(PausedSide::Push).expect_err("it changes");
         drop(changing);
         known.remember(beside, vec![PausedSide::Push]);
-        let after = known.is_paused(PausedSide::Push).expect_err("older");
+        let after = known.known(PausedSide::Push).expect_err("older");
         known.remember(after, Vec::new());
-        assert_eq!(known.is_paused(PausedSide::Push).ok(), Some(false));
+        assert_eq!(known.known(PausedSide::Push).ok(), Some(false));
     }
 }

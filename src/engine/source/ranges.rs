@@ -35,7 +35,7 @@ use crate::model::mapping::FirstReadBy;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::ranges::{self, ListWalk};
-use crate::store::{Lane, StoreError, WriteTx, cursors, orders};
+use crate::store::{Lane, StoreError, WriteTx, cursors};
 
 /// The most records of a list page (`hubspot/api-facts.md#3`).
 pub(super) const PAGE: u32 = 100;
@@ -812,10 +812,8 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         self.looked = now;
-        let is_paused = self
-            .engine
-            .store
-            .read(move |connection| orders::is_paused(connection, PausedSide::Pull));
+        let pauses = &self.engine.memory.pauses;
+        let is_paused = pauses.ask(&self.engine.store, PausedSide::Pull);
         let own = self.object.table.mapping();
         let in_force = self.engine.object(self.object.object());
         let is_exchanged = in_force.is_none_or(|object| !Arc::ptr_eq(object.table.mapping(), own));
