@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import random
 import socket
 import time
 import urllib.error
@@ -11,10 +12,12 @@ import urllib.request
 
 
 def free_port():
-    """A port of 127.0.0.1 that nobody has at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port of 127.0.0.1 that nobody has, below those that the kernel gives to connections going out (from 32768 on)."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as listener:
+            if listener.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 def until(what, holds, seconds=30):

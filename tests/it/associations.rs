@@ -4,10 +4,11 @@ use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 
 use crate::codes::produces;
-use crate::commands::{free_port, get};
+use crate::commands::get;
 use crate::daemon::{Site, eventually};
 use crate::links::{FIRST_PASS, OBJECTS, company, in_hubspot, set_primary, until_equal};
 use crate::portal::Portal;
+use crate::ports::free_port;
 
 /// A new contact and a new company, and the association between them, in one transaction.
 const BOTH_NEW: &str = "BEGIN;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::codes::{produces, says};
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
+use crate::ports::free_port;
 
 pub(crate) fn get(port: u16, path: &str) -> String {
     get_with(port, path, "")
@@ -37,13 +38,6 @@ pub(crate) fn get_with(port: u16, path: &str, headers: &str) -> String {
         }
     }
     answer
-}
-
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
 }
 
 #[test]

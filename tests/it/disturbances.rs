@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::clocks::Clocks;
 use crate::codes::produces;
-use crate::commands::free_port;
 use crate::daemon::{Site, eventually};
 use crate::portal::Portal;
+use crate::ports::free_port;
 use crate::way::{Meets, Way, answer, page};
 
 const TABLE: &str = include_str!("../../docs/disturbances.md");

@@ -13,9 +13,9 @@ use hubsyncd::simulator::webhooks::{ClientSecret, DEFAULT_SECRET, Webhooks};
 use serde_json::{Value, json};
 
 use crate::codes::produces;
-use crate::commands::free_port;
 use crate::daemon::{CONTACTS, Site};
 use crate::portal::Portal;
+use crate::ports::free_port;
 
 const KEY: &str = "dev-0000-key";
 

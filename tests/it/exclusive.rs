@@ -515,3 +515,20 @@ fn a_disassociation_that_was_not_sent_is_not_counted_by_the_guard() {
     assert_eq!(portal.requests(archive), 1);
     assert_eq!(site.number("SELECT sum(records) FROM _sync_guard_log"), 1);
 }
+
+#[test]
+fn a_pair_of_which_one_type_is_to_be_read_again_goes_as_a_whole_and_counts_once() {
+    let (portal, ann, _, site) = before_a_primary();
+    let (reads, archive) = (portal.requests(READ), "contacts/companies/batch/archive");
+    site.execute("DELETE FROM associations WHERE type_id <> 1");
+    eventually("the read before the write", || {
+        portal.requests(READ) > reads
+    });
+    // Who polls asks about her associations too, so that the answer on its way is one of before.
+    portal.edit(ann, &[("city", "Lima")]);
+    site.execute("INSERT INTO sync_commands (command, object) VALUES ('poll', 'contacts')");
+    site.until_pushed();
+    assert_eq!(portal.requests("batch/labels/archive"), 0);
+    assert_eq!(portal.requests(archive), 1);
+    assert_eq!(site.number("SELECT sum(records) FROM _sync_guard_log"), 1);
+}

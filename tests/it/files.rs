@@ -12,9 +12,10 @@ use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::codes::{produces, says};
-use crate::commands::{free_port, get};
+use crate::commands::get;
 use crate::daemon::{CONTACTS, Site, eventually, open, wait};
 use crate::portal::Portal;
+use crate::ports::free_port;
 
 /// The database alone, without what stands beside it, as a copy has it.
 fn number_in_copy(site: &Site, sql: &str) -> i64 {

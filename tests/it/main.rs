@@ -47,6 +47,7 @@ mod package;
 mod page;
 mod plan;
 mod portal;
+mod ports;
 mod properties;
 mod quotas;
 mod reads;

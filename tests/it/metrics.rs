@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::commands::{free_port, get, get_with};
+use crate::commands::{get, get_with};
 use crate::daemon::{CONTACTS, eventually};
 use crate::portal::Portal;
+use crate::ports::free_port;
 use crate::webhooks::Door;
 
 /// The names of `design.md` 6.4 and `contract-operations.md` 5.

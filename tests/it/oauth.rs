@@ -1,7 +1,7 @@
 //! OAuth from the consent to the revoked grant, and promise 10: where secrets are not.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
+use crate::ports::free_port;
 
 /// 32 bytes, as `openssl rand -base64 32` writes them.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -28,10 +29,8 @@ pub(crate) fn portal_with(app: OAuthApp) -> Portal {
 }
 
 pub(crate) fn app(life_s: u64) -> OAuthApp {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
     OAuthApp {
-        redirect_uri: format!("http://127.0.0.1:{port}/callback"),
+        redirect_uri: format!("http://127.0.0.1:{}/callback", free_port()),
         life_s,
         ..OAuthApp::default()
     }

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::commands::{free_port, get, get_with};
+use crate::commands::{get, get_with};
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
+use crate::ports::free_port;
 
 /// What somebody may type into a form at HubSpot.
 const HOSTILE: &str = "</script><img src=x onerror=alert(1)>\"'&";

@@ -15,10 +15,11 @@ use serde_json::json;
 
 use crate::associations::both_name_one;
 use crate::codes::produces;
-use crate::commands::{free_port, get, get_with};
+use crate::commands::{get, get_with};
 use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::links;
 use crate::portal::Portal;
+use crate::ports::free_port;
 use crate::webhooks::{Door, certificate};
 
 /// Polling alone would find nothing within a test.
@@ -529,8 +530,8 @@ fn listeners_come_go_and_take_another_secret_without_a_caller_noticing() {
     });
     assert_eq!(door.deliver(&portal, &event(3, "Oslo")), 204);
     // A port that somebody else has: nothing changes.
-    let occupied = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = occupied.local_addr().expect("an address").port();
+    let port = free_port();
+    let occupied = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
     site.configure(&portal, &settings(port), CONTACTS);
     site.until_sql("SELECT code = 'address-taken' FROM sync_health");
     assert!(get(first, "/readyz").starts_with("HTTP/1.1 200"));

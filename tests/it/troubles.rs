@@ -9,9 +9,10 @@ use hubsyncd::clock::{Clock as _, SystemClock};
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::Settings;
 
-use crate::commands::{free_port, get};
+use crate::commands::get;
 use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
+use crate::ports::free_port;
 
 const SOON: &str = "[schedule]\npoll = \"1s\"\nreference = \"1s\"\n";
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::codes::{produces, says};
 use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
+use crate::ports::free_port;
 
 /// Polling alone would find nothing within a test.
 const RARELY: &str = "[schedule]\npoll = \"1h\"\n";
@@ -28,9 +29,8 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self {
-            address: listener.local_addr().expect("an address"),
+            address: (Ipv4Addr::LOCALHOST, free_port()).into(),
         }
     }
 
