@@ -50,7 +50,7 @@ use crate::model::association::json::LinkJson;
 use crate::model::association::{ExclusiveEnd, TypeId};
 use crate::model::attempt::Late;
 use crate::model::entry::{EntryState, Operation, WaitsFor};
-use crate::model::id::{HubspotId, OutboxId};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::links::due::Side;
@@ -282,6 +282,8 @@ fn claim(
     let mut going: Vec<(QueuedLink, LinkCall)> = Vec::new();
     let mut crowded: Vec<(QueuedLink, OutboxId)> = Vec::new();
     let mut to_be_read: BTreeSet<OutboxId> = BTreeSet::new();
+    // Pairs that are to go as a whole once their record is read, and whether they wait for that.
+    let mut unread = BTreeMap::new();
     for id in links_due::still_due(tx, &batch.entries, now)? {
         let Some((link, call)) = writing.prepare(id)? else {
             continue;
@@ -291,11 +293,27 @@ fn claim(
                 Some(first) => crowded.push((link, first)),
                 None => going.push((link, call)),
             }
-        } else if reread.is_unsettled(pair, &link, &taken) {
-            writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
         } else {
-            // Nobody knew a moment ago that it is to be read, or somebody has asked again since: the next look reads it.
-            to_be_read.insert(link.id);
+            let is_unsettled = reread.is_unsettled(pair, &link, &taken);
+            if is_unsettled {
+                writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
+            } else {
+                // Nobody knew a moment ago that it is to be read, or somebody has asked again since: the next look reads it.
+                to_be_read.insert(link.id);
+            }
+            if call == LinkCall::ArchiveAll {
+                unread.insert(ends_of(&link), is_unsettled);
+            }
+        }
+    }
+    // A type does not go alone just before its pair goes as a whole.
+    let goes = |(link, call): &(QueuedLink, LinkCall)| {
+        *call != LinkCall::ArchiveLabels || !unread.contains_key(&ends_of(link))
+    };
+    let (mut going, with_their_pair): (Vec<_>, Vec<_>) = going.into_iter().partition(goes);
+    for (link, _) in with_their_pair {
+        if unread.get(&ends_of(&link)) == Some(&true) {
+            writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
         }
     }
     // What makes room goes out in this round or, where the next look reads it, in the next one; or it waits itself.
@@ -323,7 +341,7 @@ fn claim(
         let is_first = link.standing.operation == Operation::Disassociate
             && link.standing.attempts == 0
             && link.standing.approved_hold.is_none();
-        let is_counted = is_first && leaving.insert((link.from.local_id, link.to.local_id));
+        let is_counted = is_first && leaving.insert(ends_of(&link));
         claimed.push(ClaimedLink { link, is_counted });
     }
     if !leaving.is_empty() {
@@ -343,15 +361,18 @@ fn take_whole_pairs(going: &mut [(QueuedLink, LinkCall)]) {
     let whole: BTreeSet<_> = going
         .iter()
         .filter(|(_, call)| *call == LinkCall::ArchiveAll)
-        .map(|(link, _)| (link.from.local_id, link.to.local_id))
+        .map(|(link, _)| ends_of(link))
         .collect();
     for (link, call) in going {
-        if *call == LinkCall::ArchiveLabels
-            && whole.contains(&(link.from.local_id, link.to.local_id))
-        {
+        if *call == LinkCall::ArchiveLabels && whole.contains(&ends_of(link)) {
             *call = LinkCall::ArchiveAll;
         }
     }
+}
+
+/// The two rows that an entry is about.
+fn ends_of(link: &QueuedLink) -> (LocalId, LocalId) {
+    (link.from.local_id, link.to.local_id)
 }
 
 /// How claimed entries of a pair are sent.
@@ -854,7 +875,7 @@ impl LinkWork<'_> {
         if link.standing.operation != Operation::Associate {
             return Ok(None);
         }
-        let ends = (link.from.local_id, link.to.local_id);
+        let ends = ends_of(link);
         for seen in exclusion.seen(ends, link.kind.as_ref()) {
             let at_end = exclusion.at(seen.end);
             if at_end.limits_any()
@@ -881,7 +902,7 @@ impl LinkWork<'_> {
             return Ok(());
         };
         let exclusion = PairExclusion::of(self.known, self.pair.mapping.is_of_one_object());
-        let ends = (link.from.local_id, link.to.local_id);
+        let ends = ends_of(link);
         for seen in exclusion.seen(ends, link.kind.as_ref()) {
             let at_end = exclusion.at(seen.end);
             if at_end.why(seen.kind).is_none() {
