@@ -92,6 +92,42 @@ impl Scene {
         }
     }
 
+    /// Contacts 1 to 120, matched by `1@example.com` and so on, whose first name is Ada on both sides, and a guard that lets 12 of
+    /// them be emptied.
+    pub(crate) fn of_adas() -> Self {
+        let scene = Self::of(Policy::Newest);
+        for number in 1..=120 {
+            let email = format!("{number}@example.com");
+            let ada = record(
+                100 + number,
+                0,
+                &[("firstname", "Ada"), ("email", email.as_str())],
+            );
+            scene.apply(How::at(0), &ada);
+        }
+        let bounds = "INSERT INTO _sync_meta (name, value) VALUES ('guard_cleared', '0.1 3600000')";
+        scene.daemon(bounds);
+        scene
+    }
+
+    /// Records 101 and so on, so many, as they are once somebody has emptied their first names.
+    pub(crate) fn emptied(count: i64) -> Vec<RemoteRecord> {
+        let records = (1..=count).map(|number| {
+            let email = format!("{number}@example.com");
+            record(
+                100 + number,
+                9,
+                &[("firstname", ""), ("email", email.as_str())],
+            )
+        });
+        records.collect()
+    }
+
+    /// What the guard holds of columns: the side, how many values, and the property.
+    pub(crate) fn clear_holds(&self) -> Vec<String> {
+        self.rows("SELECT side, records, property FROM sync_holds WHERE settled_at IS NULL AND operation = 'clear'")
+    }
+
     /// Statements of a program: triggers fire.
     pub(crate) fn program(&self, sql: &str) {
         connection(&self.folder).execute_batch(sql).expect(sql);

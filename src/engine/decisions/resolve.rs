@@ -12,7 +12,7 @@ use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::acts::EntryWork;
 use crate::engine::decisions::discards::set_other;
 use crate::engine::decisions::{approvals, discards, linked, unmapped};
-use crate::engine::inbound::clearing;
+use crate::engine::inbound::clearing::{self, Emptied};
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::present::read_records;
 use crate::engine::pass::Pass;
@@ -376,18 +376,28 @@ impl Decision<'_> {
     /// The column takes HubSpot's value as it was last seen, where it can hold it; else it is about to be made anew.
     fn take_other(&self, tx: &Transaction<'_>, other: &FieldRow) -> Result<(), StoreError> {
         let (conflict, object) = (self.conflict, self.pass.object);
-        let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
-        if let (Some(queued), Ok(property)) = (queued, PropertyName::parse(&conflict.property)) {
+        let Ok(property) = PropertyName::parse(&conflict.property) else {
+            return Ok(());
+        };
+        if let Some(queued) = outbox::of_row(tx, object.object(), conflict.local_id)? {
             outbox::drop_field(tx, queued.id, &property)?;
         }
         let kind = PropertyType::parse(&other.property_type).unwrap_or(PropertyType::String);
-        match kind.canonical(conflict.remote.as_deref()) {
-            Ok(value) => {
-                let ids = (conflict.local_id, conflict.hs_id);
-                set_other(tx, &self.pass, ids, other, (&value, Origin::Conflict))
-            }
-            Err(_) => Ok(()),
+        let here = object.table.former_value(tx, conflict.local_id, other)?;
+        let (Ok(value), Some(here)) = (kind.canonical(conflict.remote.as_deref()), here) else {
+            return Ok(());
+        };
+        let emptied = Emptied {
+            property: &property,
+            column: &other.column_name,
+            local_id: conflict.local_id,
+            hs_id: conflict.hs_id,
+        };
+        if self.keeps(tx, (&here, emptied), &value)? {
+            return Ok(());
         }
+        let ids = (conflict.local_id, conflict.hs_id);
+        set_other(tx, &self.pass, ids, other, (&value, Origin::Conflict))
     }
 
     /// What the read says of the conflict's record.
@@ -434,7 +444,29 @@ impl Decision<'_> {
         value: &Value,
     ) -> Result<bool, StoreError> {
         let property = &field.property;
-        if !value.is_empty() || row.value(property).is_empty() || row.record.hs_id.is_none() {
+        let emptied = Emptied {
+            property,
+            column: field.column.as_str(),
+            local_id: row.record.local_id,
+            hs_id: row.record.hs_id,
+        };
+        if !self.keeps(tx, (row.value(property), emptied), value)? {
+            return Ok(false);
+        }
+        if let Some(entry) = outbox::of_row(tx, self.pass.name(), row.record.local_id)? {
+            outbox::drop_field(tx, entry.id, property)?;
+        }
+        Ok(true)
+    }
+
+    /// Whether the guard keeps what a column holds from the empty value of HubSpot's that was decided for.
+    fn keeps(
+        &self,
+        tx: &Transaction<'_>,
+        (here, emptied): (&Value, Emptied<'_>),
+        value: &Value,
+    ) -> Result<bool, StoreError> {
+        if !value.is_empty() || here.is_empty() || emptied.hs_id.is_none() {
             return Ok(false);
         }
         let later = || {
@@ -446,13 +478,7 @@ impl Decision<'_> {
             });
             emptied.filter_map(|later| later.hs_id).collect()
         };
-        if !clearing::keeps_beside(tx, &self.pass, row, property, later)? {
-            return Ok(false);
-        }
-        if let Some(entry) = outbox::of_row(tx, self.pass.name(), row.record.local_id)? {
-            outbox::drop_field(tx, entry.id, property)?;
-        }
-        Ok(true)
+        clearing::keeps_beside(tx, &self.pass, emptied, later)
     }
 
     /// The mirror takes the decided value; what differs from HubSpot's is queued with that as its base.
@@ -572,12 +598,14 @@ mod tests {
     use crate::decide::incoming::reading::{Archived, Removal};
     use crate::engine::decisions::discards::discard_one;
     use crate::engine::desk::{Desk, run};
+    use crate::engine::inbound::apply::apply_page;
     use crate::engine::inbound::removal::remove_all;
     use crate::engine::source::reads::note_missing;
-    use crate::engine::testing::{How, Scene, at, record, showing, synced};
+    use crate::engine::testing::{How, Scene, at, property, record, showing, synced};
     use crate::model::id::LocalId;
-    use crate::model::mapping::{Policy, Sees};
+    use crate::model::mapping::{ObjectMapping, Policy, Sees};
     use crate::model::record::RemoteRecord;
+    use crate::store::holds::{self, HoldWord, Side};
 
     /// Row 1 is record 101, both sides wrote its first name, and nobody has decided.
     fn in_conflict() -> Scene {
@@ -669,6 +697,60 @@ mod tests {
         assert!(decide(&scene, "remote", None));
         assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs -"]);
         assert_eq!(scene.rows(FIRST_NAME), ["Ours"]);
+    }
+
+    #[test]
+    fn what_people_decide_to_empty_of_a_field_that_waits_for_its_type_is_held_as_a_whole() {
+        let mut scene = Scene::of_adas();
+        scene.object = synced(ObjectMapping {
+            fields: scene
+                .object
+                .mapping()
+                .fields
+                .iter()
+                .cloned()
+                .map(|field| FieldMapping {
+                    policy: Policy::Manual,
+                    ..field
+                })
+                .collect(),
+            ..scene.object.mapping().clone()
+        });
+        scene.program("UPDATE contacts SET first_name = 'Eva' WHERE local_id <= 50");
+        scene.write(|tx| apply_page(tx, &scene.applying(How::at(10)), &Scene::emptied(50)));
+        assert_eq!(scene.conflicts().len(), 50);
+        waits_for_its_type(&mut scene);
+        scene.program("UPDATE sync_conflicts SET resolution = 'remote'");
+        scene.write(|tx| {
+            let waiting = conflicts::waiting(tx, BATCH)?;
+            let present = showing(Vec::new(), &[]);
+            for (place, conflict) in waiting.iter().enumerate() {
+                let decision = Decision {
+                    pass: scene.pass(at(100)),
+                    conflict,
+                    present: &present,
+                    key: "",
+                    later: &waiting[place + 1..],
+                };
+                decision.field(tx)?;
+            }
+            Ok(())
+        });
+        assert_eq!(scene.clear_holds(), ["local 50 firstname"]);
+        let held = "SELECT first_name, count(*) FROM contacts GROUP BY 1";
+        assert_eq!(scene.rows(held), ["Ada 70", "Eva 50"]);
+        let open = "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL";
+        assert_eq!(scene.rows(open), ["0"]);
+        // The operator lets it go while the column still waits.
+        scene.write(|tx| {
+            let hold = holds::open(
+                tx,
+                clearing::clear_key(scene.object.object(), Side::Local, &property("firstname")),
+            )?;
+            let hold = hold.expect("it is held");
+            clearing::carry_out(tx, &scene.pass(at(110)), (hold, HoldWord::Approved))
+        });
+        assert_eq!(scene.rows(held), ["- 50", "Ada 70"]);
     }
 
     #[test]

@@ -362,7 +362,7 @@ mod tests {
     use crate::decide::acts::back_and_uncounted;
     use crate::decide::echo::{Author, Histories, PastValue, ToldSource};
     use crate::decide::entry::{Answered, EntryEvent};
-    use crate::engine::inbound::apply::apply_record;
+    use crate::engine::inbound::apply::{apply_page, apply_record};
     use crate::engine::outbound::settle::recover_object;
     use crate::engine::testing::{How, Scene, at, property, record, synced};
     use crate::model::mapping::Policy;
@@ -436,6 +436,22 @@ mod tests {
             assert_eq!(scene.rows("SELECT first_name FROM contacts"), [expected]);
             assert_eq!(scene.conflicts().len(), 1);
         }
+    }
+
+    #[test]
+    fn what_hubspot_emptied_of_rows_that_a_program_inserted_anew_is_held_from_the_bound_on() {
+        let scene = Scene::of_adas();
+        scene.program(
+            "CREATE TEMP TABLE kept AS SELECT email, first_name FROM contacts WHERE local_id <= 50;
+             DELETE FROM contacts WHERE local_id <= 50;
+             INSERT INTO contacts (email, first_name) SELECT email, first_name FROM kept",
+        );
+        let page = Scene::emptied(50);
+        scene.write(|tx| apply_page(tx, &scene.applying(How::at(10)), &page));
+        assert_eq!(scene.clear_holds(), ["local 38 firstname"]);
+        let names = "SELECT count(first_name), count(*), count(hs_id) FROM contacts";
+        assert_eq!(scene.rows(names), ["108 120 120"]);
+        assert_eq!(scene.outbox(), [""; 0]);
     }
 
     #[test]

@@ -97,13 +97,9 @@ fn apply_all(
     way: PageWay,
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let mut changed = Vec::new();
-    for (at, record) in records.iter().enumerate() {
+    for (applying, record) in applying.each(records) {
         lookups = after_merges(lookups, record);
-        let applying = &Applying {
-            later: &records[at + 1..],
-            ..*applying
-        };
-        let apply = || apply_within(tx, applying, record, None, lookups);
+        let apply = || apply_within(tx, &applying, record, None, lookups);
         let applied = match way {
             PageWay::Together => apply(),
             PageWay::OneByOne => savepoint::within(tx, apply),

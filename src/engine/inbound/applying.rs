@@ -39,6 +39,21 @@ impl<'a> Applying<'a> {
         }
     }
 
+    /// An answer's records in their order, each with how it is applied: beside those that come after it, whatever the way in
+    /// which the answer came.
+    pub(crate) fn each<'r>(
+        self,
+        records: &'r [&'r RemoteRecord],
+    ) -> impl Iterator<Item = (Applying<'r>, &'r RemoteRecord)>
+    where
+        'a: 'r,
+    {
+        records.iter().enumerate().map(move |(at, record)| {
+            let later = &records[at + 1..];
+            (Applying { later, ..self }, *record)
+        })
+    }
+
     /// The question that is answered.
     pub(crate) fn question(&self) -> Question {
         Question {
@@ -46,6 +61,17 @@ impl<'a> Applying<'a> {
             asked_at: self.asked_at,
             now: self.pass.now,
         }
+    }
+}
+
+/// What is left of an answer's records behind the one that is taken up, where it shows one.
+pub(crate) fn behind<'r>(
+    later: &'r [&'r RemoteRecord],
+    shown: Option<HubspotId>,
+) -> &'r [&'r RemoteRecord] {
+    match later {
+        [next, rest @ ..] if shown == Some(next.id) => rest,
+        _ => later,
     }
 }
 

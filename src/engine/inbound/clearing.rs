@@ -2,12 +2,14 @@
 //! is taken out of its entries, and the field stays as it is on each side until an operator has said something.
 //!
 //! What a program empties here is counted before its batch is sent, and held as a whole. What comes in empty from HubSpot is judged
-//! with all that the same answer empties, and held from the answer on that crosses the bound.
+//! with all that the same answer empties, and held from the answer on that crosses the bound: whichever step asked, also where it is the
+//! answer to a write of ours, and also of a row that has just become the record's.
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, Transaction};
 
+use crate::decide::acts::Act;
 use crate::decide::guard::{Count, Verdict, judge_cleared};
 use crate::decide::record::RecordPlan;
 use crate::engine::inbound::applying::Applying;
@@ -16,7 +18,7 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
-use crate::model::id::{HoldId, HubspotId, OutboxId};
+use crate::model::id::{HoldId, HubspotId, LocalId, OutboxId};
 use crate::model::mapping::{FieldMapping, WriteMode};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
@@ -421,6 +423,41 @@ pub(crate) fn guarded(
     Ok(plan)
 }
 
+/// The same of what the answer to a write of ours empties that was not to be empty: the row keeps what it holds, and nothing of it
+/// waits.
+pub(crate) fn kept_of_answer(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    row: &MirrorRow,
+    mut acts: Vec<Act>,
+) -> Result<Vec<Act>, StoreError> {
+    let mut held = BTreeSet::new();
+    for act in &acts {
+        if let Act::Set { property, value } = act
+            && value.is_empty()
+            && !row.value(property).is_empty()
+            && keeps(tx, applying, row, property)?
+        {
+            held.insert(property.clone());
+        }
+    }
+    acts.retain(|act| !matches!(act, Act::Set { property, .. } if held.contains(property)));
+    Ok(acts)
+}
+
+/// A value here that HubSpot empties.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Emptied<'a> {
+    /// The property.
+    pub property: &'a PropertyName,
+    /// The column, which also a property has that is out of force.
+    pub column: &'a str,
+    /// The row.
+    pub local_id: LocalId,
+    /// Its record.
+    pub hs_id: Option<HubspotId>,
+}
+
 /// Whether the guard keeps a column's value that HubSpot shows empty, beside all that empties the same column: then it is held.
 pub(crate) fn keeps(
     tx: &Transaction<'_>,
@@ -428,21 +465,29 @@ pub(crate) fn keeps(
     row: &MirrorRow,
     property: &PropertyName,
 ) -> Result<bool, StoreError> {
+    let Some(field) = applying.pass.object.mapping().field(property) else {
+        return Ok(false);
+    };
+    let emptied = Emptied {
+        property,
+        column: field.column.as_str(),
+        local_id: row.record.local_id,
+        hs_id: row.record.hs_id,
+    };
     let later = || empty_in(applying.later, property);
-    keeps_beside(tx, &applying.pass, row, property, later)
+    keeps_beside(tx, &applying.pass, emptied, later)
 }
 
 /// The same beside what is to be emptied of the column right behind it, by the records.
 pub(crate) fn keeps_beside(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    row: &MirrorRow,
-    property: &PropertyName,
+    emptied: Emptied<'_>,
     later: impl FnOnce() -> Vec<HubspotId>,
 ) -> Result<bool, StoreError> {
-    let is_held = is_to_be_held(tx, pass, property, later)?;
+    let is_held = is_to_be_held(tx, pass, emptied, later)?;
     if is_held {
-        hold_incoming(tx, pass, row, property)?;
+        hold_incoming(tx, pass, emptied)?;
     }
     Ok(is_held)
 }
@@ -479,14 +524,13 @@ pub(crate) fn still_held(
 fn hold_incoming(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    row: &MirrorRow,
-    property: &PropertyName,
+    emptied: Emptied<'_>,
 ) -> Result<(), StoreError> {
-    let object = pass.name();
+    let (object, property) = (pass.name(), emptied.property);
     let field = HeldClear {
         property: property.clone(),
-        local_id: row.record.local_id,
-        hs_id: row.record.hs_id,
+        local_id: emptied.local_id,
+        hs_id: emptied.hs_id,
         side: Side::Local,
         remote: Value::EMPTY,
         shown: None,
@@ -501,10 +545,10 @@ fn hold_incoming(
 fn is_to_be_held(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    property: &PropertyName,
+    emptied: Emptied<'_>,
     later: impl FnOnce() -> Vec<HubspotId>,
 ) -> Result<bool, StoreError> {
-    let object = pass.object;
+    let (object, property) = (pass.object, emptied.property);
     let key = clear_key(object.object(), Side::Local, property);
     if holds::open(tx, key)?.is_some() {
         return Ok(true);
@@ -512,12 +556,9 @@ fn is_to_be_held(
     let Some((max_cleared, window)) = cleared::bound(tx)? else {
         return Ok(false);
     };
-    let Some(field) = object.mapping().field(property) else {
-        return Ok(false);
-    };
     let there = pass.moment().there();
     let in_window = holds::counted(tx, key, there - window)?;
-    let names = (object.mapping().table.as_str(), field.column.as_str());
+    let names = (object.mapping().table.as_str(), emptied.column);
     let judge = |due: u64| -> Result<Verdict, StoreError> {
         // No more of the column is looked at than is needed to see that these may go.
         let enough = ((in_window + due) as f64 / max_cleared.max(0.000_001)).ceil() as u64 + due;

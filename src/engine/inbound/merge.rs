@@ -60,10 +60,10 @@ pub(crate) fn merge_into(
         outbox::hold_to_the_look(tx, queued, pass.now)?;
     }
     let plan = decided(tx, pass, &row, queued.as_ref(), shown)?;
-    let is_page = clean_base == CleanBase::Mirror && freshness != Freshness::Unsure;
-    let plan = match is_page {
-        true => clearing::guarded(tx, applying, &row, shown, plan)?,
-        false => plan,
+    // What is only asked for empties nothing yet.
+    let plan = match freshness == Freshness::Unsure {
+        true => plan,
+        false => clearing::guarded(tx, applying, &row, shown, plan)?,
     };
     if freshness == Freshness::Unsure {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {

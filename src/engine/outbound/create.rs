@@ -287,7 +287,8 @@ impl LookedFor {
     /// Gives the records to the rows that they are of, and says what becomes of the creates whose record was not found.
     pub(crate) fn take(&self, tx: &Transaction<'_>, pass: Pass<'_>) -> Result<(), StoreError> {
         let applying = Applying::from_store(pass, self.asked_at);
-        for record in self.found.iter().chain(&self.archived) {
+        let shown: Vec<&RemoteRecord> = self.found.iter().chain(&self.archived).collect();
+        for (applying, record) in applying.each(&shown) {
             let told = self.told.get(&record.id);
             take_found(tx, &applying, &self.looks, record, told)?;
         }
@@ -739,6 +740,23 @@ mod tests {
         desk.clock.pass(Duration::from_secs(10));
         is_missing(&desk, &key);
         assert_eq!(send_due(&desk, &contacts), 1);
+    }
+
+    #[test]
+    fn what_the_look_for_creates_finds_empty_of_other_rows_is_held_as_a_whole() {
+        let scene = Scene::of_adas();
+        let looked = LookedFor {
+            looks: Vec::new(),
+            asked_at: at(10),
+            found: Scene::emptied(50),
+            archived: Vec::new(),
+            told: BTreeMap::new(),
+            unread: Vec::new(),
+        };
+        scene.write(|tx| looked.take(tx, scene.pass(at(10))));
+        assert_eq!(scene.clear_holds(), ["local 50 firstname"]);
+        let names = scene.rows("SELECT count(first_name) FROM contacts");
+        assert_eq!(names, ["120"]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::apply::apply_record;
-use crate::engine::inbound::applying::Applying;
+use crate::engine::inbound::applying::{Applying, behind};
 use crate::engine::inbound::clearing;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::inbound::went::{MadeRecord, row_went};
@@ -346,11 +346,7 @@ pub(super) async fn claim_updates(
             let shown = shown_in_order(&due, &present);
             let mut later = shown.as_slice();
             for queued in &due {
-                if let [next, rest @ ..] = later
-                    && Some(next.id) == queued.standing.hs_id
-                {
-                    later = rest;
-                }
+                later = behind(later, queued.standing.hs_id);
                 let applying = Applying { later, ..applying };
                 match savepoint::within(tx, || merge_and_claim(tx, &applying, queued, &present)) {
                     Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,

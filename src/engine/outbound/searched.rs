@@ -106,8 +106,9 @@ pub(crate) fn take(
     applying: &Applying<'_>,
     records: &[RemoteRecord],
 ) -> Result<(), StoreError> {
-    for record in records {
-        match savepoint::within(tx, || apply_record(tx, applying, record, None)) {
+    let records: Vec<&RemoteRecord> = records.iter().collect();
+    for (applying, record) in applying.each(&records) {
+        match savepoint::within(tx, || apply_record(tx, &applying, record, None)) {
             Err(error) if error.is_constraint() => {
                 let again = applying.pass.now + AFTER_UNREAD;
                 reads::ask(tx, applying.pass.name(), record.id, Origin::Poll, again)?;
@@ -254,4 +255,21 @@ pub(crate) async fn made_since(
         shown.push(read_with_histories(engine, object, &query, priority, property).await?);
     }
     Ok(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene};
+
+    #[test]
+    fn what_a_search_finds_empty_is_held_as_a_whole() {
+        let scene = Scene::of_adas();
+        scene.write(|tx| take(tx, &scene.applying(How::at(10)), &Scene::emptied(50)));
+        assert_eq!(scene.clear_holds(), ["local 50 firstname"]);
+        assert_eq!(
+            scene.rows("SELECT count(first_name) FROM contacts"),
+            ["120"]
+        );
+    }
 }

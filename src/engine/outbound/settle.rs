@@ -26,7 +26,8 @@ use crate::decide::record::CleanBase;
 use crate::engine::acts::EntryWork;
 use crate::engine::inbound::adopt::{self, Claimant, become_record};
 use crate::engine::inbound::apply::apply_record;
-use crate::engine::inbound::applying::Applying;
+use crate::engine::inbound::applying::{Applying, behind};
+use crate::engine::inbound::clearing;
 use crate::engine::inbound::existence::note_made;
 use crate::engine::inbound::went::{MadeRecord, row_went};
 use crate::engine::outbound::along;
@@ -239,37 +240,16 @@ async fn settle_answer(
         .map(|(sent, _)| engine.backoff(sent.attempts))
         .collect();
     let settle = move |tx: &Transaction<'_>, applying: &Applying<'_>| {
-        let (name, now) = (applying.pass.name(), applying.pass.now);
-        let settling = |next| Settling {
-            applying,
+        let settling = SettledBatch {
+            settled: &settled,
             adopted: &adopted,
-            next,
+            waits: &waits,
+            push,
         };
-        let seen = settled.len();
-        let mut acknowledged = 0;
-        for ((sent, settlement), wait) in settled.into_iter().zip(waits) {
-            acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
-            let settled = savepoint::within(tx, || {
-                if let (Settlement::Acknowledge(record), Some(push)) = (&settlement, push) {
-                    gap::note(tx, applying, &sent, record, push)?;
-                }
-                settle_one(tx, &settling(now + wait), &sent, settlement)
-            });
-            match settled {
-                Err(error) if error.is_of_one_row() => {
-                    let explanation = format!(
-                        "HubSpot's answer does not fit into the table: {error} [answer-unfit]"
-                    );
-                    if let Some(queued) = outbox::by_id(tx, sent.entry)? {
-                        let work = EntryWork::of_entry(tx, name, &queued, now);
-                        work.carry_out(parked_in_doubt(&queued, &explanation, now))?;
-                    }
-                }
-                settled => settled?,
-            }
-            along::settle(tx, &applying.pass, &sent, &along)?;
-        }
-        note_run(tx, &applying.pass, seen, acknowledged)
+        let acknowledged = settling.settle(tx, applying, |tx, sent| {
+            along::settle(tx, &applying.pass, sent, &along)
+        })?;
+        note_run(tx, &applying.pass, settled.len(), acknowledged)
     };
     in_one(sending, asked_at, answered, settle).await?;
     contradictions::after_refusals(engine, object, contradicted).await
@@ -312,11 +292,88 @@ struct Settling<'a> {
     next: Timestamp,
 }
 
+/// A batch that was answered, and what its inputs are settled with.
+struct SettledBatch<'a> {
+    settled: &'a [(Sent, Settlement)],
+    /// Records that creates met, as HubSpot shows them.
+    adopted: &'a [RemoteRecord],
+    /// How long each waits that is tried again.
+    waits: &'a [Duration],
+    push: Option<Push>,
+}
+
+impl SettledBatch<'_> {
+    /// Settles each for itself, `after` behind it. Tells how many were acknowledged.
+    fn settle(
+        &self,
+        tx: &Transaction<'_>,
+        applying: &Applying<'_>,
+        after: impl Fn(&Transaction<'_>, &Sent) -> Result<(), StoreError>,
+    ) -> Result<usize, StoreError> {
+        let (name, now) = (applying.pass.name(), applying.pass.now);
+        let shown = self.settled.iter();
+        let shown = shown.filter_map(|(_, settlement)| shown_by(settlement, self.adopted));
+        let shown: Vec<&RemoteRecord> = shown.collect();
+        let mut later = shown.as_slice();
+        let mut acknowledged = 0;
+        for ((sent, settlement), wait) in self.settled.iter().zip(self.waits) {
+            acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
+            later = behind(
+                later,
+                shown_by(settlement, self.adopted).map(|record| record.id),
+            );
+            let settling = Settling {
+                applying: &Applying { later, ..*applying },
+                adopted: self.adopted,
+                next: now + *wait,
+            };
+            let settled = savepoint::within(tx, || {
+                if let (Settlement::Acknowledge(record), Some(push)) = (settlement, self.push) {
+                    gap::note(tx, applying, sent, record, push)?;
+                }
+                settle_one(tx, &settling, sent, settlement)
+            });
+            match settled {
+                Err(error) if error.is_of_one_row() => {
+                    let explanation = format!(
+                        "HubSpot's answer does not fit into the table: {error} [answer-unfit]"
+                    );
+                    if let Some(queued) = outbox::by_id(tx, sent.entry)? {
+                        let work = EntryWork::of_entry(tx, name, &queued, now);
+                        work.carry_out(parked_in_doubt(&queued, &explanation, now))?;
+                    }
+                }
+                settled => settled?,
+            }
+            after(tx, sent)?;
+        }
+        Ok(acknowledged)
+    }
+}
+
+/// The record that an answer shows of an entry's row: the guard judges together what a batch's answers empty here.
+fn shown_by<'a>(
+    settlement: &'a Settlement,
+    adopted: &'a [RemoteRecord],
+) -> Option<&'a RemoteRecord> {
+    match settlement {
+        Settlement::Acknowledge(record) => Some(record),
+        Settlement::Adopt(id) => adopted.iter().find(|record| record.answers_to(*id)),
+        Settlement::LookForMatch(_)
+        | Settlement::Taken(_)
+        | Settlement::Reread(_)
+        | Settlement::MissesOther(_)
+        | Settlement::Retry(_)
+        | Settlement::Lost(_)
+        | Settlement::Dead(_) => None,
+    }
+}
+
 fn settle_one(
     tx: &Transaction<'_>,
     settling: &Settling<'_>,
     sent: &Sent,
-    settlement: Settlement,
+    settlement: &Settlement,
 ) -> Result<(), StoreError> {
     // Settling an entry that is gone, or that somebody settled already, is not an error.
     let Some(entry) = outbox::by_id(tx, sent.entry)? else {
@@ -332,29 +389,29 @@ fn settle_entry(
     tx: &Transaction<'_>,
     settling: &Settling<'_>,
     entry: &Entry,
-    settlement: Settlement,
+    settlement: &Settlement,
 ) -> Result<(), StoreError> {
     let (applying, next) = (settling.applying, settling.next);
     let pass = &applying.pass;
     let object = pass.object;
-    if let Settlement::LookForMatch(_) | Settlement::Taken(_) = &settlement
+    if let Settlement::LookForMatch(_) | Settlement::Taken(_) = settlement
         && settle_taken(tx, pass, entry)?
     {
         return Ok(());
     }
-    if let Some(acts) = sent_back(entry, &settlement, next, pass.now) {
+    if let Some(acts) = sent_back(entry, settlement, next, pass.now) {
         return EntryWork::of_entry(tx, object.object(), entry, pass.now).carry_out(acts);
     }
     match settlement {
-        Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, &record),
-        Settlement::Adopt(id) => adopt_existing(tx, settling, entry, id),
+        Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, record),
+        Settlement::Adopt(id) => adopt_existing(tx, settling, entry, *id),
         Settlement::LookForMatch(explanation)
         | Settlement::Taken(explanation)
         | Settlement::MissesOther(explanation)
         | Settlement::Dead(explanation)
         | Settlement::Reread(explanation)
         | Settlement::Retry(explanation)
-        | Settlement::Lost(explanation) => refuse(tx, pass, entry, &explanation),
+        | Settlement::Lost(explanation) => refuse(tx, pass, entry, explanation),
     }
 }
 
@@ -432,6 +489,7 @@ fn acknowledge(
     }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let acts = acknowledged(object.mapping(), entry, &row, record, &held);
+    let acts = clearing::kept_of_answer(tx, applying, &row, acts)?;
     let work = EntryWork {
         hs_id: row.record.hs_id,
         ..work
@@ -652,7 +710,7 @@ async fn settle_failed_batch(
                     work.carry_out(parked_in_doubt(&entry, &explanation, now))?;
                 }
                 FailedOutcome::Settle(settlement) => {
-                    settle_entry(tx, &settling(now + wait), &entry, settlement)?;
+                    settle_entry(tx, &settling(now + wait), &entry, &settlement)?;
                 }
                 FailedOutcome::Refuse => refuse(tx, &applying.pass, &entry, &explanation)?,
                 FailedOutcome::Retry => {
@@ -816,6 +874,51 @@ mod tests {
         assert_eq!(scene.outbox(), ["update 1 101; firstname was Ours"]);
         let held = scene.rows("SELECT first_name FROM contacts");
         assert_eq!(held, ["Ours at last"]);
+    }
+
+    #[test]
+    fn what_the_answers_to_a_batch_empty_is_held_as_a_whole() {
+        let scene = Scene::of_adas();
+        scene.program("UPDATE contacts SET first_name = 'Eva' WHERE local_id <= 50");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET state = 'in_flight', attempts = 1, sent_over = '{}';
+             UPDATE sync_outbox_fields SET sent_value = 'Eva'",
+            at(0)
+        ));
+        scene.write(|tx| {
+            let flying = outbox::in_flight(tx, scene.object.object())?.into_iter();
+            let settled: Vec<(Sent, Settlement)> = flying
+                .map(|entry| {
+                    let id = 100 + entry.local_id.0;
+                    let answer = record(id, 20, &[("firstname", "")]);
+                    let sent = Sent {
+                        entry: entry.id,
+                        attempts: 1,
+                        input: WriteInput {
+                            trace_id: id.to_string(),
+                            id: Some(id.to_string()),
+                            properties: Vec::new(),
+                            associations: Vec::new(),
+                        },
+                        read_version: None,
+                        archive: None,
+                        along: Vec::new(),
+                    };
+                    (sent, Settlement::Acknowledge(Box::new(answer)))
+                })
+                .collect();
+            let batch = SettledBatch {
+                settled: &settled,
+                adopted: &[],
+                waits: &[Duration::ZERO; 50],
+                push: None,
+            };
+            batch.settle(tx, &scene.applying(How::at(20)), |_, _| Ok(()))
+        });
+        assert_eq!(scene.clear_holds(), ["local 50 firstname"]);
+        let held = "SELECT first_name, count(*) FROM contacts GROUP BY 1";
+        assert_eq!(scene.rows(held), ["Ada 70", "Eva 50"]);
+        assert_eq!(scene.outbox(), NOTHING);
     }
 
     #[test]

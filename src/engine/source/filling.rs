@@ -76,11 +76,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             let records: Vec<RemoteRecord> =
                 records.map(|record| remote_record(&sync, record)).collect();
             let shown: Vec<&RemoteRecord> = records.iter().collect();
-            for (index, record) in shown.iter().enumerate() {
-                let applying = Applying {
-                    later: &shown[index + 1..],
-                    ..Applying::from_store(pass, asked_at)
-                };
+            for (applying, record) in Applying::from_store(pass, asked_at).each(&shown) {
                 changed += usize::from(fill(tx, &applying, record, &filling)?);
             }
             let work = runs::Work {
@@ -222,21 +218,6 @@ mod tests {
         scene.write(|tx| fill(tx, &applying, record, &filling))
     }
 
-    /// Contacts 1 to 120, whose first name is Ada on both sides, and a guard that lets 12 of them be emptied.
-    fn all_are_ada() -> Scene {
-        let scene = Scene::of(Policy::Newest);
-        for number in 1..=120 {
-            scene.apply(
-                How::at(0),
-                &record(100 + number, 0, &[("firstname", "Ada")]),
-            );
-        }
-        let bounds = "INSERT INTO _sync_meta (name, value) VALUES ('guard_cleared', '0.1 3600000')";
-        scene.daemon(bounds);
-        scene
-    }
-
-    const HOLDS: &str = "SELECT side, records, property FROM sync_holds WHERE settled_at IS NULL";
     const NAMES: &str = "SELECT count(first_name) FROM contacts";
 
     fn fill_all(scene: &Scene, value: &str) {
@@ -246,11 +227,8 @@ mod tests {
         let shown: Vec<&RemoteRecord> = records.iter().collect();
         let filling = [property("firstname")].into();
         scene.write(|tx| {
-            for (index, record) in shown.iter().enumerate() {
-                let applying = Applying {
-                    later: &shown[index + 1..],
-                    ..Applying::from_store(scene.pass(at(100)), at(100))
-                };
+            let applying = Applying::from_store(scene.pass(at(100)), at(100));
+            for (applying, record) in applying.each(&shown) {
                 fill(tx, &applying, record, &filling)?;
             }
             Ok(())
@@ -259,13 +237,13 @@ mod tests {
 
     #[test]
     fn a_column_that_comes_back_empty_is_held_as_a_whole() {
-        let scene = all_are_ada();
+        let scene = Scene::of_adas();
         fill_all(&scene, "");
         assert_eq!(scene.rows(NAMES), ["120"]);
-        assert_eq!(scene.rows(HOLDS), ["local 120 firstname"]);
+        assert_eq!(scene.clear_holds(), ["local 120 firstname"]);
         // What HubSpot has a value of again is held no more.
         fill_first_name(&scene, &record(101, 10, &[("firstname", "Eve")]));
-        assert_eq!(scene.rows(HOLDS), ["local 119 firstname"]);
+        assert_eq!(scene.clear_holds(), ["local 119 firstname"]);
         assert_eq!(
             scene.rows("SELECT first_name FROM contacts WHERE local_id = 1"),
             ["Eve"]
@@ -274,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_a_program_emptied_and_the_guard_holds_is_not_filled() {
-        let scene = all_are_ada();
+        let scene = Scene::of_adas();
         scene.daemon(
             "INSERT INTO sync_holds (object, side, operation, records, allowed, held_at, property)
              VALUES ('contacts', 'hubspot', 'clear', 2, 0, '2026-11-24T03:10:00.000Z', 'firstname');
@@ -290,7 +268,7 @@ mod tests {
         // Both sides say the same of the other one.
         fill_first_name(&scene, &record(102, 9, &[("firstname", "")]));
         assert_eq!(scene.rows(NAMES), ["118"]);
-        assert_eq!(scene.rows(HOLDS), ["hubspot 1 firstname"]);
+        assert_eq!(scene.clear_holds(), ["hubspot 1 firstname"]);
         assert_eq!(
             scene.rows("SELECT remote_value, shown_value FROM _sync_held_clears"),
             ["Ada Eve"]

@@ -96,17 +96,16 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 .map(|record| remote_record(&sync, record.clone()))
                 .collect();
             let remotes: Vec<&RemoteRecord> = remotes.iter().collect();
-            for (at, record) in found.into_iter().enumerate() {
+            let applied = Applying::from_store(pass, asked_at).each(&remotes);
+            for (record, (applying, remote)) in found.into_iter().zip(applied) {
                 if wanted.in_doubt && own_app.is_none() {
                     own_app = app_of_our_pushes(tx, &pass, &record)?;
                     own_app.as_deref().inspect(|id| client.learn_own_app(id));
                 }
                 let histories = histories(&sync, &record, &histories_of, own_app.as_deref());
-                let remote = remotes[at];
-                let origin = origin_of(&ids, remote);
                 let applying = Applying {
-                    later: &remotes[at + 1..],
-                    ..Applying::from_store(pass.saying(origin), asked_at)
+                    pass: pass.saying(origin_of(&ids, remote)),
+                    ..applying
                 };
                 match savepoint::within(tx, || {
                     apply_record(tx, &applying, remote, Some(&histories))
