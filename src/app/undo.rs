@@ -194,7 +194,7 @@ impl Undo {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, UndoError> {
         let mut db = CommandDb::open_to_decide(&config.database)?;
-        let (objects, pairs, rows, missing, turned) = {
+        let (objects, pairs, rows, missing, (turned, absorbed)) = {
             let tx = db.look()?;
             let made = as_made(&tx, &config.mapping)?;
             let objects = last_known::objects(&tx, &made)?;
@@ -205,18 +205,27 @@ impl Undo {
                 ..wish.choice.clone()
             };
             let missing = undo::missing(&tx, &choice.ids)?;
-            let turned = turned_types(&tx, &pairs)?;
-            (objects, pairs, undo::chosen(&tx, &choice)?, missing, turned)
+            let links = (turned_types(&tx, &pairs)?, undo::absorbed(&tx)?);
+            (objects, pairs, undo::chosen(&tx, &choice)?, missing, links)
         };
+        let is_any_chosen = !rows.is_empty();
         let turned_of = |pair: &str, kind: &TypeId| turned.get(pair)?.get(kind).cloned();
+        let surviving = |key: &str, (from, to): (i64, Option<i64>)| {
+            let Some(pair) = pairs.iter().find(|pair| pair.key.as_str() == key) else {
+                return (from, to);
+            };
+            let of = |object: &ObjectType, row| survivor_of(&absorbed, object, row);
+            (of(&pair.from, from), to.map(|to| of(&pair.to, to)))
+        };
+        let changes = sorted(rows, &turned_of, &surviving);
         Ok(Self {
             db,
-            is_any_chosen: !rows.is_empty(),
+            is_any_chosen,
             missing,
             chosen: ChosenByMapping {
                 objects,
                 pairs,
-                changes: sorted(rows, &turned_of),
+                changes,
                 clock: Arc::clone(clock),
             },
         })
@@ -300,6 +309,19 @@ fn turned_types(tx: &Transaction<'_>, pairs: &[PairMapping]) -> Result<TurnedTyp
         turned.insert(pair.key.as_str().to_owned(), both.collect());
     }
     Ok(turned)
+}
+
+/// The row that a row's record is now, however often it was merged.
+fn survivor_of(absorbed: &BTreeMap<(String, i64), i64>, object: &ObjectType, row: i64) -> i64 {
+    let mut row = row;
+    // No row goes twice, so that this ends.
+    for _ in 0..=absorbed.len() {
+        match absorbed.get(&(object.as_str().to_owned(), row)) {
+            Some(into) => row = *into,
+            None => break,
+        }
+    }
+    row
 }
 
 /// A slip of the pen must not look as if there were nothing to turn back.
@@ -886,12 +908,35 @@ impl<'a> Turning<'a> {
                 conflicts::ASSOCIATION,
                 Some(link.mark()),
             );
-            self.writes.push(match chosen.was_made {
-                true => Write::Disassociate(link.whole(self.tx, &chosen.pair)?),
+            let write = match chosen.was_made {
+                true => self.disassociate(chosen, link)?,
                 false => Write::Associate(link),
-            });
+            };
+            self.writes.push(write);
         }
         Ok(())
+    }
+
+    /// A label that was made is taken away, and the plain type that came with it alone: that is told as well, also where its own line
+    /// was not chosen.
+    fn disassociate(&mut self, chosen: &ChosenLink, link: UndoLink) -> Result<Write, UndoError> {
+        let Some(line) = chosen.ids.last() else {
+            return Ok(Write::Disassociate(link));
+        };
+        let ends = (link.from_object.clone(), link.to_object.clone());
+        let (whole, told) = link.whole(self.tx, (&chosen.pair, *line))?;
+        if let Some(told) = told {
+            self.report.changes.push(UndoChange {
+                history_ids: vec![told.id],
+                object: chosen.pair.clone(),
+                local_id: chosen.local_id,
+                property: conflicts::ASSOCIATION.to_owned(),
+                from: Some(told.text),
+                to: None,
+                ends: Some(ends),
+            });
+        }
+        Ok(Write::Disassociate(whole))
     }
 
     fn leave(&mut self, record: &ChosenRecord, property: &str, ids: &[i64], why: LeftWhy) {

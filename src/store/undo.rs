@@ -1,7 +1,7 @@
 //! What `undo` reads and writes: chosen rows of `sync_history`, and ordinary local writes on a program's connection, with the
 //! triggers on. `_sync_undone` notes each, so that its acknowledgement is told as an undo and not as somebody's push.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value as SqlValue;
@@ -98,6 +98,20 @@ pub(crate) fn chosen(
         });
     }
     Ok(chosen)
+}
+
+/// Rows that went since their records were merged into others, by object and number, each with the row of the survivor.
+pub(crate) fn absorbed(
+    connection: &Connection,
+) -> Result<BTreeMap<(String, i64), i64>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object, local_id, CAST(new_value AS INTEGER)
+         FROM sync_history
+         WHERE origin = 'absorb' AND property = '*' AND local_id IS NOT NULL AND new_value IS NOT NULL
+         ORDER BY id",
+    )?;
+    let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Those of some ranges of numbers in which no row is.
@@ -303,6 +317,15 @@ pub(crate) struct UndoLink {
     pub type_id: Option<i64>,
 }
 
+/// A line of the history that says that an association was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToldLine {
+    /// Its number.
+    pub id: i64,
+    /// The association as JSON.
+    pub text: String,
+}
+
 impl UndoLink {
     /// Whether its row is there.
     pub(crate) fn is_there(&self, connection: &Connection) -> Result<bool, CommandError> {
@@ -358,13 +381,25 @@ impl UndoLink {
         all.collect()
     }
 
-    /// What is taken away to undo that it was made: where it has a label, and the plain type of its two records is there for it
-    /// alone, that one, with which it goes. Such a plain type came behind it, and no line of the history says that it was made.
-    pub(crate) fn whole(self, connection: &Connection, pair: &str) -> Result<Self, StoreError> {
+    /// What is taken away to undo that it was made, as line `line` of the history says: where it has a label, and the plain type of
+    /// its two records is there for it alone, that one, with which it goes. Such a plain type came behind it, at the same moment, and
+    /// the line that says so is named too, or no line says that it was made.
+    pub(crate) fn whole(
+        self,
+        connection: &Connection,
+        (pair, line): (&str, i64),
+    ) -> Result<(Self, Option<ToldLine>), StoreError> {
         let mut statement = connection.prepare_cached(
-            "SELECT plain.category, plain.type_id
+            "SELECT plain.category, plain.type_id, told.id, told.new_value
              FROM associations AS own
              JOIN associations AS plain USING (from_object, from_local_id, to_object, to_local_id)
+             LEFT JOIN sync_history AS told ON told.id = (
+                   SELECT max(id)
+                   FROM sync_history
+                   WHERE object = :pair AND local_id = :from AND property = 'association'
+                     AND json_extract(coalesce(new_value, old_value), '$.to_local_id') = :to
+                     AND json_extract(coalesce(new_value, old_value), '$.category') IS plain.category
+                     AND json_extract(coalesce(new_value, old_value), '$.type_id') IS plain.type_id)
              WHERE from_object = :from_object AND from_local_id = :from AND to_object = :to_object AND to_local_id = :to
                AND own.category IS :category AND own.type_id IS :type_id
                AND own.label IS NOT NULL AND plain.label IS NULL AND plain.id > own.id
@@ -374,15 +409,8 @@ impl UndoLink {
                    WHERE other.from_object = :from_object AND other.from_local_id = :from
                      AND other.to_object = :to_object AND other.to_local_id = :to
                      AND other.id NOT IN (own.id, plain.id))
-               AND NOT coalesce((
-                   SELECT new_value IS NOT NULL
-                   FROM sync_history
-                   WHERE object = :pair AND local_id = :from AND property = 'association'
-                     AND json_extract(coalesce(new_value, old_value), '$.to_local_id') = :to
-                     AND json_extract(coalesce(new_value, old_value), '$.category') IS plain.category
-                     AND json_extract(coalesce(new_value, old_value), '$.type_id') IS plain.type_id
-                   ORDER BY id DESC
-                   LIMIT 1), 0)",
+               AND (told.new_value IS NULL
+                    OR (told.id > :line AND told.at = (SELECT at FROM sync_history WHERE id = :line)))",
         )?;
         let plain = statement
             .query_row(
@@ -394,17 +422,25 @@ impl UndoLink {
                     ":category": self.category,
                     ":type_id": self.type_id,
                     ":pair": pair,
+                    ":line": line,
                 },
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                |row| {
+                    let (id, text): (Option<i64>, Option<String>) = (row.get(2)?, row.get(3)?);
+                    let told = id.zip(text).map(|(id, text)| ToldLine { id, text });
+                    Ok((row.get(0)?, row.get(1)?, told))
+                },
             )
             .optional()?;
         Ok(match plain {
-            Some((category, type_id)) => Self {
-                category,
-                type_id,
-                ..self
-            },
-            None => self,
+            Some((category, type_id, told)) => {
+                let plain = Self {
+                    category,
+                    type_id,
+                    ..self
+                };
+                (plain, told)
+            }
+            None => (self, None),
         })
     }
 

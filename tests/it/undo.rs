@@ -554,6 +554,88 @@ fn a_plain_association_is_made_and_brought_back_as_no_primary() {
 }
 
 #[test]
+fn a_label_that_is_undone_by_its_line_alone_takes_the_plain_type_along_that_came_with_it() {
+    for label in ["primary", "Advisor"] {
+        let (portal, site) = unjoined_by(OBJECTS, Some("Advisor"));
+        let before = last_change(&site);
+        join(&site, ", label", &format!(", '{label}'"));
+        assert_eq!(site.number("SELECT count(*) FROM associations"), 2);
+        let of = |what: &str| {
+            let line = format!(
+                "SELECT id FROM sync_history WHERE id > {before} AND json_extract(new_value, '$.label') IS {what} NULL"
+            );
+            site.number(&line)
+        };
+        let (own, plain) = (of("NOT"), of(""));
+        let ids = own.to_string();
+        let seen = undone(&site, &["--ids", &ids, "--dry-run"]);
+        let lines: Vec<&Value> = seen["changes"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|change| &change["history_ids"])
+            .collect();
+        assert_eq!(
+            lines,
+            [&json!([own]), &json!([plain])],
+            "what goes is shown"
+        );
+        let shown = told(&site.run(&["undo", "--ids", &ids, "--dry-run"]));
+        assert_eq!(
+            shown.matches("the association is taken away").count(),
+            2,
+            "{shown}"
+        );
+        let done = undone(&site, &["--ids", &ids, "--yes"]);
+        assert_eq!((&done["undone"], left(&done)), (&json!(2), Vec::new()));
+        site.once();
+        assert_types(&site, &portal, &[]);
+        let again = undone(
+            &site,
+            &["--since", "1h", "--object", "contacts_companies", "--yes"],
+        );
+        assert_eq!(again["undone"], json!(0), "{again}");
+    }
+}
+
+#[test]
+fn an_association_that_came_before_a_merge_and_went_after_it_is_nothing() {
+    let (portal, site) = unjoined();
+    let before = last_change(&site);
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 2, 'companies', 1)",
+    );
+    site.once();
+    let now = portal.now_ms();
+    let (kept, lost) = (id_of(&site, 1), id_of(&site, 2));
+    portal
+        .stand()
+        .merge("contacts", kept, lost, now)
+        .expect("they are there");
+    assert!(site.run(&["once", "--reconcile"]).status.success());
+    let of_survivor = "SELECT count(*) FROM associations WHERE from_local_id = 1";
+    assert_eq!(site.number(of_survivor), 2, "they are the survivor's");
+    site.execute("DELETE FROM associations");
+    site.once();
+    let seen = undone(&site, &["--ids", &after(&site, before), "--dry-run"]);
+    let all = [changes(&seen), left(&seen)].concat();
+    assert!(
+        all.iter().all(|line| !line.contains("association")),
+        "{seen:#}"
+    );
+    // Of its end alone the survivor's row is told.
+    let went = format!(
+        "SELECT group_concat(id) FROM sync_history WHERE id > {before} AND property = 'association' AND old_value IS NOT NULL"
+    );
+    let ids = site.text(&went).expect("two lines");
+    let seen = undone(&site, &["--ids", &ids, "--dry-run"]);
+    assert_eq!(
+        (seen["changes"].as_array().map(Vec::len), left(&seen)),
+        (Some(2), Vec::new())
+    );
+}
+
+#[test]
 fn what_a_label_did_not_bring_alone_stays() {
     let (_portal, site) = unjoined();
     join(&site, "", "");

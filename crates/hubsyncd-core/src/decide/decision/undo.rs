@@ -9,7 +9,7 @@
 //! | a record that is gone | no row has its number | its row is inserted again |
 //! | changes of a field that is written as `if_empty` or `append` | HubSpot would not take the former value | left |
 //! | an association that was made, or taken away | still so, and both records are there | the other way round |
-//! | an association that was made and taken away, whatever its type was called, and from whichever of its ends | | nothing |
+//! | an association that was made and taken away, whatever its type was called, from whichever of its ends, and also where one of its records was merged in between | | nothing |
 //! | a record that is gone | another row, or one that comes back too, has its match value | left |
 //! | a record that this daemon made | deletions archive nothing | left |
 //! | a record that is gone | no row becomes a record, or another row is the record | left |
@@ -137,7 +137,10 @@ impl ChosenChanges {
 /// The other direction of an association: its pair and its type, where the file maps that one too and somebody knows the type.
 pub type OtherDirection<'a> = dyn Fn(&str, &TypeId) -> Option<(String, TypeId)> + 'a;
 
-/// What makes an association one, whatever its type is called and from whichever end it is told.
+/// The rows that the two ends of an association of a pair are now: of a record that became a part of another one, the row of that.
+pub type SurvivingEnds<'a> = dyn Fn(&str, (i64, Option<i64>)) -> (i64, Option<i64>) + 'a;
+
+/// What makes an association one, whatever its type is called, from whichever end it is told, and whichever of merged records it was of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct LinkIdentity {
     pair: String,
@@ -150,6 +153,8 @@ struct LinkIdentity {
 struct ToldChange {
     link: ChosenLink,
     was_made_at_first: bool,
+    /// Whether one of its rows went in a merge, and the survivor's row has it since.
+    is_of_absorbed: bool,
 }
 
 /// The property of a record as a whole.
@@ -159,13 +164,17 @@ const WHOLE: &str = "*";
 const ASSOCIATION: &str = "association";
 
 /// Sorts chosen rows, which come in the order of their numbers.
-pub fn sorted(rows: Vec<ChosenRow>, turned: &OtherDirection<'_>) -> ChosenChanges {
+pub fn sorted(
+    rows: Vec<ChosenRow>,
+    turned: &OtherDirection<'_>,
+    surviving: &SurvivingEnds<'_>,
+) -> ChosenChanges {
     let mut chosen = ChosenChanges::default();
     let mut places: BTreeMap<(String, i64), usize> = BTreeMap::new();
     let mut links = ToldChanges::default();
     for row in rows {
         if row.property == ASSOCIATION {
-            links.add(row, turned);
+            links.add(row, turned, surviving);
             continue;
         }
         let place = *places
@@ -200,20 +209,38 @@ struct ToldChanges {
 }
 
 impl ToldChanges {
-    fn add(&mut self, row: ChosenRow, turned: &OtherDirection<'_>) {
+    fn add(&mut self, row: ChosenRow, turned: &OtherDirection<'_>, surviving: &SurvivingEnds<'_>) {
         let was_made = row.new.is_some();
         let Some(text) = row.new.or(row.old) else {
             return;
         };
-        let identity = identity_of((&row.object, row.local_id), &text, turned);
+        let told = ToldLink::read(&text);
+        let ends = match told.to {
+            ToldEnd::Row(to) => (row.local_id, Some(to)),
+            ToldEnd::Record(_) | ToldEnd::Unknown => (row.local_id, None),
+        };
+        let now = surviving(&row.object, ends);
+        let is_of_absorbed = now != ends;
+        let told = ToldLink {
+            to: now.1.map_or(told.to, ToldEnd::Row),
+            ..told
+        };
+        let identity = identity_of((&row.object, now.0), told, turned);
         let place = *self.places.entry(identity).or_insert(self.changes.len());
         match self.changes.get_mut(place) {
             Some(known) => {
                 known.link.ids.push(row.id);
                 known.link.was_made = was_made;
-                // What is there is called as it was called last.
-                if was_made && known.link.pair == row.object && known.link.local_id == row.local_id
-                {
+                let is_same_place =
+                    known.link.pair == row.object && known.link.local_id == row.local_id;
+                if known.is_of_absorbed && !is_of_absorbed {
+                    // The survivor's row is the one that has it, or had it last.
+                    known.link.pair = row.object;
+                    known.link.local_id = row.local_id;
+                    known.link.text = text;
+                    known.is_of_absorbed = false;
+                } else if was_made && is_same_place && known.is_of_absorbed == is_of_absorbed {
+                    // What is there is called as it was called last.
                     known.link.text = text;
                 }
             }
@@ -226,6 +253,7 @@ impl ToldChanges {
                     was_made,
                 },
                 was_made_at_first: was_made,
+                is_of_absorbed,
             }),
         }
     }
@@ -241,10 +269,9 @@ impl ToldChanges {
 /// What an association is known by: of its two directions, where both have rows, the first.
 fn identity_of(
     (pair, local_id): (&str, i64),
-    text: &str,
+    ToldLink { to, kind }: ToldLink,
     turned: &OtherDirection<'_>,
 ) -> LinkIdentity {
-    let ToldLink { to, kind } = ToldLink::read(text);
     let back = match (to, &kind) {
         (ToldEnd::Row(to), Some(kind)) => turned(pair, kind).map(|(pair, kind)| LinkIdentity {
             pair,
@@ -546,7 +573,7 @@ mod tests {
             row(2, "phone", None, Some("1")),
             row(3, "city", Some("Lima"), None),
         ];
-        let chosen = sorted(rows, &|_, _| None);
+        let chosen = sorted(rows, &|_, _| None, &|_, ends| ends);
         let said: Vec<_> = chosen.records[0]
             .fields
             .iter()
@@ -569,7 +596,10 @@ mod tests {
     fn what_came_and_went_is_nothing() {
         let made = || row(1, "*", None, Some("{}"));
         let gone = || row(2, "*", Some("{}"), None);
-        let whole = |rows: Vec<ChosenRow>| sorted(rows, &|_, _| None).records.remove(0).whole;
+        let whole = |rows: Vec<ChosenRow>| {
+            let mut chosen = sorted(rows, &|_, _| None, &|_, ends| ends);
+            chosen.records.remove(0).whole
+        };
         assert!(matches!(
             whole(vec![made()]),
             Some(WholeChange::Made { .. })
@@ -613,9 +643,18 @@ mod tests {
                 local_id: 3,
                 ..row
             },
+            Some(text) if text.contains("\"from_local_id\":6") => ChosenRow { local_id: 6, ..row },
             Some(_) | None => row,
         });
-        let left = sorted(rows.collect(), &turned).links;
+        // Contact 6 has become a part of contact 7, and company 30 of company 3.
+        let survivor = |row| match row {
+            6 => 7,
+            30 => 3,
+            other => other,
+        };
+        let surviving =
+            |_: &str, (from, to): (i64, Option<i64>)| (survivor(from), to.map(survivor));
+        let left = sorted(rows.collect(), &turned, &surviving).links;
         let said: Vec<_> = left
             .iter()
             .map(|link| (link.was_made, link.text.as_str(), link.ids.as_slice()))
@@ -662,6 +701,31 @@ mod tests {
                 (true, OTHER_TYPE, &[2]),
             ],
         );
+    }
+
+    #[test]
+    fn an_association_of_a_merged_record_is_the_survivors() {
+        const OURS: &str = r#"{"from_local_id":7,"to_local_id":3,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Chef"}"#;
+        const FORMER: &str = r#"{"from_local_id":6,"to_local_id":3,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Cook"}"#;
+        const TO_FORMER: &str = r#"{"from_local_id":7,"to_local_id":30,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Cook"}"#;
+        const TURNED: &str = r#"{"from_local_id":3,"to_local_id":7,"category":"HUBSPOT_DEFINED","type_id":2,"label":"Of"}"#;
+        for former in [FORMER, TO_FORMER] {
+            check_links(&[(true, former), (false, OURS)], &[]);
+            check_links(&[(false, former), (true, OURS)], &[]);
+            check_links(&[(true, former), (false, TURNED)], &[]);
+            // The survivor's row is there, and takes or gets it.
+            for is_made in [true, false] {
+                check_links(
+                    &[(is_made, former), (is_made, OURS)],
+                    &[(is_made, OURS, &[1, 2])],
+                );
+                check_links(
+                    &[(is_made, OURS), (is_made, former)],
+                    &[(is_made, OURS, &[1, 2])],
+                );
+            }
+            check_links(&[(true, former)], &[(true, former, &[1])]);
+        }
     }
 
     #[test]
