@@ -743,7 +743,7 @@ pub(crate) fn forget_refusals(
         "UPDATE sync_conflicts
          SET reason = :waits
          WHERE object = :object AND property IN (:property, :whole) AND resolved_at IS NULL
-           AND (instr(reason, :degraded) = 1 OR reason IN (:unmapped, :left))",
+           AND (instr(reason, :degraded) = 1 OR reason = :unmapped)",
     )?
     .execute(named_params! {
         ":waits": WAITS,
@@ -752,8 +752,18 @@ pub(crate) fn forget_refusals(
         ":whole": WHOLE_RECORD,
         ":degraded": not_in_force(property, None),
         ":unmapped": NOT_MAPPED,
-        ":left": not_in_file(object),
     })?;
+    Ok(())
+}
+
+/// An object or a pair is in the mapping file, or is there again: the same of what was given back for its absence.
+pub(crate) fn forget_absence(tx: &Transaction<'_>, name: &str) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET reason = :waits
+         WHERE object = :name AND resolved_at IS NULL AND reason = :left",
+    )?
+    .execute(named_params! { ":waits": WAITS, ":name": name, ":left": not_in_file(name) })?;
     Ok(())
 }
 

@@ -846,6 +846,10 @@ fn a_pair_that_gets_another_name_keeps_what_waits_and_a_decision_about_what_left
         "{explanation}"
     );
     reconfigure(&site, &portal, "", &renamed);
+    // Back in the file, it waits for a decision as before, and says so.
+    site.until_sql(
+        "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL AND reason = 'waits for a decision'",
+    );
     site.execute("UPDATE sync_conflicts SET resolution = 'remote'");
     site.until_sql("SELECT count(*) FROM sync_conflicts WHERE winner = 'remote'");
     site.until_pushed();

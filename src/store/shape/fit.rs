@@ -29,7 +29,7 @@ use crate::store::shape::definition;
 use crate::store::shape::guards;
 use crate::store::shape::repair;
 use crate::store::shape::sequences;
-use crate::store::{StoreError, outbox, property_history, reference};
+use crate::store::{StoreError, conflicts, outbox, property_history, reference};
 
 pub(crate) use as_made::{as_made, with_those_that_left};
 
@@ -83,6 +83,11 @@ pub fn fit_to_mapping(
         work.indexes(object)?;
     }
     let (lines, replaced, made_tables) = (work.lines, work.replaced, work.made);
+    let objects = mapping.objects.iter().map(|object| object.object.as_str());
+    let pairs = mapping.pairs.iter().map(|pair| pair.key.as_str());
+    for name in objects.chain(pairs) {
+        conflicts::forget_absence(tx, name)?;
+    }
     let made = repair::put_back(tx, mapping)?;
     aside::forget_dropped(tx)?;
     let is_open = repair::shut_gate(tx, now)?;

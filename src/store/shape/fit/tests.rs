@@ -580,6 +580,26 @@ fn an_open_conflict_shows_what_a_column_holds_that_left_the_mapping_and_is_back(
 }
 
 #[test]
+fn what_was_given_back_for_an_object_that_was_out_of_the_file_waits_again_once_it_is_back() {
+    let file = File::new();
+    file.as_daemon(
+        "INSERT INTO sync_conflicts (object, local_id, property, policy, detected_at, reason)
+         VALUES ('contacts', 1, 'unheard_of', 'manual', 'x', '`contacts` is no longer in the mapping file: write it there again, then decide'),
+                ('contacts', 1, '*', 'manual', 'x', '`contacts` is no longer in the mapping file: write it there again, then decide'),
+                ('deals', 1, '*', 'manual', 'x', '`deals` is no longer in the mapping file: write it there again, then decide')",
+    );
+    file.lines(vec![contacts()]);
+    assert_eq!(
+        file.rows("SELECT reason FROM sync_conflicts"),
+        [
+            "waits for a decision",
+            "waits for a decision",
+            "`deals` is no longer in the mapping file: write it there again, then decide"
+        ]
+    );
+}
+
+#[test]
 fn another_type_is_refused_while_a_conflict_is_open() {
     let file = File::new();
     file.as_daemon(
