@@ -178,7 +178,7 @@ fn a_certificate_that_nobody_vouches_for_is_not_accepted() {
 }
 
 /// A TLS server whose certificate nobody has signed but itself.
-fn with_a_certificate_of_its_own() -> u16 {
+pub(crate) fn with_a_certificate_of_its_own() -> u16 {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::codes::produces;
 use crate::daemon::{CONTACTS, Site};
+use crate::disturbances::with_a_certificate_of_its_own;
 use crate::portal::Portal;
 use crate::ports::free_port;
 
@@ -198,6 +199,9 @@ fn the_way_to_hubspot_turns_red_where_it_is_closed() {
     no_authorities.variables = vec![("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "")];
     let mut no_proxy = elsewhere("https://hubspot.invalid");
     no_proxy.variables = vec![("HTTPS_PROXY", "socks5://proxy:1")];
+    let mut closed_proxy = elsewhere("https://hubspot.invalid");
+    closed_proxy.variables = vec![("HTTPS_PROXY", "http://127.0.0.1:1")];
+    let of_its_own = with_a_certificate_of_its_own();
     check(vec![
         (
             "certificates",
@@ -205,7 +209,14 @@ fn the_way_to_hubspot_turns_red_where_it_is_closed() {
             produces("no-authorities"),
             no_authorities,
         ),
+        (
+            "certificates",
+            "red",
+            produces("tls"),
+            elsewhere(&format!("https://localhost:{of_its_own}")),
+        ),
         ("proxy", "red", produces("bad-proxy"), no_proxy),
+        ("proxy", "red", produces("no-connection"), closed_proxy),
         (
             "dns",
             "red",
@@ -251,6 +262,16 @@ fn token_portal_and_limits_have_their_lines() {
         (
             "portal",
             "red",
+            produces("other-portal"),
+            // Of which the database knows, and the file says nothing.
+            Case::default().arranged(|portal, site| {
+                site.once();
+                portal.stand().settings_mut().portal_id = 4_711;
+            }),
+        ),
+        (
+            "portal",
+            "red",
             produces("forbidden"),
             Case::default().arranged(|portal, _| {
                 portal.script(FaultKind::Forbidden, 1_000, "account-info");
@@ -292,6 +313,23 @@ fn the_database_s_folder_and_the_ports_have_their_lines() {
             "red",
             produces("no-folder"),
             Case::default().instead("path = \"crm.db\"", "path = \"nowhere/crm.db\""),
+        ),
+        (
+            "database",
+            "red",
+            produces("no-database"),
+            Case::default().arranged(|_, site| {
+                std::fs::write(site.path("crm.db"), "name,city\n".repeat(1_000)).expect("written");
+            }),
+        ),
+        (
+            "database",
+            "red",
+            produces("newer-database"),
+            Case::default().arranged(|_, site| {
+                site.once();
+                site.execute("PRAGMA user_version = 9999");
+            }),
         ),
         (
             "database",
@@ -815,6 +853,18 @@ fn objects_associations_and_pipelines_have_their_lines() {
             Case::of_objects(deals).arranged(|portal, _| {
                 portal.script(FaultKind::InternalError, 1_000, "pipelines");
             }),
+        ),
+        (
+            "pipelines deals",
+            "yellow",
+            produces("no-pipeline"),
+            Case {
+                settings: Settings {
+                    deleted_stages: ["default", "75e28846-ad0d-4be2-a027-5e1da6590b98"].map(str::to_owned).into(),
+                    ..Settings::quick()
+                },
+                ..Case::of_objects(deals)
+            },
         ),
     ]);
 }

@@ -58,6 +58,7 @@ mod resumed;
 mod routing;
 mod rows;
 mod service;
+mod shapes;
 mod stages;
 mod subscriptions;
 mod terminal;
