@@ -15,7 +15,7 @@ pub use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::modes::{self, FieldMode};
-use crate::store::{StoreError, rowjson, undo};
+use crate::store::{StoreError, rowjson, runs, undo};
 
 /// A change of one field.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +60,8 @@ pub(crate) fn tell(
         };
     }
     tx.prepare_cached(
-        "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin)
-         VALUES (:at, :object, :local_id, :hs_id, :property, :old, :new, :origin)",
+        "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin, run_id)
+         VALUES (:at, :object, :local_id, :hs_id, :property, :old, :new, :origin, :run)",
     )?
     .execute(named_params! {
         ":at": now.to_string(),
@@ -72,6 +72,7 @@ pub(crate) fn tell(
         ":old": change.old,
         ":new": change.new,
         ":origin": origin.as_str(),
+        ":run": runs::of_line(origin),
     })?;
     Ok(origin)
 }

@@ -1,11 +1,17 @@
 //! `sync_runs`: what was read or sent, when, and how much it was.
 //!
 //! A run is open from its first work to [`finish`]. Polls that found nothing extend the last row instead of adding one.
+//!
+//! A row of `sync_history` is written with the number of its run, though a run takes the work of a transaction only at its end, when
+//! it is known what it was: [`begin_job`] says beforehand which run that will be.
+
+use std::cell::Cell;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::model::entry::{code_in, states};
 use crate::model::name::ObjectType;
+use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::store::{StoreError, calls};
 
@@ -42,6 +48,87 @@ pub struct Work {
     pub changed: usize,
 }
 
+thread_local! {
+    /// The run that the present job works for: a job begins and ends on one thread.
+    static OF_JOB: Cell<Option<RunOfJob>> = const { Cell::new(None) };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RunOfJob {
+    id: i64,
+    is_push: bool,
+}
+
+/// As long as it lives, what is written into `sync_history` belongs to a run.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct JobOfRun(());
+
+impl Drop for JobOfRun {
+    fn drop(&mut self) {
+        OF_JOB.set(None);
+    }
+}
+
+/// A job begins that will [`extend`] the run of an object: the open one, or else the next.
+pub(crate) fn begin_job(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    kind: Kind,
+) -> Result<JobOfRun, StoreError> {
+    let open: Option<i64> = tx
+        .prepare_cached(
+            "SELECT id
+             FROM (
+                 SELECT id, finished_at
+                 FROM sync_runs
+                 WHERE object = :object AND kind = :kind
+                 ORDER BY id DESC
+                 LIMIT 1
+             )
+             WHERE finished_at IS NULL",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":kind": kind.as_str() },
+            |row| row.get(0),
+        )
+        .optional()?;
+    let id = match open {
+        Some(id) => id,
+        None => next(tx)?,
+    };
+    let is_push = kind == Kind::Push;
+    OF_JOB.set(Some(RunOfJob { id, is_push }));
+    Ok(JobOfRun(()))
+}
+
+/// The number that the next run gets.
+fn next(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'sync_runs'), 0)",
+        )?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// The run that brings what is written into `sync_history` with that origin; `None` outside of all. A push settles what was sent, a
+/// read brings what HubSpot has: what lost to one of them goes with the other one's origin too.
+pub(super) fn of_line(origin: Origin) -> Option<i64> {
+    let run = OF_JOB.get()?;
+    let belongs = match origin {
+        Origin::Push | Origin::Undo => run.is_push,
+        Origin::Conflict => true,
+        Origin::Discard => false,
+        Origin::Poll
+        | Origin::Webhook
+        | Origin::Reconcile
+        | Origin::Absorb
+        | Origin::Schema
+        | Origin::Rule => !run.is_push,
+    };
+    belongs.then_some(run.id)
+}
+
 /// Adds a step's work to the open run of an object, or begins one.
 pub fn extend(
     tx: &Transaction<'_>,
@@ -57,8 +144,21 @@ pub fn extend(
         }
         None => begin(tx, object, kind, work, now)?,
     };
+    take(tx, id, now)
+}
+
+/// What this transaction's job has sent and written belongs to that run. What was written for a run that was not begun goes over to
+/// it: a poll that changed nothing joins the last one.
+fn take(tx: &Transaction<'_>, id: i64, now: Timestamp) -> Result<(), StoreError> {
     calls::sign(tx, id)?;
-    sign(tx, object, (kind, id), now)
+    let Some(expected) = OF_JOB.get().map(|run| run.id).filter(|run| *run != id) else {
+        return Ok(());
+    };
+    tx.prepare_cached(
+        "UPDATE sync_history SET run_id = :id WHERE at = :now AND run_id = :expected",
+    )?
+    .execute(named_params! { ":id": id, ":expected": expected, ":now": now.to_string() })?;
+    Ok(())
 }
 
 /// Writes down work that failed as a whole, with what was said and its code: as a run of its own, or at the end of the last one where
@@ -90,7 +190,7 @@ pub(crate) fn fail(
         }
         Some((_, false)) | None => begin(tx, object, kind, work, now)?,
     };
-    calls::sign(tx, id)?;
+    take(tx, id, now)?;
     tx.prepare_cached(
         "UPDATE sync_runs
          SET finished_at = :now, error = :error, code = :code
@@ -101,29 +201,6 @@ pub(crate) fn fail(
         ":error": explanation,
         ":code": code,
         ":now": now.to_string(),
-    })?;
-    Ok(())
-}
-
-/// Says in `sync_history` which run has brought what this transaction wrote.
-fn sign(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    (kind, id): (Kind, i64),
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_history
-         SET run_id = :id
-         WHERE at = :now AND run_id IS NULL
-           AND (object = :object OR property = 'association')
-           AND iif(:is_push, origin IN ('push', 'undo', 'conflict'), origin NOT IN ('push', 'undo', 'discard'))",
-    )?
-    .execute(named_params! {
-        ":id": id,
-        ":now": now.to_string(),
-        ":object": object.as_str(),
-        ":is_push": kind == Kind::Push,
     })?;
     Ok(())
 }
@@ -259,8 +336,10 @@ pub fn finish(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::id::LocalId;
+    use crate::store::history::{self, Change};
     use crate::store::testing::{at_once, folder, now, open as open_store};
-    use crate::store::{Lane, Mode};
+    use crate::store::{Lane, Mode, Store};
 
     type Shown = (bool, i64, i64, Option<String>);
 
@@ -306,6 +385,62 @@ mod tests {
                 failed(1, "it says timeout"),
             ]
         );
+    }
+
+    /// Writes so many lines of history, as a job of a run that changed so many records does. Gives the run of each line of the table
+    /// and how many rows were written in all.
+    fn told(store: &Store, kind: Kind, (lines, changed): (i64, usize)) -> (Vec<Option<i64>>, u64) {
+        let contacts = ObjectType::parse("contacts").expect("a name");
+        let written = store.write(Lane::Bulk, move |tx| {
+            let before = tx.total_changes();
+            let run = begin_job(tx, &contacts, kind)?;
+            for line in 0..lines {
+                let change = Change {
+                    object: &contacts,
+                    local_id: LocalId(line),
+                    hs_id: None,
+                    property: "city",
+                    old: None,
+                    new: Some("Rome"),
+                    origin: if kind == Kind::Push {
+                        Origin::Push
+                    } else {
+                        Origin::Poll
+                    },
+                };
+                history::record(tx, change, tx.now())?;
+            }
+            let work = Work {
+                requests: 1,
+                seen: changed,
+                changed,
+            };
+            extend(tx, &contacts, kind, work, tx.now())?;
+            finish(tx, &contacts, kind, None, tx.now())?;
+            drop(run);
+            let rows = tx.total_changes() - before;
+            let mut runs = tx.prepare("SELECT run_id FROM sync_history ORDER BY id")?;
+            let runs = runs.query_map([], |row| row.get(0))?;
+            Ok((runs.collect::<Result<_, _>>()?, rows))
+        });
+        at_once(written).expect("written")
+    }
+
+    #[test]
+    fn a_line_of_history_is_written_once_with_the_run_that_brings_it() {
+        let folder = folder();
+        let store = open_store(&folder, Mode::Inline).expect("opens");
+        // The run, with its end, and the lines.
+        assert_eq!(told(&store, Kind::Poll, (40, 40)), (vec![Some(1); 40], 42));
+        let (runs, rows) = told(&store, Kind::Push, (2, 2));
+        assert_eq!((&runs[40..], rows), (&[Some(2); 2][..], 4));
+        // A poll that found nothing, and one that joins it though it had something to say.
+        told(&store, Kind::Poll, (0, 0));
+        let (runs, _) = told(&store, Kind::Poll, (1, 0));
+        assert_eq!(runs[42..], [Some(3)]);
+        // What no run brings has none.
+        let of_none = store.write(Lane::Bulk, |tx| Ok((of_line(Origin::Poll), next(tx)?)));
+        assert_eq!(at_once(of_none).expect("asked"), (None, 4));
     }
 
     #[test]

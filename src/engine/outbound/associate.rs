@@ -629,6 +629,7 @@ async fn settle(
                     is_asked.insert(*id);
                 }
             }
+            let _run = runs::begin_job(tx, &sync.mapping.from, Kind::Push)?;
             let (mut done, mut told) = (0, Vec::new());
             for ((sent, wait), answer) in batch.links.iter().zip(waits).zip(&answers) {
                 if is_limited_otherwise && answer.is_of_limit() {

@@ -240,6 +240,7 @@ async fn settle_answer(
         .map(|(sent, _)| engine.backoff(sent.attempts))
         .collect();
     let settle = move |tx: &Transaction<'_>, applying: &Applying<'_>| {
+        let _run = runs::begin_job(tx, applying.pass.name(), Kind::Push)?;
         let settling = SettledBatch {
             settled: &settled,
             adopted: &adopted,
@@ -743,6 +744,7 @@ async fn archived(
     let answered = Correlated::just_now(sending.engine, batch.iter().map(|sent| sent.entry));
     let settle = move |tx: &Transaction<'_>, applying: &Applying<'_>| {
         let pass = applying.pass.saying(Origin::Push);
+        let _run = runs::begin_job(tx, pass.name(), Kind::Push)?;
         let changed = batch.len();
         for archive in batch.into_iter().filter_map(|sent| sent.archive) {
             note_archived(tx, &pass, &archive.entry, archive.hs_id)?;

@@ -57,6 +57,7 @@ pub(crate) async fn read_again(
         let now = tx.now();
         let pass = Pass::of(tx, &sync, Origin::Poll, offset);
         let applying = Applying::from_store(pass, page.asked_at);
+        let _run = runs::begin_job(tx, sync.object(), Kind::Backfill)?;
         let work = runs::Work {
             requests: 1,
             seen: page.records.len(),

@@ -70,6 +70,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .write(Lane::Bulk, move |tx| {
             let pass = Pass::of(tx, &sync, Origin::Poll, offset);
             let now = pass.now;
+            let _run = runs::begin_job(tx, sync.object(), Kind::Schema)?;
             let mut changed = 0;
             let seen = page.records.len();
             let records = page.records.into_iter();

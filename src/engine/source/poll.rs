@@ -162,6 +162,7 @@ async fn save_page(
                 with_history: true,
                 later: &[],
             };
+            let _run = runs::begin_job(tx, sync.object(), Kind::Poll)?;
             let doubtful = match page.read.evidence {
                 Evidence::Search => doubtful(tx, &sync, &page.read.records, page.window.from)?,
                 Evidence::Store => BTreeSet::new(),
@@ -341,6 +342,7 @@ pub(crate) async fn read_since(
         let (now, name) = (tx.now(), sync.object());
         let pass = Pass::of(tx, &sync, Origin::Poll, offset);
         let applying = Applying::from_store(pass, asked_at);
+        let _run = runs::begin_job(tx, name, Kind::Poll)?;
         let changed = apply_page_naming(tx, &applying, &read.records)?;
         for record in &read.records {
             links::ask(tx, &applying.pass, record.id, OwnLinks::Too)?;

@@ -199,6 +199,7 @@ fn compare(
     let (now, page) = (tx.now(), &part.page);
     let pass = Pass::of(tx, sync, Origin::Reconcile, offset);
     let applying = Applying::from_store(pass, page.asked_at);
+    let _run = runs::begin_job(tx, sync.object(), Kind::Reconcile)?;
     let work = runs::Work {
         requests: 1,
         seen: page.records.len(),
