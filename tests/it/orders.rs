@@ -4,7 +4,7 @@ use hubsyncd::simulator::faults::FaultKind;
 
 use crate::calls::lines;
 use crate::codes::{produces, says};
-use crate::daemon::Site;
+use crate::daemon::{CONTACTS, Site};
 use crate::portal::Portal;
 
 const TELL: &str = "INSERT INTO sync_commands (command, object, argument) VALUES";
@@ -235,6 +235,48 @@ fn a_walk_that_a_kill_has_cut_goes_on_behind_its_last_page() {
         answered(&site)
     );
     assert_eq!(site.number(runs), before);
+}
+
+#[test]
+fn what_ran_when_the_file_took_its_object_out_has_failed_and_was_not_refused() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 2);
+    portal.fill("companies", 2);
+    let companies = "[objects.companies.properties]\nname = \"name\"\n";
+    let both = format!("{CONTACTS}{companies}");
+    let only_pushed = format!("{CONTACTS}[objects.companies]\ndirection = \"push\"\n{companies}");
+    for (command, then, told) in [
+        (
+            "'refetch', 'companies', 'since 2020-01-01'",
+            CONTACTS,
+            "`companies`",
+        ),
+        ("'poll', 'companies', NULL", CONTACTS, "`companies`"),
+        ("'poll', NULL, NULL", CONTACTS, "companies can't be read"),
+        (
+            "'poll', 'companies', NULL",
+            &only_pushed,
+            "companies is only pushed",
+        ),
+    ] {
+        let site = Site::with(&portal, "", &both);
+        site.once();
+        // As it stands once it was begun.
+        tell(&site, command);
+        site.execute_as_daemon("UPDATE sync_commands SET state = 'running'");
+        site.execute_as_daemon(
+            "INSERT INTO _sync_command_work (command_id, object, noticed_at, began_at, history_from, calls_from, seen_from)
+             SELECT id, 'companies', at, at, 0, 0, 0 FROM sync_commands",
+        );
+        site.configure(&portal, "", then);
+        site.once();
+        let answered = answered(&site);
+        let is_told = answered.starts_with("failed: ") && answered.contains(told);
+        assert!(is_told, "{command}: {answered}");
+        let codes =
+            "SELECT count(*) FROM sync_commands WHERE code IN ('command-object', 'command-failed')";
+        assert_eq!(site.number(codes), 1, "{command}: {answered}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::{backfill, poll};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::HubspotError;
+use crate::model::mapping::ObjectMapping;
 use crate::model::name::ObjectType;
 use crate::store::cursors::Backfill;
 use crate::store::history::Origin;
@@ -189,34 +190,38 @@ fn objects_of(
         SqlOrder::Pause(_) | SqlOrder::Resume(_) => None,
     };
     let in_force = engine.objects();
-    // The rows of an object that is only pushed are compared as well: their records are read.
-    let compares = matches!(wish, SqlOrder::Reconcile(_));
     let own = in_force.iter().filter(|object| {
-        named.is_none_or(|name| object.object().as_str() == name)
-            && (object.mapping().direction.pulls() || compares)
+        named.is_none_or(|name| object.object().as_str() == name) && reads(wish, object.mapping())
     });
     let own: Vec<ObjectType> = own.map(|object| object.object().clone()).collect();
     let Some(name) = named.filter(|_| own.is_empty()) else {
         return Ok(own);
     };
     let mapping = engine.mapping();
-    let is_pushed_only =
-        (mapping.object(name.as_str())).is_some_and(|object| !object.direction.pulls());
-    Err(match is_pushed_only && !compares {
-        true => {
-            let explanation = format!(
-                "{name} is only pushed (`direction = \"push\"`), so that nothing of it is read: `reconcile` compares it [command-object]"
-            );
-            let code = "command-object";
-            ("refused", RefusedOrder { explanation, code })
-        }
-        false => {
+    let mapped = mapping.object(name.as_str());
+    Err(match mapped.filter(|object| !reads(wish, object)) {
+        Some(object) => ("refused", only_pushed(&object.object)),
+        None => {
             let explanation =
                 format!("{name} can't be read now: `hubsyncd status` says why [command-failed]");
             let code = "command-failed";
             ("failed", RefusedOrder { explanation, code })
         }
     })
+}
+
+/// Whether a command reads records of an object: the rows of one that is only pushed are compared as well.
+fn reads(wish: &SqlOrder, object: &ObjectMapping) -> bool {
+    object.direction.pulls() || matches!(wish, SqlOrder::Reconcile(_))
+}
+
+fn only_pushed(object: &ObjectType) -> RefusedOrder {
+    RefusedOrder {
+        explanation: format!(
+            "{object} is only pushed (`direction = \"push\"`), so that nothing of it is read: `reconcile` compares it [command-object]"
+        ),
+        code: "command-object",
+    }
 }
 
 async fn begin(engine: &Engine, order: &OpenOrder, wish: SqlOrder) -> Result<bool, StepError> {
@@ -283,6 +288,12 @@ async fn go_on(engine: &Engine, order: &OpenOrder, wish: &SqlOrder) -> Result<bo
             fail(engine, order, why).await?;
             return Ok(false);
         };
+        // The file made it so while the command ran: what it waits for would never come.
+        if !reads(wish, object.mapping()) {
+            let refused = only_pushed(object.object());
+            end(engine, order, Err(("failed", refused))).await?;
+            return Ok(false);
+        }
         if !part.is_readable {
             kept_back.push(part.object);
             continue;
