@@ -120,6 +120,8 @@ pub(crate) struct UndoWish {
     pub choice: HistoryChoice,
     /// Only those of this column.
     pub column: Option<String>,
+    /// Whether nothing is to be written.
+    pub is_dry_run: bool,
 }
 
 /// A change that is, or would be, turned back.
@@ -193,7 +195,10 @@ impl Undo {
         wish: &UndoWish,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, UndoError> {
-        let mut db = CommandDb::open_to_decide(&config.database)?;
+        let mut db = match wish.is_dry_run {
+            true => CommandDb::open(&config.database)?,
+            false => CommandDb::open_to_decide(&config.database)?,
+        };
         let (objects, pairs, rows, missing, (turned, absorbed)) = {
             let tx = db.look()?;
             let made = as_made(&tx, &config.mapping)?;

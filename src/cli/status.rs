@@ -16,7 +16,7 @@ use crate::cli::format::{
 use crate::config::Drawing;
 use crate::engine::portal::access::{LOOK_AT_THE_NAME, remedy};
 use crate::model::time::Timestamp;
-use crate::store::commands::{CommandDb, Row, StatusRows};
+use crate::store::commands::{CommandDb, Row, StatusRows, WhyStopped};
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
 
 mod screen;
@@ -281,7 +281,7 @@ fn paused(rows: &StatusRows) -> Option<String> {
         "paused" => String::new(),
         _ => format!(
             "; {}",
-            remedies::remedy_of_state("paused", false).unwrap_or_default()
+            remedies::remedy_of_state("paused", WhyStopped::Ended).unwrap_or_default()
         ),
     };
     (!sides.is_empty()).then(|| format!("paused: {}{resume}", sides.join(" and ")))
@@ -368,7 +368,7 @@ pub(crate) fn scope_lines(object: &Row, explanation: &str, all: &[Row]) -> [Stri
 
 /// What somebody can do about the state.
 fn remedy_of_state(rows: &StatusRows) -> Option<&'static str> {
-    remedies::remedy_of_state(rows.health.text("state")?, rows.ended_unasked)
+    remedies::remedy_of_state(rows.health.text("state")?, rows.stopped)
 }
 
 fn problem(field: &Row) -> String {

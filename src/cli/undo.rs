@@ -92,6 +92,7 @@ fn wish(args: &UndoArgs, clock: &dyn Clock) -> UndoWish {
             origin: args.origin.as_deref().and_then(Origin::parse),
         },
         column: args.column.clone(),
+        is_dry_run: args.dry_run,
     }
 }
 

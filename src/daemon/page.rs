@@ -14,7 +14,7 @@ use crate::http::health::Health;
 use crate::http::page::StatusReport;
 use crate::model::time::Timestamp;
 use crate::store::commands::watched::{WatchedRows, by_hours, watched};
-use crate::store::commands::{CommandError, Row};
+use crate::store::commands::{CommandError, Row, WhyStopped};
 
 /// So long a report is shown again: however many look, the tables are read no more often.
 const REPORT_LASTS: Duration = Duration::from_secs(2);
@@ -68,7 +68,7 @@ async fn report(engine: &Engine, health: &Health) -> Value {
     json!({
         "at": now.to_string(),
         "health": told,
-        "remedy": remedy_of_state(&health.state, false),
+        "remedy": remedy_of_state(&health.state, WhyStopped::Ended),
         "quota": {},
         "objects": [],
         "paused": [],
@@ -88,7 +88,7 @@ fn shown(rows: &WatchedRows, hours: &[Value], now: Timestamp) -> Value {
     json!({
         "at": now.to_string(),
         "health": status.health,
-        "remedy": remedy_of_state(state, status.ended_unasked),
+        "remedy": remedy_of_state(state, status.stopped),
         "quota": rows.quota,
         "objects": status.objects,
         "paused": status.paused,

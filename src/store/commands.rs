@@ -27,6 +27,7 @@ use crate::store::database::access;
 use crate::store::database::checkpoints;
 use crate::store::database::lease::{FileIdentity, file_identity};
 use crate::store::database::migrate::known_version;
+use crate::store::database::read_only::open_to_look;
 use crate::store::database::scratch;
 use crate::store::shape::matching;
 use crate::store::undo::{self, NewValue};
@@ -358,8 +359,19 @@ pub(crate) struct StatusRows {
     pub problems: Vec<Row>,
     /// The sides that are paused: `side`, `at`.
     pub paused: Vec<Row>,
-    /// Whether the daemon never said that it ended.
-    pub ended_unasked: bool,
+    /// Of a daemon that is stopped.
+    pub stopped: WhyStopped,
+}
+
+/// What the file tells of why no daemon writes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhyStopped {
+    /// It ended as it should, or never began.
+    Ended,
+    /// It never said that it ended.
+    Unsaid,
+    /// The disk can only be read: one that runs waits for that, and can't say so here.
+    ReadOnlyDisk,
 }
 
 /// Which conflicts.
@@ -454,7 +466,7 @@ impl CommandDb {
         Self::open_with(path, OpenedFor::Decide)
     }
 
-    fn open_with(path: &Path, access: OpenedFor) -> Result<Self, CommandError> {
+    fn open_with(path: &Path, opened_for: OpenedFor) -> Result<Self, CommandError> {
         if !path.exists() {
             return Err(CommandError::Missing {
                 path: path.to_owned(),
@@ -462,11 +474,20 @@ impl CommandDb {
         }
         // Also to read, it is opened to be written where this user may: a connection that can only read leaves files of
         // this user's beside the database, and the daemon may not open those.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection =
-            Connection::open_with_flags(path, flags).map_err(|error| closed(path, error))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let connection = match opened_for {
+            OpenedFor::Look => open_to_look(path, flags).map_err(|error| closed(path, error))?,
+            OpenedFor::Decide if access::is_on_a_read_only_disk(path) => {
+                let path = path.to_owned();
+                return Err(CommandError::Store(StoreError::ReadOnlyDisk { path }));
+            }
+            OpenedFor::Decide => {
+                let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                Connection::open_with_flags(path, flags).map_err(|error| closed(path, error))?
+            }
+        };
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "query_only", access == OpenedFor::Look)?;
+        connection.pragma_update(None, "query_only", opened_for == OpenedFor::Look)?;
         // Whoever may write to the file must not run SQL with an operator's rights.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -800,7 +821,18 @@ fn status_rows(tx: &Connection) -> Result<StatusRows, CommandError> {
         backfills: rows(tx, BACKFILLS, [])?,
         problems: rows(tx, PROBLEMS, [])?,
         paused: rows(tx, PAUSED, [])?,
-        ended_unasked: tx.query_row(ENDED_UNASKED, [], |row| row.get(0))?,
+        stopped: why_stopped(tx)?,
+    })
+}
+
+fn why_stopped(tx: &Connection) -> Result<WhyStopped, CommandError> {
+    let is_read_only = |path: &str| access::is_on_a_read_only_disk(Path::new(path));
+    if tx.path().is_some_and(is_read_only) {
+        return Ok(WhyStopped::ReadOnlyDisk);
+    }
+    Ok(match tx.query_row(ENDED_UNASKED, [], |row| row.get(0))? {
+        true => WhyStopped::Unsaid,
+        false => WhyStopped::Ended,
     })
 }
 

@@ -10,6 +10,7 @@ pub mod lease;
 pub(crate) mod log_readers;
 pub mod migrate;
 pub mod program;
+pub(crate) mod read_only;
 pub(crate) mod readers;
 pub(crate) mod room;
 pub mod savepoint;

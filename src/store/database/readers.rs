@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
+use crate::store::database::read_only::open_to_look;
 use crate::store::database::writer;
 use crate::store::{Mode, OpenOptions, StoreError};
 
@@ -137,8 +138,7 @@ fn in_one_state<T>(
 
 /// Opens a connection that can't write.
 pub(crate) fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = open_to_look(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     writer::harden(&connection, busy_timeout)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
