@@ -21,7 +21,7 @@ use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
 use crate::engine::StepError;
-use crate::model::entry::code_in;
+use crate::model::entry::with_code;
 use crate::store::StoreError;
 use crate::store::commands::{CommandDb, CommandError};
 
@@ -335,14 +335,6 @@ pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Re
         writeln!(err, "hint: {}", printable(&hint))?;
     }
     Ok(status_of(error))
-}
-
-/// A sentence with its code behind it. What HubSpot or a trigger refused names its code itself.
-fn with_code(sentence: &str, code: Option<&str>) -> String {
-    match code.filter(|_| code_in(sentence).is_none()) {
-        Some(code) => format!("{sentence} [{code}]"),
-        None => sentence.to_owned(),
-    }
 }
 
 /// Who carries out what a person wrote down, and when.

@@ -127,10 +127,8 @@ impl Store {
             taken.map_err(|error| access::explain(&options.path, error))?;
         let epoch = lease.epoch();
         let restored = lock.is_restored(epoch) || recognised;
-        lock.sign(epoch).map_err(|cause| StoreError::Open {
-            path: options.path.clone(),
-            cause: Arc::new(cause),
-        })?;
+        lock.sign(epoch)
+            .map_err(|error| lease::cannot_open(&options.path, error))?;
         let readers = Readers::new(options);
         let calls = CallBook::default();
         let owned = (lease.clone(), lock);

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::progress::Screen;
 use crate::cli::{ExitStatus, backfills};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::daemon::reload::MappingFile;
 use crate::daemon::reload::watched::Watched;
 use crate::daemon::run::RunError;
@@ -21,7 +21,7 @@ use crate::{config, daemon, telemetry};
 /// Runs the daemon. A second signal ends it at once.
 pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
     let watched = Watched::new(vec![path.to_owned()]);
-    let (config, settings) = config::load_shown(path)?;
+    let (mut config, settings) = config::load_shown(path)?;
     let screen = Screen::stderr();
     let log = telemetry::init(&config.log, screen.clone())?;
     for warning in &config.warnings {
@@ -31,8 +31,17 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
     let hangup = Arc::new(Notify::new());
     watch_stop(stop.clone()).context("signals can't be watched")?;
     watch_hangup(&hangup, stop.clone()).context("signals can't be watched")?;
-    let engine = match daemon::build::build(&config, SystemClock::new()).await {
-        Ok(engine) => engine,
+    let mut file = MappingFile {
+        path: path.to_owned(),
+        settings,
+        log: Box::new(move |settings| log.setting(settings).map_err(|error| error.to_string())),
+        hangup,
+        watched,
+    };
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let engine = match daemon::opening::open(&mut config, &mut file, &clock, &stop).await {
+        Ok(Some(engine)) => engine,
+        Ok(None) => return Ok(ExitStatus::Done),
         Err(error) => return Ok(report(&error.into())),
     };
     let shown = tokio::spawn(backfills::show(
@@ -41,13 +50,6 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
         screen,
         config.log.format.into(),
     ));
-    let file = MappingFile {
-        path: path.to_owned(),
-        settings,
-        log: Box::new(move |settings| log.setting(settings).map_err(|error| error.to_string())),
-        hangup,
-        watched,
-    };
     let ended = daemon::run::run_engine(&config, engine, stop, Some(file)).await;
     shown.abort();
     match ended {

@@ -51,6 +51,14 @@ impl StartError {
         }
     }
 
+    /// Whether the same start may go well in a while, without a word of the mapping file's.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            Self::Client(_) => false,
+            Self::Store(error) => error.passes(),
+        }
+    }
+
     /// Whether a restart can't help, because the file, a secret or the database must be changed first (status 78).
     pub(crate) fn is_configuration(&self) -> bool {
         match self {

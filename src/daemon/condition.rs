@@ -12,6 +12,7 @@ use crate::engine::portal::access::AccessStanding;
 use crate::http::health::Health;
 use crate::hubspot::call::oauth::OAuthError;
 use crate::hubspot::{HubspotError, RENEWING};
+use crate::model::entry::with_code;
 use crate::model::time::Timestamp;
 use crate::store::DISK_TROUBLE;
 use crate::store::database::log_readers::LogReader;
@@ -103,7 +104,13 @@ impl ConditionState {
         let of_tasks = self.errors.values().map(|(_, (why, code))| (why, *code));
         let mut all = of_beat.chain(of_tasks);
         let trouble = all.find(|(_, code)| DISK_TROUBLE.contains(code));
-        trouble.map(|(why, _)| why.clone())
+        trouble.map(|(why, code)| with_code(why, Some(code)))
+    }
+
+    /// Why the heartbeat can't be written.
+    fn unwritten(&self) -> Option<String> {
+        let (why, code) = self.unwritten.as_ref()?;
+        Some(with_code(why, *code))
     }
 
     /// What is told at once when it changes; words alone can wait for the next heartbeat.
@@ -337,7 +344,7 @@ impl Condition {
     pub fn health(&self, state: Option<&str>, at: Duration) -> Health {
         let now = self.look();
         let silent = now.beat_at.map(|beat| at.saturating_sub(beat));
-        if let (Some((why, _)), Some(silent)) = (&now.unwritten, silent)
+        if let (Some(why), Some(silent)) = (now.unwritten(), silent)
             && silent >= STALE
         {
             let seconds = silent.as_secs();
@@ -355,7 +362,7 @@ impl Condition {
         if !now.forbidden.is_empty() && (now.stands_still || !now.schema_read) {
             return Health::not_ready("degraded", now.forbidden.join("; "));
         }
-        let disk = now.disk_trouble();
+        let (unwritten, disk) = (now.unwritten(), now.disk_trouble());
         if now.schema_read {
             // The view is as old as the last heartbeat.
             let state = match state {
@@ -369,7 +376,6 @@ impl Condition {
             let forbidden = (!now.forbidden.is_empty()).then(|| now.forbidden.join("; "));
             let unreachable = now.unreachable.map(|(why, _)| why);
             let config_error = now.config_error.map(|(why, _)| why);
-            let unwritten = now.unwritten.map(|(why, _)| why);
             let reason = unreachable
                 .or(forbidden)
                 .or(unwritten)
@@ -646,7 +652,7 @@ mod tests {
         let explanation = late.reason.unwrap_or_default();
         assert_eq!(
             explanation,
-            "the database could not be written for 31 s: can't open the database: this process has 9 of the 9 files open that it may have"
+            "the database could not be written for 31 s: can't open the database: this process has 9 of the 9 files open that it may have [few-descriptors]"
         );
         condition.beaten(Duration::from_secs(140));
         assert_eq!(told(141).state, "running");

@@ -306,7 +306,7 @@ async fn ended(served: JoinHandle<()>) {
     drop(served.await);
 }
 
-async fn bound(address: SocketAddr) -> Result<TcpListener, RunError> {
+pub(super) async fn bound(address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| RunError::Listen {

@@ -232,12 +232,9 @@ pub async fn begin(all: &Loop) -> Result<(), StepError> {
     let mut failures = 0;
     let source = Source::Loop(Task::Schema.into());
     loop {
-        match working(Step::Schema.work(), schema::refresh(&all.engine)).await {
-            Ok(_) => {
+        match begin_once(&all.engine).await {
+            Ok(()) => {
                 all.condition.went_well(&source);
-                for object in all.engine.objects().iter() {
-                    reconcile::begin_if_behind(&all.engine, object).await?;
-                }
                 all.condition.answered(&all.engine.standing());
                 break;
             }
@@ -252,10 +249,18 @@ pub async fn begin(all: &Loop) -> Result<(), StepError> {
             }
         }
     }
-    orders::settle_pauses(&all.engine).await?;
-    heartbeat::set_phase(&all.engine, Phase::Running).await?;
     all.condition.schema_read();
     Ok(())
+}
+
+/// One try of it, which can be made again from its beginning.
+async fn begin_once(engine: &Engine) -> Result<(), StepError> {
+    working(Step::Schema.work(), schema::refresh(engine)).await?;
+    for object in engine.objects().iter() {
+        reconcile::begin_if_behind(engine, object).await?;
+    }
+    orders::settle_pauses(engine).await?;
+    heartbeat::set_phase(engine, Phase::Running).await
 }
 
 /// How long the start waits for the token's first look.

@@ -51,10 +51,18 @@ impl Health {
 
 /// The two paths; everything else is 404.
 pub fn router(health: watch::Receiver<Health>) -> Router {
+    paths().with_state(health)
+}
+
+/// The same where nothing else can be served: whatever is asked for, the answer is why.
+pub(crate) fn router_alone(health: watch::Receiver<Health>) -> Router {
+    paths().fallback(ready).with_state(health)
+}
+
+fn paths() -> Router<watch::Receiver<Health>> {
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
-        .with_state(health)
 }
 
 type HealthAnswer = (StatusCode, [(header::HeaderName, HeaderValue); 2], String);

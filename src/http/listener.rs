@@ -76,6 +76,22 @@ pub(crate) async fn serve(listener: TcpListener, served: HttpServed, stop: Cance
     serve_router(listener, router, FOR_HEALTH, None, stop).await;
 }
 
+/// Serves health and readiness alone until the stop: there is no database yet for anything else.
+pub(crate) async fn serve_without_database(
+    listener: TcpListener,
+    health: watch::Receiver<Health>,
+    stop: CancellationToken,
+) {
+    serve_router(
+        listener,
+        health::router_alone(health),
+        FOR_HEALTH,
+        None,
+        stop,
+    )
+    .await;
+}
+
 /// A connection whose request is being worked on; handlers find it among a request's extensions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Occupied(Arc<AtomicUsize>);

@@ -190,6 +190,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What the system said of a file for which there is no room, in SQLite's place.
+    pub(crate) fn no_room(error: io::Error) -> Self {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        let source = rusqlite::Error::SqliteFailure(code, Some(error.to_string()));
+        Self::Full(Arc::new(source))
+    }
+
     /// The stable name of what went wrong.
     pub(crate) fn code(&self) -> &'static str {
         match self {
@@ -256,6 +263,13 @@ impl StoreError {
             | Self::UnknownValue(_)
             | Self::Sqlite(_) => false,
         }
+    }
+
+    /// Whether the database may be had again without a word of the mapping file's: there is room, the disk is mounted to be written,
+    /// another program has ended its transaction, files are free.
+    pub(crate) fn passes(&self) -> bool {
+        let code = self.code();
+        DISK_TROUBLE.contains(&code) || [FEW_DESCRIPTORS, "busy-database"].contains(&code)
     }
 
     /// Whether a constraint of the schema, ours or the user's, refused a row.

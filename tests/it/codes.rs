@@ -3,7 +3,7 @@
 
 mod answers;
 mod commands;
-mod database;
+pub(crate) mod database;
 mod logins;
 mod mapping;
 mod statements;

@@ -1,5 +1,5 @@
-/* A disk in trouble, for one process that this is loaded before (LD_PRELOAD): `DISK_IS=full` leaves no room for a byte more in files,
-   `DISK_IS=read-only` opens no database for writing and writes to none that is open. What begins with `@` names a file that says it. */
+/* A disk in trouble, for one process that this is loaded before (LD_PRELOAD): `DISK_IS=full` leaves no room for a byte more in files
+   but those that it was started with (its log is elsewhere), `DISK_IS=read-only` opens no database for writing and writes to none that is open. What begins with `@` names a file that says it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +34,7 @@ static int takes_nothing(int file) {
         errno = EROFS;
         return 1;
     }
-    if (!disk_is("full") || fstat(file, &found) || !S_ISREG(found.st_mode)) return 0;
+    if (file <= STDERR_FILENO || !disk_is("full") || fstat(file, &found) || !S_ISREG(found.st_mode)) return 0;
     errno = ENOSPC;
     return 1;
 }

@@ -2,8 +2,6 @@
 //! a dump, a clean end.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,10 +10,9 @@ use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::codes::{produces, says};
-use crate::commands::get;
 use crate::daemon::{CONTACTS, Site, eventually, open, wait};
+use crate::disks::disk_in_trouble;
 use crate::portal::Portal;
-use crate::ports::free_port;
 
 /// The database alone, without what stands beside it, as a copy has it.
 fn number_in_copy(site: &Site, sql: &str) -> i64 {
@@ -624,100 +621,6 @@ fn a_damaged_page_is_told_by_the_check_and_by_the_copy() {
         assert!(said.contains("damaged-database"), "{arguments:?}: {said}");
         assert!(said.contains("restore a backup"), "{arguments:?}: {said}");
     }
-}
-
-/// A library that puts a process on a disk in trouble (`disk_of_daemon.c`).
-pub(crate) fn disk_in_trouble(site: &Site) -> PathBuf {
-    let library = site.path("disk.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/disk_of_daemon.c");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-o"]);
-    let made = compiler.arg(&library).arg(source).status();
-    assert!(made.expect("a C compiler").success());
-    library
-}
-
-/// A folder that can only be read by whoever opens something in it, until this goes. What is open stays so: the kernel makes no
-/// file system read-only while files are open for writing, unless its disk is broken.
-struct ReadOnlyMount(PathBuf);
-
-impl ReadOnlyMount {
-    /// `None` where this user may mount nothing.
-    fn over(folder: &Path) -> Option<Self> {
-        let mount = |arguments: &[&str]| {
-            let mut mount = Command::new("mount");
-            let done = mount.args(arguments).arg(folder).output();
-            done.is_ok_and(|done| done.status.success())
-        };
-        let from = folder.to_str().expect("text");
-        if !mount(&["--bind", from]) {
-            return None;
-        }
-        let mounted = Self(folder.to_owned());
-        mount(&["-o", "remount,bind,ro"]).then_some(mounted)
-    }
-}
-
-impl Drop for ReadOnlyMount {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
-        assert!(unmounted.expect("it runs").success());
-    }
-}
-
-#[test]
-fn a_disk_that_can_only_be_read_for_a_while_ends_nothing_and_loses_nothing() {
-    let portal = Portal::quick();
-    let id = portal.contact("ann@example.com");
-    let port = free_port();
-    let settings = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n");
-    let mut site = Site::with(&portal, &settings, CONTACTS);
-    let elsewhere = tempfile::TempDir::new().expect("a folder");
-    let [disk, notify] = ["says", "notify"].map(|name| elsewhere.path().join(name));
-    let systemd = UnixDatagram::bind(&notify).expect("a socket");
-    systemd.set_nonblocking(true).expect("set");
-    let library = disk_in_trouble(&site);
-    let mut command = site.command(&["run"]);
-    command
-        .env("LD_PRELOAD", library)
-        .env("NOTIFY_SOCKET", &notify);
-    command.env("DISK_IS", format!("@{}", disk.display()));
-    site.start_by(command);
-    site.wait_loaded();
-    site.execute("UPDATE contacts SET last_name = 'Kept' WHERE local_id = 1");
-    site.until_pushed();
-    let Some(mounted) = ReadOnlyMount::over(site.path("crm.db").parent().expect("a folder")) else {
-        eprintln!("left out: this user may mount nothing");
-        return;
-    };
-    fs::write(&disk, "read-only").expect("written");
-    portal.edit(id, &[("city", "Oslo")]);
-    eventually("the log names the disk", || {
-        says(&site.log(), produces("read-only-disk"))
-    });
-    eventually("whoever asks is told", || {
-        get(port, "/readyz").contains("\"state\":\"degraded\"")
-    });
-    let mut line = String::new();
-    eventually("systemd is told", || {
-        let mut bytes = [0; 2_048];
-        while let Ok(read) = systemd.recv(&mut bytes) {
-            line = String::from_utf8_lossy(&bytes[..read]).into_owned();
-            if line.contains("STATUS=degraded: ") && line.contains("read only") {
-                return true;
-            }
-        }
-        false
-    });
-    // It outlives what calls a silent daemon stopped.
-    eventually("it is no start that is in its way", || {
-        get(port, "/readyz").contains("could not be written for 3")
-    });
-    fs::write(&disk, "well").expect("written");
-    drop(mounted);
-    site.until_sql("SELECT city = 'Oslo' AND last_name = 'Kept' FROM contacts");
-    site.until_sql("SELECT state = 'running' FROM sync_health");
-    assert_eq!(site.stop(), 0);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod costs;
 mod crashes;
 mod daemon;
 mod decisions;
+mod disks;
 mod disturbances;
 mod doctor;
 mod drift;

@@ -200,9 +200,11 @@ impl Lock {
 
     /// Writes down who holds the lock.
     pub(crate) fn sign(&mut self, epoch: i64) -> io::Result<()> {
-        self.file.set_len(0)?;
+        let signature = format!("{}\n{epoch}\n", std::process::id());
+        // Over the former one: a disk that is full takes that, and what the next holder goes by is never gone.
         self.file.rewind()?;
-        writeln!(self.file, "{}\n{epoch}", std::process::id())
+        self.file.write_all(signature.as_bytes())?;
+        self.file.set_len(signature.len() as u64)
     }
 }
 
@@ -243,7 +245,7 @@ pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn cannot_open(path: &Path, error: io::Error) -> StoreError {
+pub(crate) fn cannot_open(path: &Path, error: io::Error) -> StoreError {
     let (kind, folder) = (error.kind(), folder_of(path));
     if kind == io::ErrorKind::NotFound && !folder.exists() {
         return StoreError::NoFolder { folder };
@@ -258,12 +260,13 @@ fn cannot_open(path: &Path, error: io::Error) -> StoreError {
         return access::refused(path, error);
     }
     let path = path.to_path_buf();
-    if kind == io::ErrorKind::ReadOnlyFilesystem {
-        return StoreError::ReadOnlyDisk { path };
-    }
-    StoreError::Open {
-        path,
-        cause: Arc::new(error),
+    match kind {
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnlyDisk { path },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::no_room(error),
+        _ => StoreError::Open {
+            path,
+            cause: Arc::new(error),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use super::{produces, says};
 use crate::daemon::{Site, open};
-use crate::files::disk_in_trouble;
+use crate::disks::disk_in_trouble;
 use crate::portal::Portal;
 
 fn told(output: &Output) -> String {
@@ -113,16 +113,17 @@ fn a_daemon_that_lost_its_lease_ends_and_its_log_says_so() {
     assert!(says(&lost.log(), produces("lease-lost")), "{}", lost.log());
 }
 
-/// The command as a user who is nobody: none of the files is his. What runs is a copy that he may read.
-fn as_nobody(site: &Site, arguments: &[&str]) -> Output {
+/// The command as a user who is nobody: none of the files is his, in a folder with this mode. What runs is a copy that he may read.
+pub(crate) fn as_nobody(site: &Site, folder: u32, arguments: &[&str]) -> Output {
     const NOBODY: u32 = 65_534;
+    fs::set_permissions(site.path("."), Permissions::from_mode(0o755)).expect("ours");
     let binary = site.path("hubsyncd");
     fs::copy(env!("CARGO_BIN_EXE_hubsyncd"), &binary).expect("copied");
     for (name, mode) in [
-        (".", 0o755),
         ("hubsyncd", 0o755),
         ("config.toml", 0o644),
         ("token", 0o644),
+        (".", folder),
     ] {
         fs::set_permissions(site.path(name), Permissions::from_mode(mode)).expect("ours");
     }
@@ -142,7 +143,7 @@ fn as_nobody(site: &Site, arguments: &[&str]) -> Output {
 fn a_file_that_is_another_users_is_told_by_its_code() {
     let (_portal, closed) = site("");
     fs::set_permissions(closed.path("crm.db"), Permissions::from_mode(0o000)).expect("ours");
-    let shown = told(&as_nobody(&closed, &["status"]));
+    let shown = told(&as_nobody(&closed, 0o755, &["status"]));
     assert!(says(&shown, produces("not-ours")), "{shown}");
 }
 

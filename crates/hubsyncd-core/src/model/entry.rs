@@ -171,6 +171,14 @@ pub fn code_in(sentence: &str) -> Option<&str> {
     (!code.is_empty() && code.chars().all(is_code)).then_some(code)
 }
 
+/// A sentence with its code behind it. What HubSpot or a trigger refused names its code itself.
+pub fn with_code(sentence: &str, code: Option<&str>) -> String {
+    match code.filter(|_| code_in(sentence).is_none()) {
+        Some(code) => format!("{sentence} [{code}]"),
+        None => sentence.to_owned(),
+    }
+}
+
 #[cfg(test)]
 impl Standing {
     /// An update that says nothing, of which a test names the rest.
