@@ -240,6 +240,65 @@ fn a_note_under_a_deal_that_is_gone_in_hubspot_is_made_without_it() {
     assert_eq!(site.stop(), 0);
 }
 
+/// A deal that both sides have, and how its record's reads are kept back while a note under it is refused.
+fn refused_note() -> (Portal, Site, u64) {
+    let portal = Portal::quick();
+    let now = portal.now_ms();
+    let deal = portal
+        .stand()
+        .create("deals", &[("dealname", "Engine")], now);
+    let mut site = Site::with(&portal, RARELY, OBJECTS);
+    site.start_and_load();
+    site.until_sql(PASSES);
+    portal.script(FaultKind::Unavailable, 1_000_000, "deals/batch/read");
+    (portal, site, deal)
+}
+
+/// HubSpot refuses a note for its deal's sake until it is dead, and then the daemon may read the deal.
+fn is_made_once_the_deal_is_read(portal: &Portal, site: &Site) {
+    site.program()
+        .execute_batch(
+            "BEGIN;
+             INSERT INTO notes (hs_timestamp) VALUES ('2026-11-30T08:00:00.000Z');
+             INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+             SELECT 'deals', d.local_id, 'notes', n.local_id FROM deals AS d, notes AS n LIMIT 1;
+             COMMIT",
+        )
+        .expect("is taken");
+    site.until_sql(
+        "SELECT count(*) FROM sync_outbox WHERE operation = 'create' AND state = 'dead' AND code = 'record-not-found'",
+    );
+    portal.stand().faults_mut().calm();
+    site.until_sql("SELECT count(hs_id) FROM notes");
+    site.until_pushed();
+    assert_eq!(live(portal, "notes"), 1);
+}
+
+#[test]
+fn a_note_that_was_refused_before_its_deal_was_known_to_be_gone_is_made_without_it() {
+    let (portal, mut site, deal) = refused_note();
+    let now = portal.now_ms();
+    portal.stand().archive("deals", deal, now);
+    is_made_once_the_deal_is_read(&portal, &site);
+    assert_eq!(site.number("SELECT count(*) FROM deals"), 0);
+    assert_eq!(both(&portal, &site, ("deals", "notes")), (0, 0));
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_note_that_was_refused_before_its_deal_was_known_to_be_merged_is_made_under_the_survivor() {
+    let (portal, mut site, deal) = refused_note();
+    portal.stand().settings_mut().merge_keeps_primary_id = false;
+    let now = portal.now_ms();
+    let other = portal
+        .stand()
+        .create("deals", &[("dealname", "Train")], now);
+    portal.stand().merge("deals", deal, other, now + 1_000);
+    is_made_once_the_deal_is_read(&portal, &site);
+    assert_eq!(both(&portal, &site, ("deals", "notes")), (1, 1));
+    assert_eq!(site.stop(), 0);
+}
+
 #[test]
 fn once_makes_a_record_and_what_it_is_associated_with_in_one_run() {
     let portal = Portal::quick();

@@ -8,7 +8,7 @@ use crate::decide::outgoing::associate::{
     CountedLink, LinkCall, LinkEnd, NamedType, QueuedLink, needs_reread, needs_reread_at_other_end,
     needs_reread_of_other_row, told_of_entry,
 };
-use crate::decide::outgoing::refusal::{ASSOCIATION_LIMIT, RECORD_NOT_FOUND};
+use crate::decide::outgoing::refusal::{ASSOCIATION_LIMIT, RECORD_NOT_FOUND, REFUSED};
 use crate::decide::portal::exclusion::Exclusion;
 use crate::decide::portal::link_types::{KnownType, turned_type};
 use crate::model::association::{ExclusiveEnd, PairMapping, TypeId};
@@ -693,6 +693,7 @@ pub(crate) fn follow(
         ":local_id": local_id.0,
         ":hs_id": hs_id.map(|id| id.0),
     })?;
+    revive_creates(tx, object, local_id, now)?;
     if hs_id.is_none() {
         // What HubSpot refused of the record that is gone says nothing of the one that is to come.
         pending_again(
@@ -858,6 +859,7 @@ pub(crate) fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Resul
         now,
         named_params! { ":pairs": pairs },
     )
+    .map(drop)
 }
 
 /// Dead entries of pairs that are in the mapping file.
@@ -867,24 +869,25 @@ const OF_MAPPED_PAIR: &str = "code IS NOT 'pair-unmapped'";
 const NAMES_ROW: &str = "((object = :object AND local_id = :local_id)
                 OR (to_object = :object AND to_local_id = :local_id AND to_local_id IS NOT NULL))";
 
-/// What dead entries of associations were refused for is no longer so (`EntryEvent::Mended`): they are pending again, due and as if
+/// What dead entries were refused for is no longer so (`EntryEvent::Mended`): they are pending again, due and as if
 /// never tried, those that a condition names. What a person gives up stays given up.
 fn pending_again(
     tx: &Transaction<'_>,
     which: &str,
     now: Timestamp,
     by: &[(&str, &dyn rusqlite::ToSql)],
-) -> Result<(), StoreError> {
+) -> Result<Vec<OutboxId>, StoreError> {
     let now = now.to_string();
     let mut named: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":now", &now)];
     named.extend_from_slice(by);
-    tx.prepare_cached(&format!(
+    let mut statement = tx.prepare_cached(&format!(
         "UPDATE sync_outbox
          SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL, unanswered_since = NULL
-         WHERE state = 'dead' AND discarded_at IS NULL AND {which}"
-    ))?
-    .execute(&named[..])?;
-    Ok(())
+         WHERE state = 'dead' AND discarded_at IS NULL AND {which}
+         RETURNING id"
+    ))?;
+    let again = statement.query_map(&named[..], |row| row.get(0).map(OutboxId))?;
+    Ok(again.collect::<Result<_, _>>()?)
 }
 
 /// A row's record is gone: what was dead of its associations, or waits for the create of the other row, which may be dead itself, is
@@ -896,6 +899,7 @@ pub(crate) fn look_at_gone(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let row = named_params! { ":object": object.as_str(), ":local_id": local_id.0 };
+    revive_creates(tx, object, local_id, now)?;
     pending_again(
         tx,
         &format!("operation IN ('associate', 'disassociate') AND {OF_MAPPED_PAIR} AND {NAMES_ROW}"),
@@ -914,6 +918,42 @@ pub(crate) fn look_at_gone(
         let_go(tx, OutboxId(id), now)?;
     }
     Ok(())
+}
+
+/// Creates that HubSpot refused with an association to a row's record, which is gone by now or goes by another id, are tried again: a
+/// refusal reaches us before the reads by which that is believed. Those in doubt stay.
+fn revive_creates(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let again = pending_again(
+        tx,
+        "code IN (:not_found, :refused) AND unanswered_since IS NULL AND id IN (
+             SELECT c.id
+             FROM sync_outbox AS link
+             CROSS JOIN sync_outbox AS c ON c.object = link.to_object AND c.local_id = link.to_local_id
+             WHERE link.object = :object AND link.local_id = :local_id AND link.operation IN ('associate', 'disassociate')
+               AND +link.operation = 'associate' AND c.operation NOT IN ('associate', 'disassociate') AND c.operation = 'create'
+             UNION ALL
+             SELECT c.id
+             FROM sync_outbox AS link
+             CROSS JOIN sync_outbox AS c ON c.object = link.object AND c.local_id = link.local_id
+             WHERE link.to_object = :object AND link.to_local_id = :local_id AND link.to_local_id IS NOT NULL
+               AND +link.operation = 'associate' AND c.operation NOT IN ('associate', 'disassociate') AND c.operation = 'create')",
+        now,
+        named_params! {
+            ":object": object.as_str(),
+            ":local_id": local_id.0,
+            ":not_found": RECORD_NOT_FOUND,
+            ":refused": REFUSED,
+        },
+    )?;
+    // What waits for their records says no more that nothing makes them.
+    again
+        .into_iter()
+        .try_for_each(|create| missing::tell_of_create(tx, create))
 }
 
 /// Associations that a limit of their pair forbade are tried again: those of two rows one of which has room by now, or all where
@@ -938,4 +978,5 @@ pub(crate) fn revive_limited(
             ":to_row": ends.map(|(_, to)| to.0),
         },
     )
+    .map(drop)
 }
