@@ -99,6 +99,42 @@ fn what_a_new_record_lacks_and_a_stage_that_is_not_the_default_pipelines_is_foun
 }
 
 #[test]
+fn a_stage_of_no_pipeline_is_refused_unsent_though_nobody_names_the_pipeline() {
+    let portal = Portal::quick();
+    let site = Site::with(
+        &portal,
+        "",
+        "[objects.contacts]\n[objects.leads]\n[associations]\nleads_contacts = { from = \"leads\", to = \"contacts\" }\n",
+    );
+    portal.contact("ada@example.com");
+    site.once();
+    let writes = portal.stand().write_log().len();
+    site.execute(
+        "INSERT INTO leads (hs_lead_name, hs_pipeline_stage) VALUES ('Ada', 'qualifiedtobuy')",
+    );
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('leads', 1, 'contacts', 1)",
+    );
+    let waits = site.run(&["once", "--timeout", "5s"]);
+    assert_eq!(waits.status.code(), Some(1), "its association waits");
+    assert_eq!(
+        site.text(
+            "SELECT last_error FROM sync_outbox WHERE operation = 'create' AND state = 'dead'"
+        )
+        .as_deref(),
+        Some(
+            "`leads.hs_pipeline_stage` of row 1 is `qualifiedtobuy`, which is a stage of no pipeline: write one of `pipeline_stages` \
+             [stage-of-another-pipeline]"
+        )
+    );
+    assert_eq!(portal.stand().write_log().len(), writes);
+    site.execute("UPDATE leads SET hs_pipeline_stage = (SELECT id FROM pipeline_stages WHERE object = 'leads' ORDER BY id LIMIT 1)");
+    site.once();
+    assert_eq!(site.number("SELECT count(hs_id) FROM leads"), 1);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+}
+
+#[test]
 fn a_contact_or_company_that_nothing_identifies_is_found_unsent_until_it_is_named() {
     let portal = Portal::quick();
     let site = Site::with(&portal, "", "[objects.contacts]\n[objects.companies]\n");

@@ -3,7 +3,9 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::outgoing::needed::{SentPart, is_known, misplaced, place, sends_unknown_stage};
+use crate::decide::outgoing::needed::{
+    SentPart, is_known, misplaced, place, placeless, sends_unknown_stage,
+};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::reference;
@@ -71,9 +73,12 @@ pub(crate) fn misplaced_in(
     row: &MirrorRow,
     sent: SentPart<'_>,
 ) -> Result<Option<String>, StoreError> {
-    let Some(place) = place(pass.object, row, sent) else {
+    if pass.object.stages.is_none() {
         return Ok(None);
-    };
+    }
     let known = tables::pipelines(tx, pass.name())?;
-    Ok(misplaced(pass.object, row, &place, &known))
+    Ok(match place(pass.object, row, sent) {
+        Some(place) => misplaced(pass.object, row, &place, &known),
+        None => placeless(pass.object, row, sent, &known),
+    })
 }

@@ -115,16 +115,45 @@ pub fn sends_unknown_stage(
     sent: SentPart<'_>,
     pipelines: &[Pipeline],
 ) -> bool {
-    let fields = &object.mapping().fields;
-    let field = object.stages.and_then(|stages| {
-        let mut fields = fields.iter();
-        fields.find(|field| field.property.as_str() == stages.stage && sent.has(field))
-    });
-    field.is_some_and(|field| {
-        let stage = text(row.value(&field.property));
-        !stage.is_empty() && !pipelines.iter().any(|one| stage_of(one, stage).is_some())
-    })
+    unknown_stage(object, row, sent, pipelines).is_some()
 }
+
+/// Such a stage, and its column.
+fn unknown_stage<'a>(
+    object: &'a SyncedObject,
+    row: &'a MirrorRow,
+    sent: SentPart<'_>,
+    pipelines: &[Pipeline],
+) -> Option<(&'a str, &'a str)> {
+    let stages = object.stages?;
+    let mut fields = object.mapping().fields.iter();
+    let field = fields.find(|field| field.property.as_str() == stages.stage && sent.has(field))?;
+    let stage = text(row.value(&field.property));
+    let is_known = pipelines.iter().any(|one| stage_of(one, stage).is_some());
+    (!stage.is_empty() && !is_known).then_some((stage, field.column.as_str()))
+}
+
+/// That a stage is none of the object's, in a sentence with its code: for a row whose pipeline nobody knows ([`place`]). Where no
+/// pipeline is known, HubSpot has the word.
+pub fn placeless(
+    object: &SyncedObject,
+    row: &MirrorRow,
+    sent: SentPart<'_>,
+    pipelines: &[Pipeline],
+) -> Option<String> {
+    if pipelines.is_empty() {
+        return None;
+    }
+    let (stage, column) = unknown_stage(object, row, sent, pipelines)?;
+    Some(format!(
+        "`{}.{column}` of row {} is `{stage}`, {OF_NONE}: write one of `pipeline_stages` [{STAGE_OF_ANOTHER_PIPELINE}]",
+        object.mapping().table,
+        row.record.local_id,
+    ))
+}
+
+/// What is said of a stage that no pipeline has.
+const OF_NONE: &str = "which is a stage of no pipeline";
 
 /// The place of a row, where it names pipeline and stage and one of the two is sent. What it leaves open HubSpot settles: a new
 /// record that names no pipeline is made in the default one, and another stays in its own. Where nobody knows that one, there is
@@ -209,7 +238,7 @@ pub fn misplaced(
             named(&stage.id, stage.label.as_ref()),
             named(&other.id, other.label.as_ref())
         ),
-        None => format!("`{}`, which is a stage of no pipeline", place.stage),
+        None => format!("`{}`, {OF_NONE}", place.stage),
     };
     let stages = own
         .stages
@@ -379,6 +408,22 @@ mod tests {
             )
         };
         assert!(is_unknown("new") && !is_unknown("due") && !is_unknown(""));
+        let told = |stage, known| {
+            placeless(
+                &object,
+                &deal(&[("dealstage", stage)]),
+                SentPart::New,
+                known,
+            )
+        };
+        assert_eq!(
+            told("new", &known).as_deref(),
+            Some(
+                "`contacts.stage` of row 7 is `new`, which is a stage of no pipeline: write one of `pipeline_stages` [stage-of-another-pipeline]"
+            )
+        );
+        assert_eq!(told("due", &known), None);
+        assert_eq!(told("new", &[]), None, "HubSpot has the word");
         assert_eq!(object.unmapped_pipeline(), Some("pipeline"));
         assert_eq!(deals().unmapped_pipeline(), None);
     }
