@@ -409,6 +409,22 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_signs_over_the_former_one_and_leaves_nothing_of_it() {
+        let folder = folder();
+        let database = folder.path().join("crm.db");
+        let mut held = lock(&database).expect("nobody holds it");
+        for epoch in [1_000, 9] {
+            held.sign(epoch).expect("signed");
+        }
+        drop(held);
+        let text = fs::read_to_string(beside(&database, ".lock")).expect("text");
+        assert_eq!(text, format!("{}\n9\n", std::process::id()));
+        let next = lock(&database).expect("nobody holds it");
+        assert!(!next.is_restored(10));
+        assert!(next.is_restored(1_001));
+    }
+
+    #[test]
     fn a_file_that_comes_without_its_lock_file_counts_as_restored() {
         let folder = folder();
         let was_restored = || {
