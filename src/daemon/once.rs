@@ -810,13 +810,17 @@ async fn retries(work: &OnceWork, object: &ObjectSync) -> Result<Retries, StepEr
     let pairs = object.pairs.clone();
     let retries = engine.store().read(move |connection| {
         let mut push = awaited::next_attempt(connection, &name, keyless.as_ref(), now)?;
+        let mut links = None;
         for pair in pairs.iter().filter(|pair| pair.from == name) {
             let next = outbox::links::next_due(connection, pair, Some(UNTYPED))?;
             push = [push, next].into_iter().flatten().min();
+            let next = awaited::next_look(connection, pair, now)?;
+            links = [links, next].into_iter().flatten().min();
         }
         Ok(Retries {
             read: awaited::next_read(connection, &name, now)?,
             push,
+            links,
         })
     });
     Ok(retries.await?)

@@ -18,6 +18,7 @@ use std::time::Duration;
 use rusqlite::{Connection, named_params};
 
 use crate::decide::outgoing::associate::UNTYPED;
+use crate::model::association::PairMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
@@ -105,6 +106,35 @@ pub(crate) fn next_attempt(
             named_params! {
                 ":object": object.as_str(),
                 ":keyless": keyless.map(PropertyName::as_str),
+                ":since": (now - MAY_BE_A_HICCUP).to_string(),
+            },
+            |row| row.get(0),
+        )?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
+}
+
+/// When the next read falls due of associations that an answer missed, and that are believed to be gone once their records were shown.
+pub(crate) fn next_look(
+    connection: &Connection,
+    pair: &PairMapping,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let resting = |object: &str| LEFT_TO_OTHERS.replace(":object", object);
+    let (from, to) = (resting(":from"), resting(":to"));
+    let text: Option<String> = connection
+        .prepare_cached(&format!(
+            "WITH resting_from (id) AS ({from}), resting_to (id) AS ({to})
+             SELECT min(d.due_at)
+             FROM _sync_links_due AS d
+             JOIN _sync_links_missed AS m ON m.pair = d.pair AND m.from_hs_id = d.hs_id
+             WHERE d.pair = :pair AND d.side = 'from'
+               AND m.from_hs_id NOT IN (SELECT id FROM resting_from) AND m.to_hs_id NOT IN (SELECT id FROM resting_to)"
+        ))?
+        .query_row(
+            named_params! {
+                ":pair": pair.key.as_str(),
+                ":from": pair.from.as_str(),
+                ":to": pair.to.as_str(),
                 ":since": (now - MAY_BE_A_HICCUP).to_string(),
             },
             |row| row.get(0),

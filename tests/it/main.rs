@@ -50,6 +50,7 @@ mod plan;
 mod portal;
 mod ports;
 mod properties;
+mod pushed;
 mod quotas;
 mod reads;
 mod records;

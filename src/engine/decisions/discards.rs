@@ -134,7 +134,7 @@ fn discard_link(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<
         return Ok(());
     };
     for (pair, record) in [(Some(&pair), from), (opposite, to)] {
-        if let (Some(pair), Some(hs_id)) = (pair.filter(|pair| pair.direction.pulls()), record) {
+        if let (Some(pair), Some(hs_id)) = (pair, record) {
             due::ask(tx, &pair.key, hs_id, Origin::Poll, pass.now)?;
         }
     }

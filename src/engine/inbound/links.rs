@@ -94,12 +94,7 @@ pub(crate) fn ask(
     id: HubspotId,
     own: OwnLinks,
 ) -> Result<(), StoreError> {
-    for pair in pass
-        .object
-        .pairs
-        .iter()
-        .filter(|pair| pair.direction.pulls())
-    {
+    for pair in &pass.object.pairs {
         if pair.from == *pass.name() && own == OwnLinks::Too {
             due::ask(tx, &pair.key, id, pass.origin, pass.now)?;
         }
@@ -122,12 +117,7 @@ pub(crate) fn ask_announced(
     id: HubspotId,
     others: &[HubspotId],
 ) -> Result<(), StoreError> {
-    for pair in pass
-        .object
-        .pairs
-        .iter()
-        .filter(|pair| pair.direction.pulls())
-    {
+    for pair in &pass.object.pairs {
         if pair.from == *pass.name() {
             due::ask(tx, &pair.key, id, pass.origin, pass.now)?;
         }
@@ -222,6 +212,7 @@ pub fn apply(
         rows: &here,
         entries: &entries,
         shown: &links,
+        direction: pair.mapping.direction,
         policy: pair.mapping.policy,
         plain,
         exclusion: &Exclusion::of(&known, ExclusiveEnd::From),
@@ -230,6 +221,7 @@ pub fn apply(
         elsewhere: &found.waiting,
         known_elsewhere: Some(&known_elsewhere),
         held: &held,
+        outdone: &other_end::outdone(tx, &pair.mapping, &known, (from, &here))?,
         doubted: &doubted.rows,
         unread: &unread,
     });
@@ -251,7 +243,10 @@ pub fn apply(
         }
     }
     writing.carry_out(&changes, (&here, &entries), open.as_ref())?;
-    noted::replace(tx, key, shown.id, &found.waiting)?;
+    // What HubSpot has beyond a pair that is only pushed waits for nobody's row.
+    let mut waiting = found.waiting;
+    waiting.retain(|_| pair.mapping.direction.pulls());
+    noted::replace(tx, key, shown.id, &waiting)?;
     if let Some(origin) = shown.origin {
         ask_others(tx, pair, (&here, &changes), origin, now)?;
     }
@@ -273,8 +268,7 @@ fn ask_others(
     origin: Origin,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let back = pair.opposite();
-    let Some(back) = back.filter(|back| back.direction.pulls()) else {
+    let Some(back) = pair.opposite() else {
         return Ok(());
     };
     let gone = here.iter().filter(|row| changes.go.contains(&row.id));
@@ -332,6 +326,7 @@ pub(crate) fn decide_open(
         rows: &here,
         entries: &entries,
         shown: &open.remote,
+        direction: pair.mapping.direction,
         policy: pair.mapping.policy,
         plain: plain_of(&known),
         exclusion: &Exclusion::of(&known, end),
@@ -340,6 +335,7 @@ pub(crate) fn decide_open(
         elsewhere: &elsewhere,
         known_elsewhere: Some(&elsewhere),
         held: &BTreeSet::new(),
+        outdone: &BTreeSet::new(),
         doubted: &BTreeSet::new(),
         unread: &BTreeSet::new(),
     });

@@ -12,13 +12,13 @@ use rusqlite::Transaction;
 use crate::decide::incoming::links::{
     LinkRow, LinkSides, ShownLink, decide_exclusive, may_be_taken,
 };
-use crate::decide::portal::exclusion::Exclusion;
+use crate::decide::portal::exclusion::{Excludes, Exclusion};
 use crate::decide::portal::link_types::{KnownType, turned};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::inbound::links::{
     FoundLinks, OwnSides, PairSync, ShownLinks, Taken, Writing, labels_of, open_of, plain_of,
 };
-use crate::model::association::{ExclusiveEnd, Links, TypeId};
+use crate::model::association::{ExclusiveEnd, Links, PairMapping, TypeId};
 use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::time::Timestamp;
@@ -120,6 +120,7 @@ fn settle_exclusive(
         rows: &here,
         entries: &entries,
         shown: &found.shown,
+        direction: mapping.direction,
         policy: mapping.policy,
         plain,
         exclusion: &exclusion,
@@ -128,6 +129,7 @@ fn settle_exclusive(
         elsewhere: &found.waiting,
         known_elsewhere: None,
         held: &BTreeSet::new(),
+        outdone: &BTreeSet::new(),
         doubted: &BTreeSet::new(),
         unread: &unread_behind_ours(tx, pair, &here)?,
     });
@@ -150,6 +152,28 @@ fn settle_exclusive(
     };
     writing.carry_out(&changes, (&here, &entries), open.as_ref())?;
     Ok(true)
+}
+
+/// Rows of a record, by their numbers, whose primary a younger row has taken at the other end. Where nothing but our own rows stands in
+/// the table, a read from where they start does not tell whose doing it is that HubSpot shows one no more.
+pub(super) fn outdone(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    known: &[KnownType],
+    (from, here): (LocalId, &[LinkRow]),
+) -> Result<BTreeSet<i64>, StoreError> {
+    let exclusion = Exclusion::of(known, ExclusiveEnd::To);
+    let mut outdone = BTreeSet::new();
+    let primaries = here
+        .iter()
+        .filter(|row| exclusion.why(row.kind.as_ref()) == Some(Excludes::Primary));
+    for row in primaries.filter(|_| !pair.direction.pulls()) {
+        let others = rows::at_other_end(tx, pair, row.to)?;
+        let is_younger =
+            |other: &LinkRow| other.to != from && other.kind == row.kind && other.id > row.id;
+        outdone.extend(others.iter().any(is_younger).then_some(row.id));
+    }
+    Ok(outdone)
 }
 
 /// The rows from which associations lead here, of which nobody has read what HubSpot made beside a write of ours.

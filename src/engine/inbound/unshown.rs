@@ -51,7 +51,7 @@ impl DoubtedLinks {
             let ends = [(&pair.from, from, from_id), (&pair.to, &to, to_id)];
             let mut stand = [EndStands::default(); 2];
             for (stands, (object, row, id)) in stand.iter_mut().zip(ends) {
-                *stands = stands_of(tx, object, row.record.local_id, id)?;
+                *stands = stands_of(tx, pair, object, (row.record.local_id, id))?;
             }
             let verdict = unshown(stand, known.contains(&MissedLink(to_id)));
             if verdict == Unshown::Believed {
@@ -76,9 +76,9 @@ impl DoubtedLinks {
 /// What is known of a record that HubSpot shows as associated no more.
 fn stands_of(
     tx: &Transaction<'_>,
+    pair: &PairSync,
     object: &ObjectSync,
-    local_id: LocalId,
-    id: HubspotId,
+    (local_id, id): (LocalId, HubspotId),
 ) -> Result<EndStands, StoreError> {
     let (name, modes) = (object.object(), object.mapping().modes);
     let sight = match modes.sees {
@@ -87,7 +87,9 @@ fn stands_of(
         Sees::User => Sight::Users,
     };
     Ok(EndStands {
-        may_be_made_anew: modes.on_remote_delete == OnRemoteDelete::Recreate
+        // Of a pair that is only pushed the association is made anew.
+        may_be_made_anew: !pair.mapping.direction.pulls()
+            || modes.on_remote_delete == OnRemoteDelete::Recreate
             || outbox::of_row(tx, name, local_id)?.is_some(),
         sight,
         is_undecided: conflicts::open_whole(tx, name, local_id)?.is_some()

@@ -197,10 +197,6 @@ pub(super) async fn read(
         let Some(ids) = asked.get(key) else {
             continue;
         };
-        if !pair.mapping.direction.pulls() {
-            shown.unread.insert(key.to_owned());
-            continue;
-        }
         let ends = pair.ends();
         let ids: BTreeSet<HubspotId> = ids.iter().copied().take(MOST_READ).collect();
         let read = engine.client.read_associations(ends, &ids, priority);

@@ -15,7 +15,7 @@ use rusqlite::{Connection, Transaction};
 
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
-use crate::decide::incoming::links::LinkEntry;
+use crate::decide::incoming::links::{LinkEntry, may_come};
 use crate::decide::outgoing::associate::{
     LinkAnswer, LinkCall, LinkEnd, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay,
     UNTYPED, failed_link, makes_room, needs_reread, needs_reread_of_other_row, outdone, overtaken,
@@ -543,7 +543,7 @@ async fn read_implied(
     batch: &SentLinks,
 ) -> Result<LinksReread, StepError> {
     let makes = matches!(batch.call, LinkCall::Default | LinkCall::Create);
-    if !makes || !pair.mapping.direction.pulls() {
+    if !makes {
         return Ok(LinksReread::default());
     }
     let sync = pair.clone();
@@ -760,11 +760,10 @@ fn ask_again(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // Of one object, and of a pair that is mapped in both orders, the other direction has a row too.
-    let back = pair.opposite().filter(|back| back.direction.pulls());
-    if let Some((to, back)) = sent.to.hs_id.zip(back) {
+    if let Some((to, back)) = sent.to.hs_id.zip(pair.opposite()) {
         due::ask(tx, &back.key, to, Origin::Poll, now)?;
     }
-    let Some(from) = sent.from.hs_id.filter(|_| pair.mapping.direction.pulls()) else {
+    let Some(from) = sent.from.hs_id else {
         return Ok(());
     };
     due::ask(tx, &pair.mapping.key, from, Origin::Poll, now)?;
@@ -843,9 +842,6 @@ impl LinkWork<'_> {
     /// Whether nothing keeps an association from being sent: the next look reads what is missing.
     fn is_reread(&self, link: &QueuedLink, taken: &TakenEnds) -> Result<bool, StoreError> {
         let mapping = &self.pair.mapping;
-        if !mapping.direction.pulls() {
-            return Ok(true);
-        }
         let was_read = |end: LinkEnd| {
             let taken = end.hs_id.and_then(|id| taken.from.get(&id));
             matches!(taken, Some(Taken::In(_)))
@@ -1091,7 +1087,6 @@ impl LinkWork<'_> {
         let (from, to) = (link.from.local_id, link.to.local_id);
         let named = now().filter(|known| made.contains(&&known.id));
         let opposite = self.pair.opposite();
-        let opposite = opposite.filter(|back| back.direction.pulls());
         let back = match opposite {
             Some(opposite) => types::of(self.tx, opposite)?,
             None => Vec::new(),
@@ -1152,8 +1147,10 @@ impl LinkWork<'_> {
                     && (entry.takes_all || entry.kind.as_ref() == Some(kind))
             })
         };
+        let plain = plain_of(self.known);
+        let comes = |kind: &&TypeId| !is_taken(kind) && may_come(mapping.direction, kind, plain);
         let shown = read.links.get(&from).and_then(|links| links.get(&to));
-        for kind in shown.into_iter().flatten().filter(|kind| !is_taken(kind)) {
+        for kind in shown.into_iter().flatten().filter(comes) {
             let label = read.types.get(kind).and_then(Option::as_deref);
             self.come(sent, (kind, label), origin)?;
         }

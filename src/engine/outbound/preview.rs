@@ -181,8 +181,8 @@ impl Rehearsal<'_> {
                     }
                 }
                 together.looks = create::requests_of_refused(self.tx, object, &refused)?;
-                let pulled = object.pairs.iter().filter(|pair| pair.direction.pulls());
-                let read = pulled.filter(|pair| pairs_along.contains(&pair.key));
+                let pairs = object.pairs.iter();
+                let read = pairs.filter(|pair| pairs_along.contains(&pair.key));
                 requests_beside += read.count() as u64;
                 is_any_made |= operation == Operation::Create && together.sent > 0;
                 if operation == Operation::Update {
@@ -277,7 +277,6 @@ impl Rehearsal<'_> {
             counted.push(links::counted(self.tx, pair, &known, (&link, call))?);
         }
         let around = CountedPair {
-            pulls: pair.direction.pulls(),
             implies: known.iter().any(|known| known.id.is_primary()),
             is_of_one_object: pair.is_of_one_object(),
             most_written: MOST_WRITTEN,

@@ -52,12 +52,12 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     failure.map_or(Ok(said), Err)
 }
 
-/// The pairs whose rows start from an object and come from HubSpot.
+/// The pairs whose rows start from an object: also those that are only pushed, of which HubSpot tells what it made of them.
 fn pairs_from(engine: &Engine, object: &ObjectSync) -> Vec<PairSync> {
     let own = object
         .pairs
         .iter()
-        .filter(|pair| pair.from == *object.object() && pair.direction.pulls());
+        .filter(|pair| pair.from == *object.object());
     let in_force = own.filter_map(|pair| {
         Some(PairSync {
             mapping: pair.clone(),

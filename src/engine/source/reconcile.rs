@@ -227,7 +227,7 @@ fn end(tx: &rusqlite::Transaction<'_>, pass: &Pass<'_>) -> Result<(), StoreError
         .object
         .pairs
         .iter()
-        .filter(|pair| pair.from == *pass.name() && pair.direction.pulls())
+        .filter(|pair| pair.from == *pass.name())
     {
         passes::begin(tx, pair, now)?;
     }

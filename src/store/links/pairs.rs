@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_is_only_pushed_is_known_and_waits_for_no_pass() {
+    fn a_pair_that_is_only_pushed_has_passes_too_and_a_first_one_anew_once_it_is_pulled() {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let done = at_once(store.write(Lane::Bulk, |tx: &WriteTx<'_>| {
@@ -236,20 +236,25 @@ mod tests {
             let pulled = pair("a", "companies", Direction::Both);
             let pushed = pair("b", "deals", Direction::Push);
             follow(tx, &[pulled.clone(), pushed.clone()], now())?;
-            tx.execute_batch("UPDATE _sync_link_passes SET last_ended_at = '2026-11-24T00:00:00.000Z' WHERE pair = 'a'")?;
-            super::super::passes::show(tx, None)?;
             let told = |tx: &WriteTx<'_>| {
+                super::super::passes::show(tx, None)?;
                 let sql = "SELECT last_association_pass_at FROM _sync_cursors";
-                tx.query_row(sql, [], |row| row.get::<_, Option<String>>(0))
+                Ok::<_, StoreError>(tx.query_row(sql, [], |row| row.get::<_, Option<String>>(0))?)
             };
-            let both = told(tx)?;
-            // It is read from now on: its first pass is still to come.
+            let mut ended = Vec::new();
+            for ends in ["a", "b"] {
+                tx.execute_batch(&format!(
+                    "UPDATE _sync_link_passes SET last_ended_at = '2026-11-24T00:00:00.000Z' WHERE pair = '{ends}'"
+                ))?;
+                ended.push(told(tx)?);
+            }
+            // What people made comes from now on: that is another first pass.
             let pulled_too = PairMapping { direction: Direction::Both, ..pushed };
             follow(tx, &[pulled, pulled_too], now())?;
-            Ok::<_, StoreError>((both, told(tx)?))
+            Ok::<_, StoreError>((ended, told(tx)?))
         }));
-        let (with_push, with_pull) = done.expect("follows");
-        assert_eq!(with_push.as_deref(), Some("2026-11-24T00:00:00.000Z"));
+        let (ended, with_pull) = done.expect("follows");
+        assert_eq!(ended, [None, Some("2026-11-24T00:00:00.000Z".to_owned())]);
         assert_eq!(with_pull, None);
     }
 }

@@ -136,7 +136,7 @@ pub fn show(tx: &Transaction<'_>, object: Option<&ObjectType>) -> Result<(), Sto
         "UPDATE _sync_cursors
          SET last_association_pass_at = (SELECT iif(count(*) = count(last_ended_at), min(last_ended_at), NULL)
                                          FROM _sync_link_passes
-                                         WHERE from_object = _sync_cursors.object AND pulls)
+                                         WHERE from_object = _sync_cursors.object)
          WHERE :object IS NULL OR object = :object",
     )?
     .execute(named_params! { ":object": object.map(ObjectType::as_str) })?;

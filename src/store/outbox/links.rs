@@ -74,8 +74,8 @@ pub(crate) fn counted(
     Ok(CountedLink {
         call,
         ends: (link.from.local_id, link.to.local_id),
-        is_read_first: pair.direction.pulls() && is_read,
-        is_read_at_other_end: pair.direction.pulls() && is_read_there,
+        is_read_first: is_read,
+        is_read_at_other_end: is_read_there,
         is_looked_at_there: excludes && !pair.is_of_one_object(),
     })
 }
@@ -351,7 +351,7 @@ pub(crate) fn put_rows_back(
     )?
     .execute(named_params! {
         ":id": id.0,
-        ":has_opposite": opposite.is_some_and(|pair| pair.direction.pulls()),
+        ":has_opposite": opposite.is_some(),
     })?;
     Ok(())
 }

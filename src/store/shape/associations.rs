@@ -572,13 +572,11 @@ WHERE id IN (SELECT e.id FROM sync_outbox AS e{source} WHERE {} AND NOT ({IS_FRE
     )
 }
 
-/// Whether the other direction of an entry, as `e`, has a row of its own: in a pair of one object, or of another pair that comes from
-/// HubSpot.
+/// Whether the other direction of an entry, as `e`, has a row of its own: in a pair of one object, or of another pair of the file.
 fn has_opposite(pairs: &Pairs<'_>) -> String {
     let kept: Vec<String> = pairs
         .pairs()
         .iter()
-        .filter(|pair| pair.direction.pulls())
         .map(|pair| {
             format!(
                 "(e.to_object = {} AND e.object = {})",

@@ -89,9 +89,6 @@ pub(super) fn to_be_read_first(
     pair: &PairSync,
     entries: &[OutboxId],
 ) -> Result<RereadEnds, StoreError> {
-    if !pair.mapping.direction.pulls() {
-        return Ok(RereadEnds::default());
-    }
     let known = types::of(connection, &pair.mapping)?;
     links_due::to_be_read(connection, &pair.mapping, &known, entries)
 }

@@ -4,6 +4,9 @@
 //! What HubSpot is known to have (the base) is the rows without those that wait for their `associate`, and with those that
 //! wait for their `disassociate`. A type of a pair is there or not, so two sides that changed it agree.
 //!
+//! Of a pair that is only pushed the rows are what programs made and what HubSpot implies of it. What somebody there has taken away is
+//! recorded and made again, what somebody added is left alone and does not come.
+//!
 //! What a person is to decide stays as it is on each side, and nothing is sent of it, until the sides meet or one of them goes
 //! back to what both had.
 
@@ -14,7 +17,7 @@ use crate::model::association::TypeId;
 use crate::model::conflict::Winner;
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::Policy;
+use crate::model::mapping::{Direction, Policy};
 
 /// A row of `associations`, from the record that HubSpot was asked about: mostly that is where the row starts. Asked about the record
 /// where rows lead, `to` is where each starts, here and in all that follows.
@@ -74,6 +77,8 @@ pub struct LinkSides<'a> {
     pub entries: &'a [LinkEntry],
     /// What HubSpot shows.
     pub shown: &'a [ShownLink],
+    /// Who may write: of a pair that is only pushed HubSpot's word is never taken.
+    pub direction: Direction,
     /// Who wins where what both sides changed excludes each other.
     pub policy: Policy,
     /// The pair's plain type, where it is known.
@@ -90,6 +95,8 @@ pub struct LinkSides<'a> {
     pub known_elsewhere: Option<&'a BTreeSet<(HubspotId, TypeId)>>,
     /// Rows of a pair of one object whose open conflict is also about this record: what is between the two waits for that.
     pub held: &'a BTreeSet<LocalId>,
+    /// Rows, by their numbers, whose type a younger row of ours has taken at the other end.
+    pub outdone: &'a BTreeSet<i64>,
     /// Rows at the other end of which nobody knows whether they lost their associations, or one of the two records is gone
     /// with all of its own (`decide/incoming/unshown`).
     pub doubted: &'a BTreeSet<LocalId>,
@@ -167,6 +174,9 @@ pub fn may_be_taken(entries: &[LinkEntry]) -> bool {
 pub fn decide(sides: LinkSides<'_>) -> LinkChanges {
     let scope = sides.held_scope();
     let mut changes = merged(sides, &scope);
+    if !sides.direction.pulls() {
+        sides.push_over(&mut changes);
+    }
     for entry in sides.entries.iter().filter(|entry| {
         !scope.has(entry.to, entry.kind.as_ref()) && !sides.held.contains(&entry.to)
     }) {
@@ -310,7 +320,8 @@ fn merged(sides: LinkSides<'_>, scope: &Scope) -> LinkChanges {
         come: shown
             .iter()
             .filter(|link| {
-                !has_row(link)
+                sides.takes(link)
+                    && !has_row(link)
                     && !is_being_taken(link)
                     && !held.contains(&link.to)
                     && !scope.has(link.to, Some(&link.kind))
@@ -331,6 +342,72 @@ impl LinkSides<'_> {
     fn held_scope(&self) -> Scope {
         let open = self.open.map(|open| Scope::of(open, self.exclusion));
         open.unwrap_or_default()
+    }
+
+    /// Whether what HubSpot shows beyond the rows comes: of a pair that is only pushed, what it implies of ours.
+    fn takes(&self, link: &ShownLink) -> bool {
+        let is_ours = || self.rows.iter().any(|row| row.to == link.to);
+        let is_made_beside_ours = || match self.plain == Some(&link.kind) {
+            true => true,
+            false => self.may_be_implied(link),
+        };
+        may_come(self.direction, &link.kind, self.plain)
+            && (self.direction.pulls() || (is_ours() && is_made_beside_ours()))
+    }
+
+    /// Rows of a pair that is only pushed stay where somebody in HubSpot has taken their associations away: that is recorded, and they
+    /// are made again. A primary that another row of ours has taken from one goes.
+    fn push_over(&self, changes: &mut LinkChanges) {
+        let (mut made, mut gone) = (Vec::new(), Vec::new());
+        for id in std::mem::take(&mut changes.go) {
+            let row = self.rows.iter().find(|row| row.id == id);
+            let Some((row, kind)) = row.and_then(|row| Some((row, row.kind.clone()?))) else {
+                gone.push(id);
+                continue;
+            };
+            match self.is_taken_by_ours(row) {
+                true => gone.push(id),
+                false => made.push(ShownLink { to: row.to, kind }),
+            }
+        }
+        changes.go = gone;
+        if made.is_empty() {
+            return;
+        }
+        let is_of_same = |link: &&ShownLink| made.iter().any(|own| own.to == link.to);
+        changes.conflicts.push(LinkConflict {
+            winner: Some(Winner::Local),
+            base: made.clone(),
+            local: made.clone(),
+            remote: self.shown.iter().filter(is_of_same).cloned().collect(),
+            elsewhere: Vec::new(),
+            reason: PUSH_ONLY,
+        });
+        changes.make.extend(made);
+    }
+
+    /// Whether another row of ours has taken a row's primary from it: a younger one, or the one that HubSpot shows.
+    fn is_taken_by_ours(&self, row: &LinkRow) -> bool {
+        let kind = row.kind.as_ref();
+        let is_rival = |other: &&LinkRow| {
+            other.to != row.to && self.exclusion.parts(kind, other.kind.as_ref())
+        };
+        let is_shown = |other: &LinkRow| {
+            let mut shown = self.shown.iter();
+            shown.any(|link| link.to == other.to && Some(&link.kind) == other.kind.as_ref())
+        };
+        let is_primary = self.exclusion.why(kind) == Some(Excludes::Primary);
+        let mut rivals = self.rows.iter().filter(is_rival);
+        self.outdone.contains(&row.id)
+            || (is_primary && rivals.any(|other| other.id > row.id || is_shown(other)))
+    }
+
+    /// Who wins: of a pair that is only pushed, our side.
+    fn stands(&self) -> Policy {
+        match self.direction.pulls() {
+            true => self.policy,
+            false => Policy::Local,
+        }
     }
 
     /// An association of ours that excludes one which HubSpot's side named since.
@@ -361,7 +438,7 @@ impl LinkSides<'_> {
         if rivals.is_empty() && away.is_none() {
             return;
         }
-        let (winner, reason) = match self.policy {
+        let (winner, reason) = match self.stands() {
             Policy::Remote | Policy::Newest => (Some(Winner::Remote), BOTH_NAMED_ONE),
             Policy::Local => (Some(Winner::Local), BOTH_NAMED_ONE),
             Policy::Manual => (None, WAITS),
@@ -375,6 +452,8 @@ impl LinkSides<'_> {
             (Some(_), Excludes::Primary) => {}
             // Nobody here can take away what leads to a record that is not in the mirror: HubSpot refuses ours.
             (Some(_), _) if rivals.is_empty() => return,
+            // What people made there under a limit is nothing of ours to take away: HubSpot refuses ours likewise.
+            (Some(_), Excludes::Limited | Excludes::Pair) if !self.direction.pulls() => return,
             (Some(_), Excludes::Limited | Excludes::Pair) => {
                 changes.come.retain(|link| !rivals.contains(link));
                 changes.take.extend_from_slice(&rivals);
@@ -531,7 +610,7 @@ impl LinkSides<'_> {
         if of_pair().all(|link| self.was_known(link)) {
             return;
         }
-        let (winner, reason) = match self.policy {
+        let (winner, reason) = match self.stands() {
             Policy::Remote | Policy::Newest => (Some(Winner::Remote), LABELLED_SINCE),
             Policy::Local => (Some(Winner::Local), LABELLED_SINCE),
             Policy::Manual => (None, LABELLED_WAITS),
@@ -695,6 +774,15 @@ impl LinkSides<'_> {
     }
 }
 
+/// Whether a type of two records that HubSpot shows beyond ours may come by itself: of a pair that is only pushed, what HubSpot makes
+/// beside an association, which is the plain type and the first primary.
+pub fn may_come(direction: Direction, kind: &TypeId, plain: Option<&TypeId>) -> bool {
+    direction.pulls() || plain == Some(kind) || kind.is_primary()
+}
+
+/// Why an association is made again that only our side may take away.
+const PUSH_ONLY: &str = "the pair is only pushed";
+
 /// Why an exclusive type was in conflict.
 const BOTH_NAMED_ONE: &str = "each side named another record where only one can be";
 
@@ -761,6 +849,7 @@ mod tests {
 
     static NOWHERE: BTreeSet<(HubspotId, TypeId)> = BTreeSet::new();
     static NONE: BTreeSet<LocalId> = BTreeSet::new();
+    static NO_ROW: BTreeSet<i64> = BTreeSet::new();
     static PRIMARIES: LazyLock<Exclusion> = LazyLock::new(Exclusion::default);
 
     const MAKES: Operation = Operation::Associate;
@@ -775,6 +864,7 @@ mod tests {
             rows,
             entries,
             shown,
+            direction: Direction::Both,
             policy: Policy::Local,
             plain: None,
             exclusion: &PRIMARIES,
@@ -783,6 +873,7 @@ mod tests {
             elsewhere: &NOWHERE,
             known_elsewhere: Some(&NOWHERE),
             held: &NONE,
+            outdone: &NO_ROW,
             doubted: &NONE,
             unread: &NONE,
         }
@@ -805,6 +896,53 @@ mod tests {
             expected,
             "{rows:?} {entries:?} {links:?}"
         );
+    }
+
+    #[test]
+    fn of_a_pair_that_is_only_pushed_ours_is_made_again_and_what_people_add_does_not_come() {
+        let plain = kind(PLAIN);
+        let decided = |rows: &[LinkRow], there: &[ShownLink], unread: &BTreeSet<LocalId>| {
+            decide(LinkSides {
+                direction: Direction::Push,
+                policy: Policy::Remote,
+                plain: Some(&plain),
+                unread,
+                ..sides(rows, &[], there)
+            })
+        };
+        // A pair and a label of theirs, and a primary on ours; its plain type is what HubSpot makes beside ours.
+        let ours = [row(7, 1, 36)];
+        let theirs = [
+            shown(1, 36),
+            shown(1, PLAIN),
+            shown(1, PRIMARY),
+            shown(1, 38),
+            shown(2, PLAIN),
+        ];
+        let changes = decided(&ours, &theirs, &NONE);
+        assert_eq!(changes.come, [shown(1, PLAIN)]);
+        assert_eq!((&changes.go, changes.conflicts.len()), (&vec![], 0));
+        // Right behind our write the primary is of its making.
+        let changes = decided(&ours, &theirs, &BTreeSet::from([LocalId(1)]));
+        assert_eq!(changes.come, [shown(1, PLAIN), shown(1, PRIMARY)]);
+        // Somebody took ours away, and named another primary.
+        let ours = [row(7, 1, PLAIN), row(8, 1, PRIMARY), row(9, 2, PLAIN)];
+        let theirs = [shown(1, PLAIN), shown(3, PRIMARY), shown(3, PLAIN)];
+        let changes = decided(&ours, &theirs, &NONE);
+        let made = vec![shown(1, PRIMARY), shown(2, PLAIN)];
+        assert_eq!((&changes.make, &changes.go), (&made, &vec![]));
+        let [conflict] = changes.conflicts.as_slice() else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(conflict.winner, Some(Winner::Local));
+        assert_eq!((&conflict.local, &conflict.base), (&made, &made));
+        assert_eq!(conflict.remote, [shown(1, PLAIN)]);
+        // Our own younger primary took it, or HubSpot kept the older one of two records that were merged.
+        let ours = [row(8, 1, PRIMARY), row(9, 2, PRIMARY)];
+        for (there, gone) in [(2, 8), (1, 9)] {
+            let changes = decided(&ours, &[shown(there, PRIMARY)], &NONE);
+            assert_eq!((&changes.make, &changes.go), (&vec![], &vec![gone]));
+        }
     }
 
     #[test]

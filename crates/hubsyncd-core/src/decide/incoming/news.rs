@@ -52,7 +52,7 @@ pub enum NewsVerdict {
 
 /// Whether a change of associations of an object's records can be one of a pair's.
 fn tells_of(pair: &PairMapping, object: &ObjectType) -> bool {
-    pair.direction.pulls() && (pair.from == *object || pair.to == *object)
+    pair.from == *object || pair.to == *object
 }
 
 /// Says what is to become of an event.

@@ -13,7 +13,8 @@ use crate::model::id::LocalId;
 /// What is known of one of the two records that HubSpot shows as associated no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EndStands {
-    /// Whether its row may outlive it and be created anew: by the file, or since something waits to be written.
+    /// Whether its row may outlive it and be created anew: by the file, or since something waits to be written; or whether the
+    /// association is, since the pair is only pushed.
     pub may_be_made_anew: bool,
     /// Whether the token sees it.
     pub sight: Sight,

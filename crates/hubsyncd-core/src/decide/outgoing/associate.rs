@@ -349,8 +349,6 @@ pub struct CountedLink {
 /// How a pair's associations are read around a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedPair {
-    /// Whether they come from HubSpot at all.
-    pub pulls: bool,
     /// Whether HubSpot may name a primary by itself.
     pub implies: bool,
     /// Whether both ends are records of one object.
@@ -379,7 +377,7 @@ pub fn link_requests(mut links: Vec<CountedLink>, pair: CountedPair) -> u64 {
     let (mut from, mut to) = (BTreeSet::new(), BTreeSet::new());
     while let Some(first) = links.first().copied() {
         let makes = matches!(first.call, LinkCall::Default | LinkCall::Create);
-        let is_read_at_once = pair.pulls && makes && pair.implies;
+        let is_read_at_once = makes && pair.implies;
         requests += 1 + u64::from(is_read_at_once);
         requests += u64::from(links.iter().any(|link| link.is_read_first));
         requests += u64::from(links.iter().any(|link| link.is_read_at_other_end));
@@ -387,7 +385,7 @@ pub fn link_requests(mut links: Vec<CountedLink>, pair: CountedPair) -> u64 {
         links.retain(|link| {
             let goes = link.call == first.call && room > 0;
             room -= usize::from(goes);
-            if goes && pair.pulls {
+            if goes {
                 from.extend((!is_read_at_once).then_some(link.ends.0));
                 from.extend(pair.is_of_one_object.then_some(link.ends.1));
                 to.extend(link.is_looked_at_there.then_some(link.ends.1));
@@ -703,16 +701,11 @@ mod tests {
             is_looked_at_there: false,
         };
         let counted = |call, is_read_first| of(call, is_read_first, 1);
-        let pushed = CountedPair {
-            pulls: false,
+        let both = CountedPair {
             implies: false,
             is_of_one_object: false,
             most_written: 500,
             most_read: 1_000,
-        };
-        let both = CountedPair {
-            pulls: true,
-            ..pushed
         };
         let implies = CountedPair {
             implies: true,
@@ -721,7 +714,6 @@ mod tests {
         let (plain, named) = (LinkCall::Default, LinkCall::Create);
         assert_eq!(link_requests(Vec::new(), implies), 0);
         let three = || vec![counted(plain, false); 3];
-        assert_eq!(link_requests(three(), pushed), 1);
         // What HubSpot made of it is read at once where it may name a primary, and else once all is sent.
         assert_eq!(link_requests(three(), implies), 2);
         assert_eq!(link_requests(three(), both), 2);
@@ -735,7 +727,6 @@ mod tests {
         assert_eq!(link_requests(mixed, implies), 6);
         let away = || vec![counted(LinkCall::ArchiveAll, true)];
         assert_eq!(link_requests(away(), implies), 3);
-        assert_eq!(link_requests(away(), pushed), 2);
         let label = counted(LinkCall::ArchiveLabels, true);
         assert_eq!(link_requests([away(), vec![label]].concat(), implies), 3);
         // Each record is read once, of two ends of one object too, and where it leads by a request of its own.

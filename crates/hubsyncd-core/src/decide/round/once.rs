@@ -25,6 +25,8 @@ pub struct Retries {
     pub read: Option<Timestamp>,
     /// Of local changes.
     pub push: Option<Timestamp>,
+    /// Of reads of associations that are believed to be gone once their records were shown.
+    pub links: Option<Timestamp>,
 }
 
 /// What the steps of [`Part::Settle`](crate::decide::round::Part::Settle) came to, each called until it was idle or cut off.
@@ -43,7 +45,7 @@ pub fn settled(
                 // A removal that a program's constraint refused is not waited for.
                 Step::Removals => None,
                 // Nor the next pass over all associations, and what HubSpot did not tell.
-                Step::Links => None,
+                Step::Links => retries.links,
                 Step::Schema
                 | Step::Reference
                 | Step::FirstRead
@@ -107,6 +109,7 @@ mod tests {
             let retries = Retries {
                 read: due(reads),
                 push: due(push),
+                ..Retries::default()
             };
             assert_eq!(settled(said, retries, at(NOW)), expected);
         };
@@ -146,20 +149,26 @@ mod tests {
 
     #[test]
     fn once_waits_for_retries_and_not_for_what_rests_until_somebody_else_acts() {
-        let check = |read, push, expected| {
-            let said = [(Step::Reads, idle(60)), (Step::Push, idle(70))];
-            let settled = settled(said, Retries { read, push }, at(NOW));
+        let check = |read, push, links, expected| {
+            let said = [
+                (Step::Reads, idle(60)),
+                (Step::Push, idle(70)),
+                (Step::Links, idle(65)),
+            ];
+            let settled = settled(said, Retries { read, push, links }, at(NOW));
             assert_eq!(settled, Settled::Until(expected));
         };
-        check(Some(at(60)), Some(at(70)), Some(at(60)));
-        check(None, Some(at(70)), Some(at(70)));
-        check(None, Some(at(90)), Some(at(90)));
-        check(None, None, None);
+        check(Some(at(60)), Some(at(70)), None, Some(at(60)));
+        check(None, Some(at(70)), None, Some(at(70)));
+        check(None, Some(at(90)), None, Some(at(90)));
+        check(None, Some(at(90)), Some(at(80)), Some(at(80)));
+        check(None, None, None, None);
         // A step that waits for nothing has no retries either.
         let said = [(Step::Push, Progress::RING)];
         let retries = Retries {
             read: None,
             push: Some(at(NOW)),
+            ..Retries::default()
         };
         assert_eq!(settled(said, retries, at(NOW)), Settled::Until(None));
     }
