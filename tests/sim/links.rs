@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use hubsyncd::model::association::PairMapping;
 use hubsyncd::model::mapping::{Direction, ObjectMapping, Policy};
 use hubsyncd::model::name::TableName;
+use hubsyncd::simulator::portal::Link;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rusqlite::Connection;
@@ -15,8 +16,21 @@ use crate::local::Programs;
 use crate::plan::{MACHINE, Plan, pick};
 use crate::world::World;
 
+/// Who may write the associations of a pair, drawn by itself, so that what else a seed says is the same: mostly both sides.
+pub(crate) fn direction(rng: &mut ChaCha8Rng) -> Direction {
+    match rng.random_range(0..8) {
+        0 => Direction::Push,
+        1 => Direction::Pull,
+        _ => Direction::Both,
+    }
+}
+
 /// The pairs of a mapping's objects; with that of companies among themselves, or without.
-pub(crate) fn pairs(objects: &[ObjectMapping], with_family: bool) -> Vec<PairMapping> {
+pub(crate) fn pairs(
+    objects: &[ObjectMapping],
+    with_family: bool,
+    mut direction: impl FnMut() -> Direction,
+) -> Vec<PairMapping> {
     let wanted = [
         ("contacts_companies", "contacts", "companies", true),
         ("family", "companies", "companies", with_family),
@@ -29,7 +43,7 @@ pub(crate) fn pairs(objects: &[ObjectMapping], with_family: bool) -> Vec<PairMap
             key: TableName::parse(key).expect("a name"),
             from: from.object.clone(),
             to: to.object.clone(),
-            direction: Direction::Both,
+            direction: direction(),
             policy: Policy::Remote,
         })
     };
@@ -145,7 +159,8 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
     left
 }
 
-/// I10: associations of records that both sides have are the same on both, or listed as dead, in conflict or held by the guard.
+/// I10: associations of records that both sides have are the same on both, or listed as dead, in conflict or held by the guard. Of a
+/// pair that is only pushed HubSpot has all that the table has, and the table no plain type less of what is in it.
 pub(crate) fn both_sides_agree(
     connection: &Connection,
     world: &World,
@@ -169,13 +184,16 @@ pub(crate) fn both_sides_agree(
         };
         let (ones, others) = (rows(from), rows(to));
         let links = world.state().portal.links(from, to);
+        let line = |link: &Link| format!("{}|{}|{}|", link.from_id, link.to_id, link.kind.type_id);
+        let plain = links.iter().filter(|link| link.label.is_none());
+        let plain: BTreeSet<String> = plain.map(line).collect();
         let there: BTreeSet<String> = links
             .iter()
             .filter(|link| {
                 ones.contains(&format!("{}|", link.from_id))
                     && others.contains(&format!("{}|", link.to_id))
             })
-            .map(|link| format!("{}|{}|{}|", link.from_id, link.to_id, link.kind.type_id))
+            .map(line)
             .collect();
         let listed: BTreeSet<String> = texts(
             connection,
@@ -215,8 +233,17 @@ pub(crate) fn both_sides_agree(
                 || undecided_ones.contains(&one)
                 || undecided_others.contains(&other)
         };
+        let is_ours = |line: &&String| match pair.direction {
+            Direction::Both | Direction::Pull => true,
+            Direction::Push => {
+                here.contains(*line)
+                    || (plain.contains(*line)
+                        && here.iter().any(|own| ends_of(own) == ends_of(line)))
+            }
+        };
         let differ: Vec<&String> = here
             .symmetric_difference(&there)
+            .filter(is_ours)
             .filter(|line| !is_listed(line))
             .collect();
         if !differ.is_empty() {
@@ -227,4 +254,10 @@ pub(crate) fn both_sides_agree(
         }
     }
     Ok(())
+}
+
+/// The two records of a line of I10.
+fn ends_of(line: &str) -> Option<(&str, &str)> {
+    let (from, rest) = line.split_once('|')?;
+    Some((from, rest.split_once('|')?.0))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
-use hubsyncd::model::mapping::{FieldModes, FirstReadBy, Modes};
+use hubsyncd::model::mapping::{Direction, FieldModes, FirstReadBy, Modes};
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::record::Record;
@@ -217,7 +217,7 @@ fn beside_a_pass(contacts: usize, with_pair: bool) -> Plan {
         plan.mapping.objects.push(other);
     }
     if with_pair {
-        plan.mapping.pairs = links::pairs(&plan.mapping.objects, false);
+        plan.mapping.pairs = links::pairs(&plan.mapping.objects, false, || Direction::Both);
         assert_eq!(plan.mapping.pairs.len(), 1);
     }
     plan.narrow = Some(FEW);

@@ -393,7 +393,10 @@ fn with_more(mut mapping: Mapping, seed: u64) -> Mapping {
         mapping.objects.push(machines(rng));
     }
     let with_family = rng.random_bool(0.5);
-    mapping.pairs = links::pairs(&mapping.objects, with_family);
+    let mut of_pairs = ChaCha8Rng::seed_from_u64(seed ^ 0x5D1E_C710);
+    mapping.pairs = links::pairs(&mapping.objects, with_family, || {
+        links::direction(&mut of_pairs)
+    });
     mapping
 }
 
