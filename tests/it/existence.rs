@@ -1,10 +1,13 @@
 //! How records come and go: each mode of the file, by each path on which a deletion or a new record is met.
 
+use hubsyncd::simulator::webhooks::Webhooks;
+
 use crate::codes::produces;
 use crate::daemon::{CONTACTS, Site};
 use crate::exclusive::associate;
-use crate::links::OBJECTS;
+use crate::links::{FIRST_PASS, OBJECTS, in_hubspot, until_equal};
 use crate::portal::Portal;
+use crate::webhooks::Door;
 
 /// Contacts in some modes.
 fn site(portal: &Portal, modes: &str) -> Site {
@@ -389,4 +392,39 @@ fn an_association_with_a_record_that_the_user_does_not_see_stays() {
     assert_eq!(site.text(linked), Some(all.join(",")));
     let ends = (("contacts", cid), "companies");
     assert!(!portal.stand().links_of(ends.0, ends.1).is_empty());
+}
+
+#[test]
+fn a_deletion_that_a_webhook_tells_is_made_anew_with_its_associations() {
+    let portal = Portal::quick();
+    let day_ago = portal.now_ms() - 86_400_000;
+    let ann = contact(&portal, "ann@example.com");
+    let acme = portal
+        .stand()
+        .create("companies", &[("name", "Acme")], day_ago);
+    assert!(
+        portal
+            .stand()
+            .associate(("contacts", ann), ("companies", acme), day_ago)
+    );
+    let door = Door::new();
+    let settings = format!("[schedule]\npoll = \"1h\"\n{}", door.settings(""));
+    let objects = OBJECTS.replace(
+        "[objects.companies]\n",
+        "[objects.companies]\non_remote_delete = \"recreate\"\n",
+    );
+    let mut site = Door::site_with(&portal, &settings, &objects);
+    site.start_and_settle();
+    site.until_sql(FIRST_PASS);
+    door.subscribe(&portal, Webhooks::default());
+    let now = portal.now_ms();
+    assert!(portal.stand().archive("companies", acme, now));
+    site.until_sql(&format!(
+        "SELECT count(*) FROM companies WHERE local_id = 1 AND hs_id <> {acme} AND name = 'Acme'"
+    ));
+    site.until_pushed();
+    until_equal(&site, &portal);
+    assert_ne!(in_hubspot(&portal), "");
+    assert_eq!(portal.stand().count("companies"), 1);
+    assert_eq!(site.stop(), 0);
 }

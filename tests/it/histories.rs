@@ -155,3 +155,21 @@ fn a_privacy_deletion_takes_the_history_too() {
     eventually("its history is erased", || site.number(TOLD) == 1);
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn a_stay_in_a_stage_that_is_gone_has_no_pipeline() {
+    let portal = Portal::quick();
+    let id = portal.deal();
+    let site = Site::with(&portal, "", DEALS);
+    move_deal(&portal, id, "contractsent");
+    move_deal(&portal, id, "closedwon");
+    site.once();
+    // As if HubSpot had it no longer.
+    site.execute_as_daemon("DELETE FROM pipeline_stages WHERE id = 'contractsent'");
+    let stays = "SELECT group_concat(coalesce(pipeline_id, 'NULL') || ' ' || (left_at IS NULL), ', ')
+         FROM (SELECT * FROM stage_times WHERE stage_id IN ('contractsent', 'closedwon') ORDER BY entered_at)";
+    assert_eq!(site.text(stays).as_deref(), Some("NULL 0, default 1"));
+    // The next read of the pipelines knows it again.
+    site.once();
+    assert_eq!(site.text(stays).as_deref(), Some("default 0, default 1"));
+}

@@ -436,3 +436,59 @@ fn parent_and_child_company_are_read_in_both_directions_and_one_insert_makes_bot
     assert_eq!(family(&site, mother, daughter), "13 450");
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn what_waits_to_be_made_by_a_label_that_is_deleted_ends_dead() {
+    let portal = Portal::quick();
+    portal.contact("ann@example.com");
+    company(&portal, "Acme");
+    let pair = ("contacts", "companies");
+    let (boss, _) = portal.stand().create_label(pair, "Boss", None);
+    let site = Site::with(&portal, "", OBJECTS);
+    site.once();
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, label) VALUES ('contacts', 1, 'companies', 1, 'Boss')",
+    );
+    let now = portal.now_ms();
+    assert!(portal.stand().delete_label(pair, boss, now));
+    site.once();
+    site.once();
+    let told = "SELECT group_concat(operation || ' ' || state || ' ' || code) FROM sync_outbox";
+    assert_eq!(
+        site.text(told).as_deref(),
+        Some("associate dead unknown-association-type")
+    );
+    let said = site.text("SELECT last_error FROM sync_outbox");
+    let said = said.expect("a sentence");
+    assert!(
+        said.contains("contacts_companies has no such label or type"),
+        "{said}"
+    );
+    assert_eq!(in_hubspot(&portal), "");
+}
+
+#[test]
+fn an_association_waits_for_the_row_of_its_other_record_and_is_counted_until_then() {
+    let portal = Portal::quick();
+    let now = portal.now_ms() - 86_400_000;
+    let zed = [("name", "Zed"), ("domain", "zed.example")];
+    let zed = portal.stand().create("companies", &zed, now);
+    let ann = portal.contact("ann@example.com");
+    associate(&portal, ann, zed);
+    let companies = "[objects.companies]\nmatch = \"domain\"\nnew_records = \"from_local\"\n";
+    let site = Site::with(
+        &portal,
+        "",
+        &OBJECTS.replace("[objects.companies]\n", companies),
+    );
+    site.once();
+    let waiting = "SELECT associations_waiting FROM sync_status WHERE object = 'contacts'";
+    assert_eq!(site.number(waiting), 1);
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 0);
+    site.execute("INSERT INTO companies (domain) VALUES ('zed.example')");
+    site.once();
+    site.once();
+    assert_eq!(site.number(waiting), 0);
+    until_equal(&site, &portal);
+    assert_ne!(in_hubspot(&portal), "");
+}

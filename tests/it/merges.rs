@@ -7,6 +7,7 @@ use hubsyncd::simulator::webhooks::Webhooks;
 use serde_json::{Value, json};
 
 use crate::daemon::{Site, eventually};
+use crate::links::FAMILY;
 use crate::portal::Portal;
 use crate::webhooks::Door;
 
@@ -224,5 +225,44 @@ fn a_merge_of_which_a_webhook_tells_is_there_without_a_poll() {
         site.until_pushed();
         assert_eq!(portal.requests("batch/archive"), 0);
         assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn a_parent_and_its_child_become_one_company_that_is_not_its_own_parent() {
+    for keeps_id in [true, false] {
+        let portal = portal(keeps_id);
+        let day_ago = portal.now_ms() - 86_400_000;
+        let [mother, child, grandchild] = ["Mother", "Child", "Grandchild"].map(|name| {
+            portal
+                .stand()
+                .create("companies", &[("name", name)], day_ago)
+        });
+        let kinds = portal.stand().pair_types("companies", "companies");
+        let parent = kinds.iter().find(|kind| kind.kind.type_id == 13);
+        let parent = parent.expect("HubSpot has it").kind;
+        for (from, to) in [(mother, child), (child, grandchild)] {
+            let ends = (("companies", from), ("companies", to));
+            assert!(portal.stand().label(ends.0, ends.1, parent, day_ago));
+        }
+        let site = Site::with(&portal, "", FAMILY);
+        site.once();
+        assert_eq!(site.number("SELECT count(*) FROM associations"), 8);
+        let now = portal.now_ms();
+        let survivor = portal.stand().merge("companies", mother, child, now);
+        let survivor = survivor.expect("both are there");
+        site.once();
+        site.once();
+        let family = "SELECT group_concat(line) FROM (SELECT f.hs_id || ' ' || t.hs_id || ' ' || a.type_id AS line FROM associations AS a
+             JOIN companies AS f ON f.local_id = a.from_local_id JOIN companies AS t ON t.local_id = a.to_local_id
+             ORDER BY f.hs_id = :survivor DESC, a.type_id)";
+        let family = family.replace(":survivor", &survivor.to_string());
+        let expected = format!(
+            "{survivor} {grandchild} 13,{survivor} {grandchild} 450,{grandchild} {survivor} 14,{grandchild} {survivor} 450"
+        );
+        assert_eq!(site.text(&family), Some(expected));
+        let links = portal.stand().links("companies", "companies");
+        assert_eq!(links.len(), 4);
+        assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
     }
 }

@@ -128,6 +128,25 @@ fn every_object_that_hubspot_defines_goes_both_ways() {
             "{object}"
         );
     }
+    // Each is polled by its own last-modified property.
+    let now = portal.now_ms();
+    let edits = WRITTEN.map(|(object, values)| {
+        let property = values.split(" = ").next().expect("a property");
+        let value = match property {
+            "email" => "edited@example.com",
+            "hs_initial_amount" => "7",
+            _ => "Edited",
+        };
+        let id = portal.stand().records(object)[0].id();
+        let edited = portal.stand().edit(object, id, &[(property, value)], now);
+        assert!(edited, "{object}");
+        (object, property, value, id)
+    });
+    for (object, property, value, id) in edits {
+        site.until_sql(&format!(
+            "SELECT {property} = '{value}' FROM {object} WHERE hs_id = {id}"
+        ));
+    }
     assert_eq!(site.stop(), 0);
     portal.assert_limits_were_kept();
 }

@@ -237,3 +237,26 @@ fn an_answer_that_contradicts_the_reference_tables_makes_them_be_read_again() {
     });
     assert_eq!(portal.requests("/pipelines/"), pipelines + 2);
 }
+
+#[test]
+fn owners_are_read_again_by_the_schedule() {
+    let portal = Portal::quick();
+    let mut site = Site::with(
+        &portal,
+        "[schedule]\npoll = \"1h\"\nreference = \"1s\"\n",
+        "[objects.contacts]\n",
+    );
+    site.start_and_load();
+    let owners = "SELECT group_concat(id || ' ' || email || ' ' || archived) FROM (SELECT * FROM owners ORDER BY id)";
+    let before = site.text(owners).expect("owners");
+    // As if somebody had come and somebody had another address since.
+    site.execute_as_daemon("DELETE FROM owners WHERE id = (SELECT min(id) FROM owners)");
+    site.execute_as_daemon(
+        "UPDATE owners SET email = 'former@example.com', archived = NOT archived",
+    );
+    let mut looks = site.looks();
+    eventually("they are as HubSpot has them", || {
+        looks.text(owners).as_ref() == Some(&before)
+    });
+    assert_eq!(site.stop(), 0);
+}
