@@ -159,10 +159,16 @@ fn a_privacy_deletion_takes_the_history_too() {
 #[test]
 fn a_stay_in_a_stage_that_is_gone_has_no_pipeline() {
     let portal = Portal::quick();
-    let id = portal.deal();
+    let began = portal.now_ms() - 7_200_000;
+    let first = [
+        ("dealname", "Big"),
+        ("pipeline", "default"),
+        ("dealstage", "contractsent"),
+    ];
+    let id = portal.stand().create("deals", &first, began);
+    let won = [("dealstage", "closedwon")];
+    portal.stand().edit("deals", id, &won, began + 3_600_000);
     let site = Site::with(&portal, "", DEALS);
-    move_deal(&portal, id, "contractsent");
-    move_deal(&portal, id, "closedwon");
     site.once();
     // As if HubSpot had it no longer.
     site.execute_as_daemon("DELETE FROM pipeline_stages WHERE id = 'contractsent'");
