@@ -9,7 +9,6 @@ mod listeners;
 mod long_log;
 mod metrics;
 pub mod once;
-pub(crate) mod opening;
 mod page;
 pub(crate) mod reload;
 pub mod run;

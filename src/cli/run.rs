@@ -39,7 +39,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
         watched,
     };
     let clock: Arc<dyn Clock> = SystemClock::new();
-    let engine = match daemon::opening::open(&mut config, &mut file, &clock, &stop).await {
+    let engine = match daemon::run::opening::open(&mut config, &mut file, &clock, &stop).await {
         Ok(Some(engine)) => engine,
         Ok(None) => return Ok(ExitStatus::Done),
         Err(error) => return Ok(report(&error.into())),

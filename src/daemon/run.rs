@@ -1,5 +1,7 @@
 //! `hubsyncd run`: starts the tasks, waits for the stop, drains in order.
 
+pub(crate) mod opening;
+
 use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;

@@ -854,18 +854,6 @@ fn objects_associations_and_pipelines_have_their_lines() {
                 portal.script(FaultKind::InternalError, 1_000, "pipelines");
             }),
         ),
-        (
-            "pipelines deals",
-            "yellow",
-            produces("no-pipeline"),
-            Case {
-                settings: Settings {
-                    deleted_stages: ["default", "75e28846-ad0d-4be2-a027-5e1da6590b98"].map(str::to_owned).into(),
-                    ..Settings::quick()
-                },
-                ..Case::of_objects(deals)
-            },
-        ),
     ]);
 }
 

@@ -402,10 +402,12 @@ fn what_a_program_wrote_past_the_triggers_is_created_kept_and_told_of() {
     let program = site.program();
     program
         .execute_batch(
-            "DROP TRIGGER sync_guard__sync_gate_update; DROP TRIGGER sync_mirror_contacts_insert;
+            "BEGIN IMMEDIATE;
+             DROP TRIGGER sync_guard__sync_gate_update; DROP TRIGGER sync_mirror_contacts_insert;
              UPDATE _sync_gate SET open = 1;
              INSERT INTO contacts (email) VALUES ('new@example.com');
-             UPDATE contacts SET city = 'Unseen' WHERE email = 'ann@example.com'",
+             UPDATE contacts SET city = 'Unseen' WHERE email = 'ann@example.com';
+             COMMIT",
         )
         .expect("nothing stops a program that drops what would");
     site.until_sql(

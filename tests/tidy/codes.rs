@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use super::{SOURCES, arguments, code, files};
 
 /// Words with hyphens that are no codes: headers, threads, programs.
-const NO_CODES: [&str; 7] = [
+const NO_CODES: [&str; 8] = [
     "no-referrer",
     "no-store",
     "order-k",
     "retry-after",
     "store-watch",
     "store-writer",
+    "unix-none",
     "xdg-open",
 ];
 

@@ -57,7 +57,11 @@ const MAY: [(&str, &str); 12] = [
 ];
 
 /// Statements that may, by their beginnings, and why.
-const MAY_TOO: [(&str, &str); 7] = [
+const MAY_TOO: [(&str, &str); 8] = [
+    (
+        "UPDATE sync_conflicts SET reason = :waits WHERE object = :name",
+        "an object or a pair came back into the mapping",
+    ),
     ("SELECT DISTINCT object FROM sync_outbox", "a start"),
     (
         "SELECT k.object, k.forbidden_code FROM _sync_cursors AS k WHERE",

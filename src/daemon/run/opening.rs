@@ -133,7 +133,7 @@ impl Opening {
         if self.logged.as_ref() == Some(&sentence) {
             return;
         }
-        tracing::warn!(state, error = %sentence, hint = error.hint(), code, "the database can't be had, and is tried again every few seconds");
+        tracing::warn!(error = %sentence, hint = error.hint(), code, "the database can't be had, and is tried again every few seconds");
         if self.logged.replace(sentence).is_none() {
             // Else systemd would end it after `TimeoutStartSec=`.
             self.systemd.ready();
