@@ -925,11 +925,11 @@ impl<'a> Turning<'a> {
     /// A label that was made is taken away, and the plain type that came with it alone: that is told as well, also where its own line
     /// was not chosen.
     fn disassociate(&mut self, chosen: &ChosenLink, link: UndoLink) -> Result<Write, UndoError> {
-        let Some(line) = chosen.ids.last() else {
+        let Some(last) = chosen.ids.last() else {
             return Ok(Write::Disassociate(link));
         };
         let ends = (link.from_object.clone(), link.to_object.clone());
-        let (whole, told) = link.whole(self.tx, (&chosen.pair, *line))?;
+        let (whole, told) = link.whole(self.tx, (&chosen.pair, *last))?;
         if let Some(told) = told {
             self.report.changes.push(UndoChange {
                 history_ids: vec![told.id],

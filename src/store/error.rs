@@ -191,7 +191,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// What the system said of a file for which there is no room, in SQLite's place.
-    pub(crate) fn no_room(error: io::Error) -> Self {
+    pub(crate) fn no_room(error: &io::Error) -> Self {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
         let source = rusqlite::Error::SqliteFailure(code, Some(error.to_string()));
         Self::Full(Arc::new(source))

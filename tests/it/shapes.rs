@@ -157,9 +157,9 @@ fn of_a_database_that_holds_some_of_each_every_answer_has_its_shape() {
         .flat_map(|entry| entry["fields"].as_array().expect("a list"));
     let fields: Vec<&Value> = fields.collect();
     assert!(!fields.is_empty());
-    fields
-        .iter()
-        .for_each(|field| has(field, "property old new"));
+    for field in fields {
+        has(field, "property old new");
+    }
     let held = records
         .iter()
         .filter(|entry| entry["waits_for"] == "guard" && entry["operation"] == "archive");

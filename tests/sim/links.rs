@@ -160,7 +160,7 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
 }
 
 /// I10: associations of records that both sides have are the same on both, or listed as dead, in conflict or held by the guard. Of a
-/// pair that is only pushed HubSpot has all that the table has, and the table no plain type less of what is in it.
+/// pair that is only pushed HubSpot has all that the table has, and the table no untyped type less of what is in it.
 pub(crate) fn both_sides_agree(
     connection: &Connection,
     world: &World,
@@ -185,8 +185,8 @@ pub(crate) fn both_sides_agree(
         let (ones, others) = (rows(from), rows(to));
         let links = world.state().portal.links(from, to);
         let line = |link: &Link| format!("{}|{}|{}|", link.from_id, link.to_id, link.kind.type_id);
-        let plain = links.iter().filter(|link| link.label.is_none());
-        let plain: BTreeSet<String> = plain.map(line).collect();
+        let untyped = links.iter().filter(|link| link.label.is_none());
+        let untyped: BTreeSet<String> = untyped.map(line).collect();
         let there: BTreeSet<String> = links
             .iter()
             .filter(|link| {
@@ -237,7 +237,7 @@ pub(crate) fn both_sides_agree(
             Direction::Both | Direction::Pull => true,
             Direction::Push => {
                 here.contains(*line)
-                    || (plain.contains(*line)
+                    || (untyped.contains(*line)
                         && here.iter().any(|own| ends_of(own) == ends_of(line)))
             }
         };

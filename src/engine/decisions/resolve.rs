@@ -737,8 +737,8 @@ mod tests {
             Ok(())
         });
         assert_eq!(scene.clear_holds(), ["local 50 firstname"]);
-        let held = "SELECT first_name, count(*) FROM contacts GROUP BY 1";
-        assert_eq!(scene.rows(held), ["Ada 70", "Eva 50"]);
+        let names = "SELECT first_name, count(*) FROM contacts GROUP BY 1";
+        assert_eq!(scene.rows(names), ["Ada 70", "Eva 50"]);
         let open = "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL";
         assert_eq!(scene.rows(open), ["0"]);
         // The operator lets it go while the column still waits.
@@ -750,7 +750,7 @@ mod tests {
             let hold = hold.expect("it is held");
             clearing::carry_out(tx, &scene.pass(at(110)), (hold, HoldWord::Approved))
         });
-        assert_eq!(scene.rows(held), ["- 50", "Ada 70"]);
+        assert_eq!(scene.rows(names), ["- 50", "Ada 70"]);
     }
 
     #[test]

@@ -244,9 +244,9 @@ pub fn apply(
     }
     writing.carry_out(&changes, (&here, &entries), open.as_ref())?;
     // What HubSpot has beyond a pair that is only pushed waits for nobody's row.
-    let mut waiting = found.waiting;
-    waiting.retain(|_| pair.mapping.direction.pulls());
-    noted::replace(tx, key, shown.id, &waiting)?;
+    let mut others = found.waiting;
+    others.retain(|_| pair.mapping.direction.pulls());
+    noted::replace(tx, key, shown.id, &others)?;
     if let Some(origin) = shown.origin {
         ask_others(tx, pair, (&here, &changes), origin, now)?;
     }

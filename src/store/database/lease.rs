@@ -260,13 +260,18 @@ pub(crate) fn cannot_open(path: &Path, error: io::Error) -> StoreError {
         return access::refused(path, error);
     }
     let path = path.to_path_buf();
-    match kind {
-        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnlyDisk { path },
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::no_room(error),
-        _ => StoreError::Open {
-            path,
-            cause: Arc::new(error),
-        },
+    if kind == io::ErrorKind::ReadOnlyFilesystem {
+        return StoreError::ReadOnlyDisk { path };
+    }
+    if matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    ) {
+        return StoreError::no_room(&error);
+    }
+    StoreError::Open {
+        path,
+        cause: Arc::new(error),
     }
 }
 

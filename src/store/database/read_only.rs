@@ -1,6 +1,7 @@
 //! A look at a database whose disk can only be read. SQLite keeps an index of the log beside the file and makes it even to read:
 //! where it can't be made, the look does without.
 
+use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +63,10 @@ fn immutable(path: &Path) -> PathBuf {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => {
                 name.push(char::from(*byte));
             }
-            other => name.push_str(&format!("%{other:02x}")),
+            other => {
+                // Nothing can fail that writes into a `String`.
+                write!(name, "%{other:02x}").ok();
+            }
         }
     }
     PathBuf::from(name + "?immutable=1")

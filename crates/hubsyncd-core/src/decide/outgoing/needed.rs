@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(
             told("new", &known).as_deref(),
             Some(
-                "`contacts.stage` of row 7 is `new`, which is a stage of no pipeline: write one of `pipeline_stages` [stage-of-another-pipeline]"
+                "`contacts.firstname` of row 7 is `new`, which is a stage of no pipeline: write one of `pipeline_stages` [stage-of-another-pipeline]"
             )
         );
         assert_eq!(told("due", &known), None);
