@@ -3,7 +3,7 @@
 //! A run is open from its first work to [`finish`]. Polls that found nothing extend the last row instead of adding one.
 //!
 //! A row of `sync_history` is written with the number of its run, though a run takes the work of a transaction only at its end, when
-//! it is known what it was: [`begin_job`] says beforehand which run that will be.
+//! it is known what it was: `begin_job` says beforehand which run that will be.
 
 use std::cell::Cell;
 
