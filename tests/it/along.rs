@@ -211,8 +211,8 @@ fn a_lead_without_an_association_is_dead_unsent_until_one_names_it() {
     assert_eq!(site.stop(), 0);
 }
 
-#[test]
-fn a_note_under_a_deal_that_is_gone_in_hubspot_is_made_without_it() {
+/// A deal that both sides have.
+fn with_a_deal() -> (Portal, Site, u64) {
     let portal = Portal::quick();
     let now = portal.now_ms();
     let deal = portal
@@ -221,16 +221,23 @@ fn a_note_under_a_deal_that_is_gone_in_hubspot_is_made_without_it() {
     let mut site = Site::with(&portal, RARELY, OBJECTS);
     site.start_and_load();
     site.until_sql(PASSES);
+    (portal, site, deal)
+}
+
+/// A new note under it.
+const NOTE_UNDER_IT: &str = "BEGIN;
+    INSERT INTO notes (hs_timestamp) VALUES ('2026-11-30T08:00:00.000Z');
+    INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+    SELECT 'deals', d.local_id, 'notes', n.local_id FROM deals AS d, notes AS n;
+    COMMIT";
+
+#[test]
+fn a_note_under_a_deal_that_is_gone_in_hubspot_is_made_without_it() {
+    let (portal, mut site, deal) = with_a_deal();
     let now = portal.now_ms();
     portal.stand().archive("deals", deal, now);
     site.program()
-        .execute_batch(
-            "BEGIN;
-             INSERT INTO notes (hs_timestamp) VALUES ('2026-11-30T08:00:00.000Z');
-             INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
-             SELECT 'deals', d.local_id, 'notes', n.local_id FROM deals AS d, notes AS n;
-             COMMIT",
-        )
+        .execute_batch(NOTE_UNDER_IT)
         .expect("is taken");
     site.until_sql("SELECT count(hs_id) FROM notes");
     site.until_pushed();
@@ -240,16 +247,9 @@ fn a_note_under_a_deal_that_is_gone_in_hubspot_is_made_without_it() {
     assert_eq!(site.stop(), 0);
 }
 
-/// A deal that both sides have, and how its record's reads are kept back while a note under it is refused.
-fn refused_note() -> (Portal, Site, u64) {
-    let portal = Portal::quick();
-    let now = portal.now_ms();
-    let deal = portal
-        .stand()
-        .create("deals", &[("dealname", "Engine")], now);
-    let mut site = Site::with(&portal, RARELY, OBJECTS);
-    site.start_and_load();
-    site.until_sql(PASSES);
+/// A deal whose record can't be read for now.
+fn with_an_unread_deal() -> (Portal, Site, u64) {
+    let (portal, site, deal) = with_a_deal();
     portal.script(FaultKind::Unavailable, 1_000_000, "deals/batch/read");
     (portal, site, deal)
 }
@@ -257,13 +257,7 @@ fn refused_note() -> (Portal, Site, u64) {
 /// HubSpot refuses a note for its deal's sake until it is dead, and then the daemon may read the deal.
 fn is_made_once_the_deal_is_read(portal: &Portal, site: &Site) {
     site.program()
-        .execute_batch(
-            "BEGIN;
-             INSERT INTO notes (hs_timestamp) VALUES ('2026-11-30T08:00:00.000Z');
-             INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
-             SELECT 'deals', d.local_id, 'notes', n.local_id FROM deals AS d, notes AS n LIMIT 1;
-             COMMIT",
-        )
+        .execute_batch(NOTE_UNDER_IT)
         .expect("is taken");
     site.until_sql(
         "SELECT count(*) FROM sync_outbox WHERE operation = 'create' AND state = 'dead' AND code = 'record-not-found'",
@@ -276,7 +270,7 @@ fn is_made_once_the_deal_is_read(portal: &Portal, site: &Site) {
 
 #[test]
 fn a_note_that_was_refused_before_its_deal_was_known_to_be_gone_is_made_without_it() {
-    let (portal, mut site, deal) = refused_note();
+    let (portal, mut site, deal) = with_an_unread_deal();
     let now = portal.now_ms();
     portal.stand().archive("deals", deal, now);
     is_made_once_the_deal_is_read(&portal, &site);
@@ -287,7 +281,7 @@ fn a_note_that_was_refused_before_its_deal_was_known_to_be_gone_is_made_without_
 
 #[test]
 fn a_note_that_was_refused_before_its_deal_was_known_to_be_merged_is_made_under_the_survivor() {
-    let (portal, mut site, deal) = refused_note();
+    let (portal, mut site, deal) = with_an_unread_deal();
     portal.stand().settings_mut().merge_keeps_primary_id = false;
     let now = portal.now_ms();
     let other = portal

@@ -444,12 +444,7 @@ impl Decision<'_> {
         value: &Value,
     ) -> Result<bool, StoreError> {
         let property = &field.property;
-        let emptied = Emptied {
-            property,
-            column: field.column.as_str(),
-            local_id: row.record.local_id,
-            hs_id: row.record.hs_id,
-        };
+        let emptied = Emptied::of(row, field);
         if !self.keeps(tx, (row.value(property), emptied), value)? {
             return Ok(false);
         }

@@ -458,6 +458,18 @@ pub(crate) struct Emptied<'a> {
     pub hs_id: Option<HubspotId>,
 }
 
+impl<'a> Emptied<'a> {
+    /// A row's value of a property that is in force.
+    pub(crate) fn of(row: &MirrorRow, field: &'a FieldMapping) -> Self {
+        Self {
+            property: &field.property,
+            column: field.column.as_str(),
+            local_id: row.record.local_id,
+            hs_id: row.record.hs_id,
+        }
+    }
+}
+
 /// Whether the guard keeps a column's value that HubSpot shows empty, beside all that empties the same column: then it is held.
 pub(crate) fn keeps(
     tx: &Transaction<'_>,
@@ -468,14 +480,8 @@ pub(crate) fn keeps(
     let Some(field) = applying.pass.object.mapping().field(property) else {
         return Ok(false);
     };
-    let emptied = Emptied {
-        property,
-        column: field.column.as_str(),
-        local_id: row.record.local_id,
-        hs_id: row.record.hs_id,
-    };
     let later = || empty_in(applying.later, property);
-    keeps_beside(tx, &applying.pass, emptied, later)
+    keeps_beside(tx, &applying.pass, Emptied::of(row, field), later)
 }
 
 /// The same beside what is to be emptied of the column right behind it, by the records.

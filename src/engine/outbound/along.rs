@@ -152,8 +152,6 @@ pub(super) struct AlongShown {
     pairs: Vec<PairSync>,
     /// By pair and record that its rows start from.
     links: BTreeMap<(String, HubspotId), Links>,
-    /// Those of pairs that only go to HubSpot, which no read shows: what was acknowledged has them.
-    unread: BTreeSet<String>,
 }
 
 /// The pairs whose associations may have gone along in creates of an object, unread.
@@ -289,8 +287,7 @@ fn settle_one(
         Some(kind) => types.contains(kind),
         None => !types.is_empty(),
     };
-    let is_shown = is_there || shown.unread.contains(key);
-    match (settle_along(&link, is_shown, in_doubt, pass.now), ends) {
+    match (settle_along(&link, is_there, in_doubt, pass.now), ends) {
         (AlongSettlement::Arrived, Some(ends)) => {
             let written = LinksWritten {
                 done: BTreeSet::from([ends]),

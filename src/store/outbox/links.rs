@@ -928,6 +928,8 @@ fn revive_creates(
     local_id: LocalId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    // From the row by the indexes of its associations: their own conditions stand here in their words, and `+` keeps the planner from
+    // going through all associations of the object.
     let again = pending_again(
         tx,
         "code IN (:not_found, :refused) AND unanswered_since IS NULL AND id IN (
